@@ -1,0 +1,22 @@
+"""The one exception whose message is written for the person who typed the command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+
+class TrmError(Exception):
+    """Bad input: the message names what is wrong and the remedy, and is all the user needs."""
+
+
+def run_cli(main: Callable[[], None]) -> None:
+    """Run an entry point; turn TrmError into one sentence on stderr and exit status 2."""
+    try:
+        main()
+    except TrmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
