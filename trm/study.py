@@ -1,0 +1,219 @@
+"""The table of experiments, config/config.yaml, as checked types.
+
+Snakemake reads the file; this module says what it may hold and answers the rules' questions.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+from pydantic import Field, field_validator, model_validator
+
+from trm.config import Strict, explain, known_keys, suggest
+from trm.data.specs import DatasetSpec, RawSource, TableSource
+from trm.errors import TrmError
+
+Kind = Literal["arc", "sudoku", "maze"]
+Scalar = bool | int | float | str | list | None
+RESULT_FILES = (
+    "metrics.json",
+    "predictions.npz",
+    "history.csv",
+    "config.yaml",
+    "provenance.json",
+    "submission.json",
+    "figures/learning_curve.svg",
+    "figures/examples.svg",
+)
+
+
+class Resources(Strict):
+    """What a training or evaluation job asks for."""
+
+    ranks: int = Field(1, ge=1)  # processes
+    gpus: int = Field(0, ge=0)
+    threads: int = Field(2, ge=1)
+    mem_mb: int = Field(8000, ge=1)
+    runtime: int = Field(120, ge=1)  # minutes
+
+
+class Variant(Strict):
+    """One way to train on a benchmark."""
+
+    description: str = ""
+    overrides: dict[str, Scalar] = {}
+    published: float | None = Field(None, ge=0, le=100)  # percent
+    published_source: str | None = None
+    resources: Resources | None = None  # default: the benchmark's
+
+
+class Benchmark(Strict):
+    """A dataset, how to train on it, and what to look at."""
+
+    title: str
+    description: str = ""
+    kind: Kind
+    dataset: str
+    metric: str
+    resources: Resources = Resources()
+    overrides: dict[str, Scalar] = {}
+    variants: dict[str, Variant] = Field(min_length=1)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
+
+    @field_validator("variants", mode="before")
+    @classmethod
+    def _bare_variants(cls, variants: Any) -> Any:
+        """`att:` with nothing below it is a variant without settings of its own."""
+        if not isinstance(variants, dict):
+            return variants
+        return {name: row or {} for name, row in variants.items()}
+
+    @property
+    def n_metric(self) -> str:
+        """The metric that counts what `metric` averages over: tasks for ARC, else examples."""
+        return "ARC/tasks" if self.kind == "arc" else "count"
+
+
+class Raw(Strict):
+    arc: list[RawSource] = Field(min_length=1)
+    tables: dict[str, TableSource] = {}
+
+
+class Row(Strict):
+    """A benchmark's variant, with the benchmark's settings filled in."""
+
+    kind: Kind
+    dataset: str
+    resources: Resources
+    overrides: dict[str, Scalar]
+
+
+class Study(Strict):
+    default: list[str]
+    env: Literal["cpu", "cuda"] = "cpu"
+    raw: Raw
+    datasets: dict[str, DatasetSpec]
+    benchmarks: dict[str, Benchmark] = Field(min_length=1)
+
+    @staticmethod
+    def of(config: dict[str, Any], name: str = "config/config.yaml") -> Study:
+        """Check a parsed config.yaml; TrmError names every mistake."""
+        try:
+            return Study(**config)
+        except pydantic.ValidationError as error:
+            raise explain(error, name, list(Study.model_fields)) from None
+
+    @staticmethod
+    def load(path: Path) -> Study:
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+            # YAML 1.1 takes JSON's 1e-05 for a word.
+            content = json.loads(text) if Path(path).suffix == ".json" else yaml.safe_load(text)
+        except FileNotFoundError:
+            raise TrmError(f"no config file {path}: give the path of config.yaml") from None
+        except (yaml.YAMLError, json.JSONDecodeError) as error:
+            raise TrmError(f"{path} is not YAML: {error}") from None
+        if not isinstance(content, dict):
+            raise TrmError(f"{path} holds no table of experiments")
+        return Study.of(content, str(path))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Study:
+        known = known_keys()
+        for name, benchmark in self.benchmarks.items():
+            if benchmark.dataset not in self.datasets:
+                raise ValueError(
+                    f"benchmark {name}: no dataset {benchmark.dataset!r}"
+                    f"{suggest(benchmark.dataset, list(self.datasets))}; "
+                    f"there are {', '.join(self.datasets)}"
+                )
+            for variant, row in benchmark.variants.items():
+                for key in [*benchmark.overrides, *row.overrides]:
+                    if key not in known:
+                        raise ValueError(
+                            f"{name}/{variant}: no training option {key!r}{suggest(key, known)}"
+                        )
+        for name, spec in self.datasets.items():
+            table = getattr(spec, "table", None)
+            if table is not None and table not in self.raw.tables:
+                raise ValueError(
+                    f"dataset {name}: no table {table!r} in raw.tables"
+                    f"{suggest(table, list(self.raw.tables))}"
+                )
+        for result in self.default:
+            self._check_result(result)
+        return self
+
+    def _check_result(self, result: str) -> None:
+        parts = result.split("/")
+        known = self.result_names()
+        seed = parts[-1].removeprefix("seed-")
+        if len(parts) != 3 or not seed.isdigit() or "/".join(parts[:2]) not in known:
+            raise ValueError(
+                f"{result!r} is no result{suggest('/'.join(parts[:2]), known)}; a result is "
+                f"BENCHMARK/VARIANT/seed-N with BENCHMARK/VARIANT of {', '.join(known)}"
+            )
+
+    # --- questions ------------------------------------------------------------------------------
+
+    def result_names(self) -> list[str]:
+        return [f"{b}/{v}" for b, row in self.benchmarks.items() for v in row.variants]
+
+    def row(self, benchmark: str, variant: str) -> Row:
+        """TrmError where the benchmark has no such variant."""
+        b = self.benchmarks[benchmark]
+        if variant not in b.variants:
+            raise TrmError(
+                f"benchmark {benchmark} has no variant {variant!r}; it has {', '.join(b.variants)}"
+            )
+        v = b.variants[variant]
+        return Row(
+            kind=b.kind,
+            dataset=b.dataset,
+            resources=v.resources or b.resources,
+            overrides={**b.overrides, **v.overrides},
+        )
+
+    def variants(self) -> list[str]:
+        return sorted({v for b in self.benchmarks.values() for v in b.variants})
+
+    def of_kind(self, kind: Kind) -> list[str]:
+        return [name for name, b in self.benchmarks.items() if b.kind == kind]
+
+    def results_of(self, benchmark: str) -> list[str]:
+        """Result folders of every variant and seed of a benchmark."""
+        b = self.benchmarks[benchmark]
+        return [f"results/{benchmark}/{v}/seed-{s}" for v in b.variants for s in b.seeds]
+
+    def unknown_target_pattern(self) -> str:
+        """Regular expression of the paths under results/ and data/ that no rule makes."""
+        benchmarks = "|".join(map(re.escape, self.benchmarks))
+        results = "|".join(map(re.escape, self.result_names()))
+        files = "|".join(map(re.escape, RESULT_FILES))
+        datasets = "|".join(map(re.escape, self.datasets))
+        known = (
+            rf"report\.html|study\.json|(?:{benchmarks})/summary\.csv|(?:{results})/seed-[0-9]+/(?:{files})"
+            rf"|(?:{datasets})"
+        )
+        return rf"(?!(?:{known})$).+"
+
+    def explain_target(self, target: str) -> str:
+        """Why no rule makes `target`, the nearest name, and what can be asked for."""
+        folder, *parts = target.split("/")
+        if folder == "data":
+            names = list(self.datasets)
+            return (
+                f"no dataset {parts[0]!r}{suggest(parts[0], names)}; there are {', '.join(names)}"
+            )
+        near = suggest("/".join(parts[:2]), self.result_names()) if len(parts) > 1 else ""
+        return (
+            f"no rule makes {target}{near}; targets are results/report.html, "
+            "results/BENCHMARK/summary.csv and results/BENCHMARK/VARIANT/seed-N/FILE with "
+            f"BENCHMARK/VARIANT of {', '.join(self.result_names())} and FILE of "
+            f"{', '.join(RESULT_FILES)}"
+        )
