@@ -1,0 +1,275 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trm.config import ArchConfig, ModelConfig
+from trm.distributed import Ranks
+from trm.ema import EMA
+from trm.model.act import Batch, Exploration, act_step, initial_carry
+from trm.model.layers import RotaryPositions, SwiGLU, truncated_normal_
+from trm.model.loss import IGNORE_LABEL, act_loss, softmax_cross_entropy, stablemax_cross_entropy
+from trm.model.registry import ARCHITECTURES, build_model
+from trm.optim import AdamATan2, SignSGD, scheduled_lr
+
+CPU = Ranks(0, 1, torch.device("cpu"))
+
+
+def small(architecture: str = "trm", **changes: object) -> ModelConfig:
+    base = {
+        "name": architecture, "hidden_size": 16, "num_heads": 2, "puzzle_emb_ndim": 16,
+        "puzzle_emb_len": 1, "H_cycles": 2, "L_cycles": 2, "H_layers": 1, "L_layers": 1,
+        "halt_max_steps": 3, "forward_dtype": "float32",
+    }  # fmt: skip
+    arch = ArchConfig(**(base | changes))
+    return ModelConfig.of(arch, seq_len=5, vocab_size=7, num_puzzle_identifiers=4)
+
+
+def batch(rows: int = 3, seed: int = 0) -> Batch:
+    g = torch.Generator().manual_seed(seed)
+    return Batch(
+        torch.randint(0, 7, (rows, 5), generator=g),
+        torch.randint(1, 7, (rows, 5), generator=g),
+        torch.randint(0, 4, (rows,), generator=g),
+    )
+
+
+def test_truncated_normal_has_the_deviation_asked_for() -> None:
+    torch.manual_seed(0)
+    x = truncated_normal_(torch.empty(400_000), 0.5)
+    assert x.std().item() == pytest.approx(0.5, rel=5e-3)
+    cut = 2 * 0.5 / 0.87962566103423978  # the bound grows with the corrected σ
+    assert x.abs().max().item() <= cut
+    assert x.abs().max().item() > 0.99 * cut
+
+
+def test_initial_heads_and_embedding() -> None:
+    model = build_model(small())
+    assert torch.equal(model.q_head.bias, torch.tensor([-5.0, -5.0]))
+    assert not model.q_head.weight.any()
+    assert not model.puzzle_emb.weights.any()
+    assert model.H_init.dtype == torch.float32
+    assert build_model(small(forward_dtype="bfloat16")).H_init.dtype == torch.bfloat16
+
+
+def test_published_sizes() -> None:
+    """5M and 7M parameters (paper table 1), puzzle embedding apart."""
+
+    def count(**changes: object) -> float:
+        arch = ArchConfig(**changes)
+        model = build_model(
+            ModelConfig.of(arch, seq_len=81, vocab_size=11, num_puzzle_identifiers=1)
+        )
+        return sum(p.numel() for p in model.parameters()) / 1e6
+
+    assert count(mlp_t=True, pos_encodings="none") == pytest.approx(5.0, abs=0.1)
+    assert count() == pytest.approx(6.8, abs=0.1)
+
+
+def test_swiglu_width_is_a_multiple_of_256() -> None:
+    assert SwiGLU(512, 4).down_proj.weight.shape == (512, 1536)
+    assert SwiGLU(97, 4).down_proj.weight.shape == (97, 512)
+
+
+def test_rotary_keeps_lengths_and_depends_on_distance_only() -> None:
+    rotary = RotaryPositions(8, 10, 10000.0)
+    g = torch.Generator().manual_seed(0)
+    q = torch.randn(8, generator=g).expand(1, 1, 10, 8)
+    k = torch.randn(8, generator=g).expand(1, 1, 10, 8)
+    rq, rk = rotary(q)[0, 0], rotary(k)[0, 0]
+    torch.testing.assert_close(rq.norm(dim=-1), q[0, 0].norm(dim=-1))
+    torch.testing.assert_close(rq[2] @ rk[5], rq[4] @ rk[7])
+    assert not torch.isclose(rq[2] @ rk[5], rq[2] @ rk[6])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(-1e4, 1e4), min_size=2, max_size=6), st.integers(0, 5))
+def test_stablemax_is_its_formula(logits: list[float], label: int) -> None:
+    label %= len(logits)
+    x = torch.tensor(logits)  # what the function sees: rounded to fp32
+    s = [v + 1 if v >= 0 else 1 / (1 - v) for v in x.double().tolist()]
+    wanted = -math.log(s[label] / sum(s))
+    got = stablemax_cross_entropy(x[None, None], torch.tensor([[label]]))
+    assert got.item() == pytest.approx(wanted, rel=1e-9, abs=1e-12)
+
+
+def test_stablemax_has_a_gradient_everywhere() -> None:
+    """At x = 1 the branch not taken divides by zero; bf16 logits hit it within a few steps."""
+    x = torch.tensor([[[1.0, 0.0, -1.0, 2.0]]], requires_grad=True)
+    stablemax_cross_entropy(x, torch.tensor([[0]])).sum().backward()
+    s, slope = torch.tensor([2.0, 1.0, 0.5, 3.0]), torch.tensor([1.0, 1.0, 0.25, 1.0])
+    wanted = slope * (1 / s.sum() - torch.tensor([1 / s[0], 0, 0, 0]))
+    torch.testing.assert_close(x.grad[0, 0], wanted)
+
+
+def test_losses_pass_over_ignored_positions() -> None:
+    logits = torch.randn(2, 3, 7)
+    labels = torch.tensor([[1, IGNORE_LABEL, 2], [IGNORE_LABEL] * 3])
+    for loss in (stablemax_cross_entropy, softmax_cross_entropy):
+        out = loss(logits, labels)
+        assert (out != 0).tolist() == [[True, False, True], [False] * 3]
+
+
+@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+def test_every_architecture_learns_a_batch(architecture: str) -> None:
+    """Eighty steps on one batch halve the loss: gradients flow through every part."""
+    torch.manual_seed(0)
+    model = build_model(small(architecture)).train()
+    optimizer = AdamATan2(model.parameters(), lr=1e-2, betas=(0.9, 0.95), weight_decay=0.0)
+    rows = batch()
+    carry = initial_carry(model, rows)
+    losses = []
+    for _ in range(80):
+        carry, output = act_step(model, carry, rows)
+        loss, metrics, _ = act_loss("stablemax_cross_entropy", carry, output)
+        loss.backward()
+        assert output.puzzle_rows.grad is not None
+        untouched = [n for n, p in model.named_parameters() if p.grad is None]
+        # Only the q_continue half of q_head may lack a loss, and it shares a tensor with q_halt.
+        assert untouched == []
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(metrics["lm_loss"].item())
+    assert losses[-1] < losses[0] / 2
+
+
+def test_gradient_goes_through_the_last_cycle_only() -> None:
+    """The first T−1 cycles are without gradient: the state they start from gets none."""
+    model = build_model(small()).train()
+    rows = batch()
+    state = tuple(s.clone().requires_grad_() for s in model.initial_state(3))
+    _, (logits, _, _) = model(state, rows.inputs, model.puzzle_rows(rows.puzzle_identifiers))
+    logits.sum().backward()
+    assert all(s.grad is None for s in state)
+
+
+def test_rows_leave_when_they_halt_and_new_ones_start_afresh() -> None:
+    model = build_model(small()).train()
+    with torch.no_grad():
+        model.q_head.bias[0] = 5.0  # everything wants to halt
+    first, second = batch(seed=1), batch(seed=2)
+    carry = initial_carry(model, first)
+    may_halt = Exploration(torch.tensor([0, 2, 3], dtype=torch.int32))
+    carry, _ = act_step(model, carry, first, may_halt)
+    assert carry.halted.tolist() == [True, False, False]
+    carry, _ = act_step(model, carry, second, may_halt)
+    assert carry.steps.tolist() == [1, 2, 2]
+    assert torch.equal(carry.current.inputs[0], second.inputs[0])
+    assert torch.equal(carry.current.inputs[1:], first.inputs[1:])
+    assert carry.halted.tolist() == [True, True, False]
+
+
+def test_evaluation_never_halts_early() -> None:
+    model = build_model(small()).eval()
+    with torch.no_grad():
+        model.q_head.bias[0] = 5.0
+    carry = initial_carry(model, batch())
+    with torch.no_grad():
+        for step in range(1, 4):
+            carry, output = act_step(model, carry, batch())
+            assert carry.halted.tolist() == [step == 3] * 3
+    assert output.target_q_continue is None
+
+
+def test_exploration_does_not_depend_on_the_ranks() -> None:
+    def draws(rows: slice) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(3)
+        return torch.stack(
+            [Exploration.draw(generator, 8, rows, 0.5, 16).min_steps for _ in range(5)]
+        )
+
+    whole = draws(slice(0, 8))
+    assert torch.equal(torch.cat([draws(slice(0, 4)), draws(slice(4, 8))], dim=1), whole)
+    drawn = whole[whole > 0]
+    assert drawn.min() >= 2
+    assert drawn.max() <= 16
+    assert 0.2 < (whole > 0).float().mean() < 0.8
+
+
+def test_metrics_count_halted_and_labelled_rows_only() -> None:
+    model = build_model(small()).eval()
+    rows = batch()
+    blank = Batch(
+        rows.inputs,
+        rows.labels.clone().index_fill_(0, torch.tensor([2]), IGNORE_LABEL),
+        rows.puzzle_identifiers,
+    )
+    carry = initial_carry(model, blank)
+    with torch.no_grad():
+        for _ in range(3):
+            carry, output = act_step(model, carry, blank)
+    _, metrics, preds = act_loss("stablemax_cross_entropy", carry, output)
+    assert metrics["count"] == 2
+    assert metrics["steps"] == 6
+    share = (preds[:2] == blank.labels[:2]).float().mean(-1).sum()
+    torch.testing.assert_close(metrics["accuracy"], share)
+
+
+def test_sign_sgd_sums_by_identifier_and_leaves_other_rows() -> None:
+    weights = torch.ones(5, 2)
+    SignSGD(weights, weight_decay=0.5, ranks=CPU).step(
+        0.1,
+        torch.tensor([3, 1, 3]),
+        torch.tensor([[1.0, -1.0], [0.0, 2.0], [-3.0, -1.0]]),
+    )
+    decayed = 1 - 0.1 * 0.5
+    wanted = torch.ones(5, 2)
+    wanted[3] = torch.tensor([decayed + 0.1, decayed + 0.1])
+    wanted[1] = torch.tensor([decayed, decayed - 0.1])
+    torch.testing.assert_close(weights, wanted)
+
+
+def test_adam_atan2_is_its_formula() -> None:
+    p = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    optimizer = AdamATan2([p], lr=0.1, betas=(0.9, 0.95), weight_decay=0.5)
+    x, m, v = np.array([1.0, -2.0]), np.zeros(2), np.zeros(2)
+    for t in range(1, 5):
+        g = np.array([0.3 * t, -1.0])
+        p.grad = torch.tensor(g, dtype=torch.float32)
+        optimizer.step()
+        m, v = 0.9 * m + 0.1 * g, 0.95 * v + 0.05 * g * g
+        x = x * (1 - 0.1 * 0.5)
+        x = x - 0.1 / (1 - 0.9**t) * np.arctan2(m, np.sqrt(v) / np.sqrt(1 - 0.95**t))
+    np.testing.assert_allclose(p.detach().numpy(), x, rtol=1e-6)
+
+
+def test_schedule_warms_up_then_falls_to_the_minimum() -> None:
+    def lr(step: int, ratio: float) -> float:
+        return scheduled_lr(step, 2.0, warmup_steps=10, total_steps=110, min_ratio=ratio)
+
+    assert lr(1, 1.0) == pytest.approx(0.2)
+    assert lr(10, 0.1) == pytest.approx(2.0)
+    assert lr(60, 0.1) == pytest.approx(2.0 * 0.55)
+    assert lr(110, 0.1) == pytest.approx(0.2)
+    assert lr(90, 1.0) == 2.0
+
+
+def test_ema_averages_and_gives_the_weights_back() -> None:
+    model = torch.nn.Linear(1, 1, bias=False)
+    model.register_buffer("fixed", torch.ones(1))
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+    ema = EMA(model, 0.9)
+    with torch.no_grad():
+        model.weight.fill_(2.0)
+    ema.update(model)
+    with ema.applied(model):
+        assert model.weight.item() == pytest.approx(1.1)
+    assert model.weight.item() == 2.0
+    assert list(ema.shadow) == ["weight"]
+
+
+def test_library_import_is_light() -> None:
+    """Checking a config or a table of experiments must not load torch."""
+    import subprocess
+    import sys
+
+    code = "import sys, trm, trm.config, trm.study; assert 'torch' not in sys.modules"
+    root = Path(__file__).resolve().parents[2]
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root)

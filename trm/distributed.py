@@ -1,0 +1,101 @@
+"""Ranks and devices: one process or many, CUDA, MPS or CPU, one code path."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from trm.errors import TrmError
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those of the run; every method is free on a single process."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def all_gather(self, tensor: Tensor) -> Tensor:
+        """Rows of all ranks, in rank order; every rank must bring the same shape."""
+        if self.world_size == 1:
+            return tensor
+        parts = [torch.empty_like(tensor) for _ in range(self.world_size)]
+        dist.all_gather(parts, tensor.contiguous())
+        return torch.cat(parts)
+
+    def sum_(self, tensors: list[Tensor]) -> None:
+        """Sum each tensor over the ranks in place, as one message."""
+        if self.world_size == 1 or not tensors:
+            return
+        flat = torch.cat([t.reshape(-1) for t in tensors])
+        dist.all_reduce(flat)
+        for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+    def same_everywhere(self, value: object) -> object:
+        """Rank 0's value on every rank."""
+        if self.world_size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, device=self.device)
+        return box[0]
+
+    def barrier(self) -> None:
+        if self.world_size > 1:
+            dist.barrier()
+
+    def close(self) -> None:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def choose_device(wanted: str, local_rank: int = 0) -> torch.device:
+    """`auto` takes CUDA where there is one, else MPS, else the CPU; anything else must be there."""
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            wanted = "cuda"
+        elif torch.backends.mps.is_available():
+            wanted = "mps"
+        else:
+            wanted = "cpu"
+    if wanted == "cuda":
+        if not torch.cuda.is_available():
+            raise TrmError(
+                "device=cuda was asked for, but torch sees no CUDA device here "
+                f"(CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}, torch "
+                f"{torch.__version__}); use device=auto or device=cpu, or install a CUDA build "
+                "of torch"
+            )
+        if local_rank >= torch.cuda.device_count():
+            raise TrmError(
+                f"process {local_rank} of this node has no GPU: torch sees "
+                f"{torch.cuda.device_count()}; start torchrun with --nproc-per-node at most that"
+            )
+        torch.cuda.set_device(local_rank)
+        return torch.device("cuda", local_rank)
+    if wanted == "mps" and not torch.backends.mps.is_available():
+        raise TrmError("device=mps was asked for, but torch sees no Apple GPU; use device=auto")
+    return torch.device(wanted)
+
+
+def start(wanted_device: str) -> Ranks:
+    """Join the processes that torchrun started (LOCAL_RANK is set), or be alone."""
+    local_rank = os.environ.get("LOCAL_RANK")
+    device = choose_device(wanted_device, int(local_rank or 0))
+    if local_rank is None:
+        return Ranks(0, 1, device)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    if device.type == "mps":
+        device = torch.device("cpu")  # gloo cannot reduce MPS tensors
+    dist.init_process_group(backend, timeout=timedelta(minutes=30))
+    return Ranks(dist.get_rank(), dist.get_world_size(), device)

@@ -1,0 +1,132 @@
+"""Adaptive computation time: rows of a batch halt, leave, and are replaced one by one (SPEC 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trm.model.base import RecursiveModel, State
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows on one device: inputs [B, S], labels [B, S] (-100 = not scored), identifiers [B]."""
+
+    inputs: Tensor
+    labels: Tensor
+    puzzle_identifiers: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(*(t.to(device, non_blocking=True) for t in self.tensors))
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.inputs, self.labels, self.puzzle_identifiers
+
+
+@dataclass(frozen=True)
+class Carry:
+    """What a batch takes from one supervision step to the next."""
+
+    state: State  # each [B, prefix + S, D]
+    steps: Tensor  # [B] int32, supervision steps spent on the current row
+    halted: Tensor  # [B] bool, rows to be replaced at the next step
+    current: Batch  # the rows being worked on
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """What one supervision step says about the rows of `Carry.current`."""
+
+    logits: Tensor  # [B, S, vocab]
+    q_halt: Tensor  # [B]
+    q_continue: Tensor  # [B]
+    target_q_continue: Tensor | None  # [B], probability; None where q_continue is not learned
+    puzzle_rows: Tensor | None  # [B, puzzle_emb_ndim], the leaf whose .grad SignSGD takes
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """Per row: may it halt before `min_steps` [B]? Drawn once per step for the whole global batch,
+    so that the draw does not depend on the number of ranks."""
+
+    min_steps: Tensor
+
+    @staticmethod
+    def draw(
+        generator: torch.Generator, global_batch: int, rows: slice, probability: float, maximum: int
+    ) -> Exploration:
+        """With `probability` a row must reach a uniform step in 2..maximum."""
+        explore = torch.rand(global_batch, generator=generator) < probability
+        least = torch.randint(2, maximum + 1, (global_batch,), generator=generator)
+        return Exploration((explore * least)[rows].to(torch.int32))
+
+
+def initial_carry(model: RecursiveModel, batch: Batch) -> Carry:
+    """All rows halted, so that the first step takes every row from its batch."""
+    size, device = batch.inputs.shape[0], batch.inputs.device
+    return Carry(
+        state=model.initial_state(size),
+        steps=torch.zeros(size, dtype=torch.int32, device=device),
+        halted=torch.ones(size, dtype=torch.bool, device=device),
+        current=batch,
+    )
+
+
+def _replace_halted(model: RecursiveModel, carry: Carry, batch: Batch) -> Carry:
+    halted = carry.halted
+    fresh = model.initial_state(halted.shape[0])
+    return Carry(
+        state=tuple(
+            torch.where(halted[:, None, None], new, old)
+            for new, old in zip(fresh, carry.state, strict=True)
+        ),
+        steps=carry.steps.masked_fill(halted, 0),
+        halted=halted,
+        current=Batch(
+            *(
+                torch.where(halted.view(-1, *[1] * (new.ndim - 1)), new, old)
+                for new, old in zip(batch.tensors, carry.current.tensors, strict=True)
+            )
+        ),
+    )
+
+
+def act_step(
+    model: RecursiveModel,
+    carry: Carry,
+    batch: Batch,
+    exploration: Exploration | None = None,
+) -> tuple[Carry, StepOutput]:
+    """One supervision step. In training mode rows may halt early; in evaluation all run to the end.
+
+    `exploration` may be left out where halt_exploration_prob is 0.
+    """
+    config = model.config
+    carry = _replace_halted(model, carry, batch)
+    current = carry.current
+    rows = model.puzzle_rows(current.puzzle_identifiers, requires_grad=torch.is_grad_enabled())
+    state, (logits, q_halt, q_continue) = model(carry.state, current.inputs, rows)
+
+    target = None
+    with torch.no_grad():
+        steps = carry.steps + 1
+        last = steps >= config.halt_max_steps
+        halted = last
+        if model.training and config.halt_max_steps > 1:
+            against = model.halts_against_continue or not config.no_ACT_continue
+            wants_halt = q_halt > q_continue if against else q_halt > 0
+            halted = last | wants_halt
+            if exploration is not None:
+                halted = halted & (steps >= exploration.min_steps)
+            learns = model.learns_continue
+            if learns if learns is not None else not config.no_ACT_continue:
+                # Q-learning without a replay buffer: the value of going on is the better of the
+                # two choices at the next step, where only halting is left at the last.
+                _, (_, next_halt, next_continue) = model(state, current.inputs, rows)
+                best = torch.where(last, next_halt, torch.maximum(next_halt, next_continue))
+                target = torch.sigmoid(best)
+    new_carry = Carry(state=state, steps=steps, halted=halted, current=current)
+    return new_carry, StepOutput(logits, q_halt, q_continue, target, rows)

@@ -1,0 +1,124 @@
+"""What the architectures share: embedded question in, recursion, answer and halting logits out."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trm.config import ModelConfig
+from trm.model.embedding import PuzzleEmbedding
+from trm.model.layers import (
+    Block,
+    Embedding,
+    Linear,
+    Net,
+    RotaryPositions,
+    truncated_normal_,
+)
+
+State = tuple[Tensor, ...]
+"""The recursion's states, each [B, prefix + S, D]: for TRM (y, z), written (z_H, z_L) in code."""
+
+Heads = tuple[Tensor, Tensor, Tensor]
+"""(logits [B, S, vocab], q_halt [B], q_continue [B])."""
+
+
+class RecursiveModel(nn.Module, ABC):
+    """An architecture is the names of its states, its nets, and how one step recurses over them.
+
+    Attribute names are those of the published state dicts, so that checkpoints are exchanged
+    without translation beyond the prefix `model.inner.`.
+    """
+
+    states: ClassVar[tuple[str, ...]]
+    """Names of the states; `{name}_init` is the fixed vector each starts from."""
+    halts_against_continue: ClassVar[bool] = False
+    """Whether a row halts on q_halt > q_continue whatever `no_ACT_continue` says."""
+    learns_continue: ClassVar[bool | None] = None
+    """Whether q_continue has a target; None follows `no_ACT_continue`."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.dtype = getattr(torch, config.forward_dtype)
+        dim = config.hidden_size
+        self.prefix_len = config.prefix_len
+        self.length = config.seq_len + self.prefix_len
+
+        self.embed_tokens = Embedding(config.vocab_size, dim, self.dtype)
+        self.lm_head = Linear(dim, config.vocab_size)
+        self.q_head = Linear(dim, 2, bias=True)
+        if config.puzzle_emb_ndim > 0:
+            self.puzzle_emb = PuzzleEmbedding(config.num_puzzle_identifiers, config.puzzle_emb_ndim)
+        self.rotary = None
+        if config.pos_encodings == "rope":
+            self.rotary = RotaryPositions(dim // config.num_heads, self.length, config.rope_theta)
+        elif config.pos_encodings == "learned":
+            self.embed_pos = Embedding(self.length, dim, self.dtype)
+
+        self.build_nets()
+        for name in self.states:
+            start = truncated_normal_(torch.empty(dim), 1.0).to(self.dtype)
+            self.register_buffer(f"{name}_init", start)
+        with torch.no_grad():
+            # q_head starts at "do not halt", whatever it sees (SPEC 3).
+            self.q_head.weight.zero_()
+            self.q_head.bias.fill_(-5)
+
+    @abstractmethod
+    def build_nets(self) -> None:
+        """Create the nets under their published names (`L_level`, `H_level`)."""
+
+    @abstractmethod
+    def recurse(self, state: State, x: Tensor) -> State:
+        """One supervision step on states and embedded question x, each [B, prefix + S, D].
+
+        The first returned state is the one the answer is read from.
+        """
+
+    def make_net(self, num_layers: int) -> Net:
+        c = self.config
+        return Net(
+            [
+                Block(c.hidden_size, self.length, c.num_heads, c.expansion, c.mlp_t, c.rms_norm_eps)
+                for _ in range(num_layers)
+            ]
+        )
+
+    def initial_state(self, batch_size: int) -> State:
+        shape = (batch_size, self.length, self.config.hidden_size)
+        return tuple(getattr(self, f"{name}_init").expand(shape) for name in self.states)
+
+    def puzzle_rows(self, identifiers: Tensor, requires_grad: bool = False) -> Tensor | None:
+        """Embedding rows [B, puzzle_emb_ndim] for `forward`; None where there is no embedding."""
+        if self.config.puzzle_emb_ndim == 0:
+            return None
+        return self.puzzle_emb.rows(identifiers, requires_grad)
+
+    def embed(self, inputs: Tensor, puzzle_rows: Tensor | None) -> Tensor:
+        """x = √D · (prefix, tokens [B, S]), with learned positions added where configured."""
+        x = self.embed_tokens(inputs)
+        if puzzle_rows is not None:
+            width = self.prefix_len * self.config.hidden_size
+            prefix = F.pad(puzzle_rows.to(self.dtype), (0, width - puzzle_rows.shape[-1]))
+            prefix = prefix.view(-1, self.prefix_len, self.config.hidden_size)
+            x = torch.cat((prefix, x), dim=1)  # [B, prefix + S, D]
+        if self.config.pos_encodings == "learned":
+            # Divided by √2 so that the sum keeps the variance of one embedding.
+            x = (x + self.embed_pos.embedding_weight.to(self.dtype)) * math.sqrt(0.5)
+        return x * math.sqrt(self.config.hidden_size)
+
+    def forward(
+        self, state: State, inputs: Tensor, puzzle_rows: Tensor | None
+    ) -> tuple[State, Heads]:
+        """One supervision step; the returned state is detached (SPEC 3)."""
+        state = self.recurse(state, self.embed(inputs, puzzle_rows))
+        answer = state[0]
+        logits = self.lm_head(answer)[:, self.prefix_len :]
+        q = self.q_head(answer[:, 0]).float()
+        return tuple(s.detach() for s in state), (logits, q[..., 0], q[..., 1])

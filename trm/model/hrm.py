@@ -1,0 +1,33 @@
+"""HRM: two nets at two rates, a gradient through the last update of each (arXiv 2506.21734)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from trm.model.base import RecursiveModel, State
+
+
+class HRM(RecursiveModel):
+    states = ("H", "L")
+    halts_against_continue = True
+    learns_continue = True
+
+    def build_nets(self) -> None:
+        self.H_level = self.make_net(self.config.H_layers)
+        self.L_level = self.make_net(self.config.L_layers)
+
+    def recurse(self, state: State, x: Tensor) -> State:
+        z_h, z_l = state
+        cycles, steps = self.config.H_cycles, self.config.L_cycles
+        with torch.no_grad():
+            for cycle in range(1, cycles + 1):
+                for step in range(1, steps + 1):
+                    if (cycle, step) != (cycles, steps):
+                        z_l = self.L_level(z_l, z_h + x, self.rotary)
+                if cycle != cycles:
+                    z_h = self.H_level(z_h, z_l, self.rotary)
+        # The 1-step gradient: only the very last update of each state is differentiated.
+        z_l = self.L_level(z_l, z_h + x, self.rotary)
+        z_h = self.H_level(z_h, z_l, self.rotary)
+        return z_h, z_l

@@ -1,0 +1,164 @@
+"""The blocks every architecture is made of. Shapes: B rows, S positions, D width, h heads.
+
+Weights are kept in fp32 and cast to the activations' type where they are used, so that one
+set of weights serves fp32, bf16 and evaluation.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+
+def truncated_normal_(tensor: Tensor, std: float) -> Tensor:
+    """Fill `tensor` with a normal cut at ±2σ whose standard deviation, after the cut, is `std`.
+
+    `nn.init.trunc_normal_` leaves the cut distribution with a smaller deviation than asked for;
+    JAX's initialisers divide by the deviation of the standard normal cut at ±2, as done here.
+    """
+    if std == 0:
+        return tensor.zero_()
+    density = math.exp(-2.0) / math.sqrt(2 * math.pi)  # φ(2)
+    mass = math.erf(math.sqrt(2.0))  # P(|X| < 2)
+    scale = std / math.sqrt(1 - 4 * density / mass)
+    return nn.init.trunc_normal_(tensor, std=scale, a=-2 * scale, b=2 * scale)
+
+
+class Linear(nn.Module):
+    """x W^T (+ b), weight [out, in] at σ = 1/√in, bias zero."""
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(
+            truncated_normal_(torch.empty(out_features, in_features), in_features**-0.5)
+        )
+        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:  # [..., in] -> [..., out]
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.linear(x, self.weight.to(x.dtype), bias)
+
+
+class Embedding(nn.Module):
+    """Rows of a table [num, D], σ = 1/√D, looked up in `dtype`."""
+
+    def __init__(self, num: int, dim: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self.embedding_weight = nn.Parameter(truncated_normal_(torch.empty(num, dim), dim**-0.5))
+
+    def forward(self, ids: Tensor) -> Tensor:  # [B, S] -> [B, S, D]
+        return F.embedding(ids, self.embedding_weight.to(self.dtype))
+
+
+def rms_norm(x: Tensor, eps: float) -> Tensor:
+    """x / rms(x) over the last axis, in fp32, without a weight."""
+    x32 = x.float()
+    return (x32 * torch.rsqrt(x32.square().mean(-1, keepdim=True) + eps)).to(x.dtype)
+
+
+class RotaryPositions(nn.Module):
+    """cos and sin of the rotary embedding (arXiv 2104.09864), halves rotated, not interleaved."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, head_dim: int, length: int, theta: float) -> None:
+        super().__init__()
+        frequencies = 1.0 / theta ** (torch.arange(0, head_dim, 2).float() / head_dim)
+        angles = torch.outer(torch.arange(length).float(), frequencies).repeat(1, 2)  # [S, head]
+        self.register_buffer("cos", angles.cos(), persistent=False)
+        self.register_buffer("sin", angles.sin(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:  # [B, h, S, head] -> same, rotated in fp32
+        x32 = x.float()
+        first, second = x32.chunk(2, dim=-1)
+        rotated = torch.cat((-second, first), dim=-1)
+        return (x32 * self.cos + rotated * self.sin).to(x.dtype)
+
+
+class Attention(nn.Module):
+    """Full (non-causal) self-attention, one projection for queries, keys and values.
+
+    Heads are dim // num_heads wide, as published: 12 heads of 42 for a width of 512.
+    """
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        heads = dim // num_heads * num_heads
+        self.qkv_proj = Linear(dim, 3 * heads)
+        self.o_proj = Linear(heads, dim)
+
+    def forward(self, x: Tensor, rotary: RotaryPositions | None) -> Tensor:  # [B, S, D]
+        qkv = rearrange(
+            self.qkv_proj(x), "b s (three h d) -> three b h s d", three=3, h=self.num_heads
+        )
+        q, k, v = qkv.unbind(0)
+        if rotary is not None:
+            q, k = rotary(q), rotary(k)
+        out = F.scaled_dot_product_attention(q, k, v)
+        return self.o_proj(rearrange(out, "b h s d -> b s (h d)"))
+
+
+class SwiGLU(nn.Module):
+    """W_down(silu(W_gate x) · W_up x) (arXiv 2002.05202), inner width a multiple of 256."""
+
+    def __init__(self, dim: int, expansion: float) -> None:
+        super().__init__()
+        inner = math.ceil(round(expansion * dim * 2 / 3) / 256) * 256
+        self.gate_up_proj = Linear(dim, 2 * inner)
+        self.down_proj = Linear(inner, dim)
+
+    def forward(self, x: Tensor) -> Tensor:  # [..., D] -> [..., D]
+        gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
+        return self.down_proj(F.silu(gate) * up)
+
+
+class Block(nn.Module):
+    """h ← rms(h + mix(h)); h ← rms(h + swiglu(h)): post-norm, no biases.
+
+    mix is attention, or with `mlp_t` a SwiGLU over the position axis. The latter is normalised
+    over positions too, since the published code adds and normalises before it transposes back.
+    """
+
+    def __init__(
+        self, dim: int, length: int, num_heads: int, expansion: float, mlp_t: bool, eps: float
+    ) -> None:
+        super().__init__()
+        self.eps = eps
+        if mlp_t:
+            self.mlp_t = SwiGLU(length, expansion)
+        else:
+            self.self_attn = Attention(dim, num_heads)
+        self.mixes_with_mlp = mlp_t
+        self.mlp = SwiGLU(dim, expansion)
+
+    def forward(self, h: Tensor, rotary: RotaryPositions | None) -> Tensor:  # [B, S, D]
+        if self.mixes_with_mlp:
+            positions_last = h.transpose(1, 2)  # [B, D, S]
+            h = rms_norm(positions_last + self.mlp_t(positions_last), self.eps).transpose(1, 2)
+        else:
+            h = rms_norm(h + self.self_attn(h, rotary), self.eps)
+        return rms_norm(h + self.mlp(h), self.eps)
+
+
+class Net(nn.Module):
+    """net(h, inject) = blocks(h + inject): the one function that all recursions call."""
+
+    def __init__(self, blocks: list[Block]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(blocks)
+
+    def forward(
+        self, h: Tensor, inject: Tensor | None, rotary: RotaryPositions | None
+    ) -> Tensor:  # [B, S, D]
+        if inject is not None:
+            h = h + inject
+        for block in self.layers:
+            h = block(h, rotary)
+        return h

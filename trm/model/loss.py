@@ -1,0 +1,92 @@
+"""The loss of one supervision step and the counts its metrics are made of (SPEC 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trm.model.act import Carry, StepOutput
+
+IGNORE_LABEL = -100
+
+
+def _widest_float(device: torch.device) -> torch.dtype:
+    # The published loss is in float64, which Apple's MPS does not have.
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def stablemax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """-log(s(x_label) / Σ s(x)), s(x) = x+1 for x ≥ 0, 1/(1-x) below (arXiv 2501.04697).
+
+    logits [B, S, V], labels [B, S]; returns [B, S], zero where the label is ignored.
+    """
+    x = logits.to(_widest_float(logits.device))
+    # Clamped, as the branch not taken would divide by zero at x = 1, and 0 · ∞ is NaN in the
+    # gradient: in bfloat16 a logit of exactly 1 is an everyday value.
+    s = torch.where(x < 0, 1 / (1 - x.clamp(max=0)), x + 1)
+    log_p = torch.log(s / s.sum(dim=-1, keepdim=True))
+    scored = labels != IGNORE_LABEL
+    index = labels.masked_fill(~scored, 0).long()
+    picked = log_p.gather(-1, index.unsqueeze(-1)).squeeze(-1)
+    return torch.where(scored, -picked, 0.0)
+
+
+def softmax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Ordinary cross-entropy in fp32; shapes as `stablemax_cross_entropy`."""
+    flat = F.cross_entropy(
+        logits.float().flatten(0, -2),
+        labels.long().flatten(),
+        ignore_index=IGNORE_LABEL,
+        reduction="none",
+    )
+    return flat.view(labels.shape)
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "stablemax_cross_entropy": stablemax_cross_entropy,
+    "softmax_cross_entropy": softmax_cross_entropy,
+}
+
+
+def act_loss(
+    loss_type: str, carry: Carry, output: StepOutput
+) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    """Loss summed over the rows, metrics as sums over rows, predictions [B, S].
+
+    Metrics other than losses count only rows that halted at this step and have a label: divide
+    them by `count`; divide the losses by the global batch size.
+    """
+    labels = carry.current.labels
+    scored = labels != IGNORE_LABEL
+    labelled = scored.sum(-1)  # [B]
+    divisor = labelled.clamp_min(1)
+    with torch.no_grad():
+        preds = output.logits.argmax(dim=-1)  # [B, S]
+        right = scored & (preds == labels)
+        fully_right = right.sum(-1) == labelled
+        valid = carry.halted & (labelled > 0)
+        share = (right.float() / divisor.unsqueeze(-1)).sum(-1)
+        metrics = {
+            "count": valid.sum(),
+            "accuracy": torch.where(valid, share, 0.0).sum(),
+            "exact_accuracy": (valid & fully_right).sum(),
+            "q_halt_accuracy": (valid & ((output.q_halt >= 0) == fully_right)).sum(),
+            "steps": torch.where(valid, carry.steps, 0).sum(),
+        }
+
+    lm_loss = (LOSSES[loss_type](output.logits, labels) / divisor.unsqueeze(-1)).sum()
+    q_halt_loss = F.binary_cross_entropy_with_logits(
+        output.q_halt, fully_right.to(output.q_halt.dtype), reduction="sum"
+    )
+    metrics |= {"lm_loss": lm_loss.detach(), "q_halt_loss": q_halt_loss.detach()}
+    q_loss = q_halt_loss
+    if output.target_q_continue is not None:
+        q_continue_loss = F.binary_cross_entropy_with_logits(
+            output.q_continue, output.target_q_continue, reduction="sum"
+        )
+        metrics["q_continue_loss"] = q_continue_loss.detach()
+        q_loss = q_loss + q_continue_loss
+    return lm_loss + 0.5 * q_loss, metrics, preds

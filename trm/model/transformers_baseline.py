@@ -1,0 +1,20 @@
+"""The published baseline without recursion: one deep net, one pass per supervision step."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from trm.model.base import RecursiveModel, State
+
+
+class TransformerBaseline(RecursiveModel):
+    states = ("H",)
+    halts_against_continue = True
+    learns_continue = False
+
+    def build_nets(self) -> None:
+        self.H_level = self.make_net(self.config.H_layers)
+
+    def recurse(self, state: State, x: Tensor) -> State:
+        (z_h,) = state
+        return (self.H_level(z_h, x, self.rotary),)

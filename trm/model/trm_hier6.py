@@ -1,0 +1,32 @@
+"""TRM with six latents updated in turn (arXiv 2510.04871, table 2: multi-scale z)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from trm.model.base import RecursiveModel, State
+
+LATENTS = 6
+
+
+class SixLatentTRM(RecursiveModel):
+    states = ("H", *(f"L{i}" for i in range(1, LATENTS + 1)))
+
+    def build_nets(self) -> None:
+        self.L_level = self.make_net(self.config.L_layers)
+
+    def cycle(self, y: Tensor, latents: list[Tensor], x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """n times, the latents in turn: z_i ← net(Σ z, y + x); then y ← net(y, Σ z)."""
+        latents = list(latents)
+        for step in range(self.config.L_cycles):
+            latents[step % LATENTS] = self.L_level(sum(latents), y + x, self.rotary)
+        return self.L_level(y, sum(latents), self.rotary), latents
+
+    def recurse(self, state: State, x: Tensor) -> State:
+        y, *latents = state
+        with torch.no_grad():
+            for _ in range(self.config.H_cycles - 1):
+                y, latents = self.cycle(y, latents, x)
+        y, latents = self.cycle(y, latents, x)
+        return (y, *latents)
