@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.unit.test_model import small
+from trm.checkpoint import latest_weights, load_weights, read_state_dict, save_weights
+from trm.config import ModelConfig
+from trm.errors import TrmError
+from trm.model.registry import build_model
+
+GOLDEN = Path(os.environ.get("TRM_GOLDEN_DIR", Path(__file__).parents[1] / "golden"))
+
+
+def test_what_is_saved_loads_again(tmp_path: Path) -> None:
+    model, other = build_model(small()), build_model(small())
+    save_weights(tmp_path / "step_3", model)
+    assert load_weights(tmp_path / "step_3", other) == []
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(other.state_dict()[name], tensor)
+    assert [p.name for p in tmp_path.iterdir()] == ["step_3"]
+
+
+@pytest.mark.parametrize("prefix", ["", "_orig_mod."])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_published_layout_loads(tmp_path: Path, prefix: str, wrapped: bool) -> None:
+    """A state dict under the published names, as torch.save of a compiled or plain model writes."""
+    arrays = np.load(GOLDEN / "model" / "trm_att.npz")
+    state = {
+        prefix + key.removeprefix("state/"): torch.from_numpy(arrays[key])
+        for key in arrays.files
+        if key.startswith("state/")
+    }
+    torch.save({"model": state} if wrapped else state, tmp_path / "step_1")
+    import json
+
+    meta = json.loads(str(arrays["meta"]))
+    config = {k: v for k, v in meta["config"].items() if k not in ("causal", "batch_size")}
+    model = build_model(ModelConfig(name=meta["arch"], **config))
+    load_weights(tmp_path / "step_1", model)
+    wanted = arrays["state/model.inner.L_level.layers.1.mlp.down_proj.weight"]
+    np.testing.assert_array_equal(
+        model.L_level.layers[1].mlp.down_proj.weight.detach().numpy(), wanted
+    )
+
+
+def test_embedding_of_another_size_starts_from_its_mean(tmp_path: Path) -> None:
+    model = build_model(small())
+    model.puzzle_emb.weights.copy_(torch.arange(4.0)[:, None].expand(4, 16))
+    save_weights(tmp_path / "step_1", model)
+    larger = build_model(small().model_copy(update={"num_puzzle_identifiers": 9}))
+    (remark,) = load_weights(tmp_path / "step_1", larger)
+    assert "4 rows" in remark
+    assert "9" in remark
+    assert torch.equal(larger.puzzle_emb.weights, torch.full((9, 16), 1.5))
+
+
+class Bomb:
+    def __reduce__(self) -> tuple:
+        return (os.system, ("echo boom > exploded",))
+
+
+def test_bad_checkpoints_are_refused_by_name(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = build_model(small())
+    save_weights(tmp_path / "step_5", model)
+    whole = (tmp_path / "step_5").read_bytes()
+
+    with pytest.raises(TrmError, match=r"step_6 does not exist; there are step_5"):
+        read_state_dict(tmp_path / "step_6")
+    with pytest.raises(TrmError, match="is a folder"):
+        read_state_dict(tmp_path)
+    for name, content in {"cut": whole[: len(whole) // 2], "empty": b"", "html": b"<html>"}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(TrmError, match=f"{name} is (damaged|refused)"):
+            read_state_dict(tmp_path / name)
+    (tmp_path / "code").write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(TrmError, match="could run code"):
+        read_state_dict(tmp_path / "code")
+    assert not (tmp_path / "exploded").exists()
+    with pytest.raises(TrmError, match=r"does not fit the model.*lacks .*self_attn"):
+        load_weights(tmp_path / "step_5", build_model(small(mlp_t=True)))
+    with pytest.raises(TrmError, match=r"is \[7, 16\] in the file, \[7, 32\] in the model"):
+        load_weights(tmp_path / "step_5", build_model(small(hidden_size=32, puzzle_emb_ndim=32)))
+
+
+def test_latest_is_by_number(tmp_path: Path) -> None:
+    for name in ("step_9", "step_10", "step_10_all_preds.0"):
+        (tmp_path / name).touch()
+    assert latest_weights(tmp_path).name == "step_10"

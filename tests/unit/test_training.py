@@ -1,0 +1,172 @@
+"""The two loops on a small real dataset, in process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from tests.conftest import overrides
+from trm.checkpoint import read_state_dict
+from trm.config import TrainConfig, compose
+from trm.data.batches import PuzzleData
+from trm.distributed import Ranks, choose_device
+from trm.errors import TrmError
+from trm.evaluate import evaluate_checkpoint, parse_arguments
+from trm.train import _locked, train
+
+ALONE = Ranks(0, 1, torch.device("cpu"))
+
+
+def config_for(data: Path, folder: Path, **changes: object) -> TrainConfig:
+    paths = {"data_paths": f"[{data}]", "checkpoint_path": folder}
+    return compose([w if w.startswith("arch") else f"++{w}" for w in overrides(**paths, **changes)])
+
+
+@pytest.fixture(scope="module")
+def run(sudoku_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    train(config_for(sudoku_data, folder, ema=True, ema_rate=0.5), ALONE)
+    return folder
+
+
+def test_a_run_leaves_what_it_promises(run: Path, sudoku_data: Path) -> None:
+    steps = PuzzleData.load([str(sudoku_data)], "train").total_steps(4, 8)
+    assert steps == 12
+    names = {p.name for p in run.iterdir()}
+    assert {"step_6", "step_12", "all_config.yaml", "history.csv", "provenance.json"} <= names
+    assert not [n for n in names if n.endswith(".tmp")]
+    provenance = json.loads((run / "provenance.json").read_text())
+    assert provenance["steps"] == 12
+    assert len(provenance["dataset_sha256"][str(sudoku_data)]) == 64
+    assert yaml.safe_load((run / "all_config.yaml").read_text())["seed"] == 0
+
+
+def test_history_has_both_series(run: Path) -> None:
+    history = pd.read_csv(run / "history.csv")
+    training = history[history.split == "train"]
+    assert list(training.step) == [2, 4, 6, 8, 10, 12]
+    assert training.loss.notna().all()
+    assert training.lr.tolist() == pytest.approx([1e-3] * 6)
+    test = history[history.split == "test"]
+    assert list(test.step) == [6, 12]
+    assert (test["count"] == 100).all()
+    assert test.accuracy.between(0, 1).all()
+
+
+def test_same_seed_same_weights_other_seed_others(
+    run: Path, sudoku_data: Path, tmp_path: Path
+) -> None:
+    first = read_state_dict(run / "step_12")
+    train(config_for(sudoku_data, tmp_path / "again", ema=True, ema_rate=0.5), ALONE)
+    again = read_state_dict(tmp_path / "again" / "step_12")
+    assert all(torch.equal(first[k], again[k]) for k in first)
+    train(config_for(sudoku_data, tmp_path / "other", ema=True, ema_rate=0.5, seed=1), ALONE)
+    other = read_state_dict(tmp_path / "other" / "step_12")
+    assert not torch.equal(first["lm_head.weight"], other["lm_head.weight"])
+
+
+def test_checkpoint_holds_the_averaged_weights(
+    run: Path, sudoku_data: Path, tmp_path: Path
+) -> None:
+    train(config_for(sudoku_data, tmp_path, ema=False), ALONE)
+    raw = read_state_dict(tmp_path / "step_12")
+    averaged = read_state_dict(run / "step_12")
+    assert not torch.equal(raw["lm_head.weight"], averaged["lm_head.weight"])
+    # The puzzle embedding is not averaged, and learns the same way either way.
+    assert torch.equal(raw["puzzle_emb.weights"], averaged["puzzle_emb.weights"])
+
+
+def test_evaluating_the_checkpoint_gives_the_metrics_of_its_run(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "metrics.json"
+    config, trained = parse_arguments(
+        [f"checkpoint={run / 'step_12'}", f"out={out}", f"predictions={tmp_path / 'p.npz'}",
+         "global_batch_size=32", "device=cpu"]
+    )  # fmt: skip
+    evaluate_checkpoint(config, trained, ALONE)
+    metrics = json.loads(out.read_text())
+    history = pd.read_csv(run / "history.csv")
+    last = history[history.split == "test"].iloc[-1]
+    for name in ("accuracy", "exact_accuracy", "steps", "count", "lm_loss"):
+        assert metrics[name] == pytest.approx(last[name], rel=1e-5), name
+    assert metrics["steps"] == 3
+    with np.load(tmp_path / "p.npz") as predictions:
+        assert predictions["preds"].shape == (100, 81)
+        assert predictions["q_halt_logits"].shape == (100,)
+
+
+def test_freeze_weights_learns_the_embedding_only(
+    run: Path, sudoku_data: Path, tmp_path: Path
+) -> None:
+    frozen = config_for(sudoku_data, tmp_path, freeze_weights=True, load_checkpoint=run / "step_12")
+    train(frozen, ALONE)
+    before, after = read_state_dict(run / "step_12"), read_state_dict(tmp_path / "step_12")
+    changed = [k for k in before if not torch.equal(before[k], after[k])]
+    assert changed == ["puzzle_emb.weights"]
+
+
+def test_outputs_asked_for_are_saved(sudoku_data: Path, tmp_path: Path) -> None:
+    train(config_for(sudoku_data, tmp_path, eval_save_outputs="[preds,q_halt_logits]"), ALONE)
+    saved = torch.load(tmp_path / "step_12_all_preds.0", weights_only=True)
+    assert set(saved) == {"preds", "q_halt_logits"}
+    assert saved["preds"].shape[1] == 81
+
+
+def test_adamw_and_softmax_run(sudoku_data: Path, tmp_path: Path) -> None:
+    train(
+        config_for(
+            sudoku_data, tmp_path, optimizer="adamw", arch__loss__loss_type="softmax_cross_entropy"
+        ),
+        ALONE,
+    )
+    assert (tmp_path / "step_12").is_file()
+
+
+def test_a_diverging_run_says_so(sudoku_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrmError, match="the loss is (nan|inf) at step"):
+        train(config_for(sudoku_data, tmp_path, lr=1e30, weight_decay=1e30), ALONE)
+
+
+def test_one_run_folder_one_process(sudoku_data: Path, tmp_path: Path) -> None:
+    with _locked(tmp_path), pytest.raises(TrmError, match="another process is training into"):
+        train(config_for(sudoku_data, tmp_path), ALONE)
+
+
+def test_test_data_that_does_not_fit_is_refused(sudoku_data: Path, tmp_path: Path) -> None:
+    from trm.data.maze import build_maze
+    from trm.data.specs import MazeSpec
+
+    build_maze(
+        MazeSpec(builder="maze", table="golden"),
+        Path(__file__).parents[1] / "golden" / "source" / "maze",
+        tmp_path / "maze",
+    )
+    config = config_for(sudoku_data, tmp_path / "run", data_paths_test=f"[{tmp_path / 'maze'}]")
+    with pytest.raises(TrmError, match="cannot be used together: seq_len is 81"):
+        train(config, ALONE)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_where_there_is_none_is_refused() -> None:
+    with pytest.raises(TrmError, match="torch sees no CUDA device here"):
+        choose_device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["checkpoint=x", "ouput=y"], "unknown key 'ouput'; did you mean 'out'"),
+        (["out=y"], "checkpoint: Field required"),
+        (["checkpoint"], "expected key=value"),
+        (["checkpoint=x", "arch.L_cylces=3"], "L_cylces"),
+    ],
+)
+def test_wrong_evaluate_words(words: list[str], message: str) -> None:
+    with pytest.raises(TrmError, match=message):
+        parse_arguments(words)

@@ -1,0 +1,289 @@
+"""Evaluate a checkpoint: accuracy, exact accuracy and steps; for ARC pass@K and a submission.
+
+    python -m trm.evaluate checkpoint=checkpoints/P/R/step_N data_paths="[data/D]" out=metrics.json
+
+Under torchrun the rows are shared out and the answers gathered in order, so that predictions,
+metrics and submission do not depend on the number of processes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydantic
+import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor
+
+from trm.checkpoint import load_weights
+from trm.config import (
+    ModelConfig,
+    Strict,
+    TrainConfig,
+    compose,
+    explain,
+    load_train_config,
+    parse_train_config,
+)
+from trm.data.batches import PuzzleData, Rows, eval_batches, rank_rows
+from trm.distributed import Ranks, start
+from trm.errors import TrmError, run_cli
+from trm.files import atomic_write
+from trm.model.act import Batch, StepOutput, act_step, initial_carry
+from trm.model.base import RecursiveModel
+from trm.model.loss import act_loss
+from trm.model.registry import build_model
+from trm.progress import Progress
+from trm.scoring.arc import score_arc, write_submission
+
+TEST_PUZZLES = "test_puzzles.json"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Answers for all N examples of a test split, in its order."""
+
+    preds: np.ndarray  # uint8 [N, S]
+    q_halt_logits: np.ndarray  # float32 [N]
+
+
+@dataclass
+class Evaluation:
+    """Metrics are complete on every rank, predictions on rank 0 only; `saved` is this rank's."""
+
+    metrics: dict[str, float]
+    predictions: Predictions | None
+    saved: dict[str, Tensor] = field(default_factory=dict)
+
+
+def to_batch(rows: Rows, device: torch.device) -> Batch:
+    tensors = [torch.from_numpy(a) for a in (rows.inputs, rows.labels, rows.puzzle_identifiers)]
+    if device.type == "cuda":
+        tensors = [t.pin_memory() for t in tensors]
+    return Batch(*tensors).to(device)
+
+
+def model_for(arch: TrainConfig, data: PuzzleData) -> ModelConfig:
+    m = data.metadata
+    return ModelConfig.of(arch.arch, m.seq_len, m.vocab_size, m.num_puzzle_identifiers)
+
+
+@torch.inference_mode()
+def evaluate(
+    model: RecursiveModel,
+    data: PuzzleData,
+    loss_type: str,
+    global_batch_size: int,
+    ranks: Ranks,
+    keep: tuple[str, ...] = (),
+) -> Evaluation:
+    """Run halt_max_steps supervision steps on every test example, as published.
+
+    `keep` names outputs (of SAVABLE_OUTPUTS) to return as tensors of this rank's rows.
+    """
+    was_training = model.training
+    model.eval()
+    total = sum(len(a.inputs) for a in data.sets)
+    rows = rank_rows(ranks.rank, ranks.world_size, global_batch_size)
+    sums: dict[str, float] = {}
+    preds: list[np.ndarray] = []
+    q_halts: list[np.ndarray] = []
+    kept: dict[str, list[Tensor]] = {name: [] for name in keep}
+
+    with Progress(total, "evaluating", "examples", shown=ranks.is_main) as progress:
+        lengths = _batch_lengths(data, global_batch_size)
+        for batch_rows, length in zip(
+            eval_batches(data, global_batch_size, rows), lengths, strict=True
+        ):
+            batch = to_batch(batch_rows, ranks.device)
+            carry = initial_carry(model, batch)
+            for _ in range(model.config.halt_max_steps):
+                carry, output = act_step(model, carry, batch)
+            _, metrics, answer = act_loss(loss_type, carry, output)
+            for name, value in metrics.items():
+                sums[name] = sums.get(name, 0.0) + value.item()
+            _keep_outputs(kept, batch, output, answer)
+            answer = ranks.all_gather(answer.to(torch.uint8))
+            q_halt = ranks.all_gather(output.q_halt)
+            if ranks.is_main:
+                preds.append(answer[:length].cpu().numpy())
+                q_halts.append(q_halt[:length].cpu().numpy())
+            progress.update(length)
+
+    model.train(was_training)
+    return Evaluation(
+        metrics=_averages(sums, ranks),
+        predictions=Predictions(np.concatenate(preds), np.concatenate(q_halts))
+        if ranks.is_main
+        else None,
+        saved={name: torch.cat(parts) for name, parts in kept.items()},
+    )
+
+
+def _batch_lengths(data: PuzzleData, size: int) -> list[int]:
+    """Real rows per batch, without the padding of each set's last one."""
+    return [
+        min(size, len(a.inputs) - start)
+        for a in data.sets
+        for start in range(0, len(a.inputs), size)
+    ]
+
+
+def _keep_outputs(
+    kept: dict[str, list[Tensor]], batch: Batch, output: StepOutput, answer: Tensor
+) -> None:
+    values = {
+        "inputs": batch.inputs,
+        "labels": batch.labels,
+        "puzzle_identifiers": batch.puzzle_identifiers,
+        "preds": answer,
+        "logits": output.logits,
+        "q_halt_logits": output.q_halt,
+        "q_continue_logits": output.q_continue,
+    }
+    for name, parts in kept.items():
+        parts.append(values[name].cpu())
+
+
+def _averages(sums: dict[str, float], ranks: Ranks) -> dict[str, float]:
+    """Sums over rows, ranks included, divided by the number of scored rows."""
+    dtype = torch.float32 if ranks.device.type == "mps" else torch.float64
+    values = torch.tensor(list(sums.values()), dtype=dtype, device=ranks.device)
+    ranks.sum_([values])
+    totals = dict(zip(sums, values.tolist(), strict=True))
+    count = totals.pop("count")
+    return {"count": count, **{name: v / max(count, 1.0) for name, v in totals.items()}}
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+class EvaluateConfig(Strict):
+    """Keys of `python -m trm.evaluate`; `arch.*` overrides the saved architecture besides."""
+
+    checkpoint: Path
+    data_paths: list[str] | None = None  # default: what the checkpoint was trained on
+    out: Path = Path("metrics.json")
+    config: Path | None = None  # default: all_config.yaml beside the checkpoint
+    predictions: Path | None = None  # where to write predictions.npz
+    submission: Path | None = None  # default, for ARC: submission.json beside `out`
+    global_batch_size: int | None = pydantic.Field(None, ge=1)
+    device: str = "auto"
+
+
+def parse_arguments(arguments: list[str]) -> tuple[EvaluateConfig, TrainConfig]:
+    """Read `key=value` words; TrmError for anything unknown or wrong."""
+    ours = [a for a in arguments if not a.startswith("arch")]
+    arch = [a for a in arguments if a.startswith("arch")]
+    for word in arguments:
+        if "=" not in word:
+            raise TrmError(f"expected key=value, not {word!r}; see python -m trm.evaluate --help")
+    try:
+        raw = OmegaConf.to_container(OmegaConf.from_dotlist(ours), resolve=True)
+        config = EvaluateConfig(**raw)
+    except pydantic.ValidationError as error:
+        raise explain(error, "trm.evaluate", list(EvaluateConfig.model_fields)) from None
+    except (OmegaConfBaseException, ValueError) as error:
+        raise TrmError(f"trm.evaluate: {error}") from None
+    beside = config.checkpoint.parent / "all_config.yaml"
+    path = config.config or (beside if beside.is_file() else None)
+    if path is None:
+        # A bare published checkpoint: its architecture is what the command line says.
+        return config, compose(arch)
+    trained = load_train_config(path).model_dump()
+    overrides = OmegaConf.to_container(OmegaConf.from_dotlist([a for a in arch if "." in a]))
+    merged = OmegaConf.to_container(OmegaConf.merge(trained, overrides))
+    return config, parse_train_config(merged, str(path))
+
+
+def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ranks) -> None:
+    """Evaluate one checkpoint on each data path; rank 0 writes the files."""
+    began = time.monotonic()
+    paths = config.data_paths or trained.test_paths
+    batch_size = config.global_batch_size or trained.global_batch_size
+    if batch_size % ranks.world_size:
+        # An evaluation's result does not depend on its batch size, so round up, don't refuse.
+        batch_size += ranks.world_size - batch_size % ranks.world_size
+    results: dict[str, dict[str, float]] = {}
+    model: RecursiveModel | None = None
+    for path in paths:
+        data = PuzzleData.load([path], "test")
+        if model is None or model.config != model_for(trained, data):
+            model = build_model(model_for(trained, data))
+            for remark in load_weights(config.checkpoint, model):
+                if ranks.is_main:
+                    print(f"note: {remark}", file=sys.stderr)
+            model.to(ranks.device)
+        result = evaluate(model, data, trained.arch.loss.loss_type, batch_size, ranks)
+        if ranks.is_main:
+            several = len(paths) > 1
+            results[path] = result.metrics | _write_outputs(config, path, result, several)
+    if ranks.is_main:
+        _write_metrics(config, results, time.monotonic() - began, ranks)
+
+
+def _write_outputs(
+    config: EvaluateConfig, data_path: str, result: Evaluation, several: bool
+) -> dict[str, float]:
+    """Predictions and, for ARC, the submission; returns ARC's metrics."""
+    assert result.predictions is not None
+
+    def named(path: Path) -> Path:  # one file per data path where there are several
+        return path.with_stem(f"{path.stem}-{Path(data_path).name}") if several else path
+
+    if config.predictions is not None:
+        with atomic_write(named(config.predictions)) as file:
+            np.savez_compressed(
+                file,
+                preds=result.predictions.preds,
+                q_halt_logits=result.predictions.q_halt_logits,
+            )
+    if not (Path(data_path) / TEST_PUZZLES).is_file():
+        return {}
+    score = score_arc(Path(data_path), result.predictions.preds, result.predictions.q_halt_logits)
+    write_submission(named(config.submission or config.out.parent / "submission.json"),
+                     score.submission)  # fmt: skip
+    return {**score.metrics, "ARC/tasks": len(score.tasks)}
+
+
+def _write_metrics(
+    config: EvaluateConfig, results: dict[str, dict[str, float]], wall_s: float, ranks: Ranks
+) -> None:
+    content: dict[str, Any] = next(iter(results.values())) if len(results) == 1 else results
+    with atomic_write(config.out) as file:
+        file.write((json.dumps(content, indent=2) + "\n").encode())
+    for path, metrics in results.items():
+        shown = "  ".join(f"{name} {value:.6g}" for name, value in metrics.items())
+        print(f"{path}: {shown}")
+    print(
+        f"evaluated {config.checkpoint} in {wall_s:.0f} s on {ranks.device} "
+        f"({ranks.world_size} process{'es' if ranks.world_size > 1 else ''}); wrote {config.out}"
+    )
+
+
+def main() -> None:
+    arguments = sys.argv[1:]
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        print("keys:")
+        for name, info in EvaluateConfig.model_fields.items():
+            default = "" if info.is_required() else f" (default: {info.default})"
+            print(f"  {name}{default}")
+        return
+    config, trained = parse_arguments(arguments)
+    ranks = start(config.device)
+    try:
+        evaluate_checkpoint(config, trained, ranks)
+    finally:
+        ranks.close()
+
+
+if __name__ == "__main__":
+    run_cli(main)

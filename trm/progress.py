@@ -1,0 +1,85 @@
+"""Progress of long work: a bar on a terminal, one plain line a minute in a log file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Self
+
+from tqdm import tqdm
+
+SECONDS_BETWEEN_LINES = 60.0
+
+
+def duration(seconds: float) -> str:
+    """`95 s`, `12 min`, `3 h 05 min`: as much as a reader needs."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class Progress:
+    """Counts work up to `total` on stderr; silent where `shown` is False (ranks other than 0)."""
+
+    def __init__(
+        self, total: int, what: str, unit: str, shown: bool = True, start: int = 0
+    ) -> None:
+        self.total, self.what, self.unit = total, what, unit
+        self.start = self.done = start
+        self.began = self.last_line = time.monotonic()
+        self.note = ""
+        self.lines = shown and not sys.stderr.isatty()
+        self.bar = tqdm(
+            total=total,
+            initial=start,
+            desc=what,
+            unit=f" {unit}",
+            dynamic_ncols=True,
+            disable=not shown or self.lines,
+        )
+
+    def update(self, count: int = 1, note: str = "") -> None:
+        """`count` more are done; `note` (say, a loss) stands behind the counts."""
+        self.done += count
+        self.note = note or self.note
+        if note:
+            self.bar.set_postfix_str(note, refresh=False)
+        self.bar.update(count)
+        now = time.monotonic()
+        # The first line comes early, so that a log shows at once that work goes on.
+        due = SECONDS_BETWEEN_LINES if self.last_line > self.began else 5.0
+        if self.lines and now - self.last_line >= due:
+            self.last_line = now
+            self._print_line(now)
+
+    def _print_line(self, now: float) -> None:
+        elapsed = max(now - self.began, 1e-9)
+        rate = (self.done - self.start) / elapsed
+        left = duration((self.total - self.done) / rate) if rate > 0 else "unknown"
+        share = self.done / max(self.total, 1)
+        note = f"  {self.note}" if self.note else ""
+        print(
+            f"{self.what} {self.done}/{self.total} ({share:.0%})  {rate:.2f} {self.unit}/s  "
+            f"{left} left{note}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def say(self, message: str) -> None:
+        """A line of its own, above the bar where there is one."""
+        if self.lines:
+            print(message, file=sys.stderr, flush=True)
+        elif not self.bar.disable:
+            self.bar.write(message, file=sys.stderr)
+
+    def close(self) -> None:
+        if self.lines and self.done > self.start:
+            self._print_line(time.monotonic())
+        self.bar.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

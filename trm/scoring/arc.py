@@ -1,0 +1,340 @@
+"""ARC score: every augmented prediction of a task votes for an answer; the best answers count.
+
+A test input is asked many times, each time turned, mirrored and recoloured otherwise. Each row's
+prediction is cropped, its augmentation undone, and the grid that remains gets one vote (SPEC 5).
+
+One `Votes` is one ballot. The published code never clears its ballot between the evaluations of
+one run, so its later pass@K pools several checkpoints; here every evaluation opens its own, and
+whoever wants pooled votes adds several predictions to one `Votes` on purpose.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from math import isqrt
+from pathlib import Path
+
+import numpy as np
+
+from trm.data.arc import invert_augmentation, parse_puzzle_name
+from trm.data.format import DatasetMetadata, load_identifiers, load_split
+from trm.errors import TrmError
+from trm.files import atomic_write
+
+Grid = list[list[int]]  # rows of colours 0..9, as in the ARC files
+
+PASS_KS = (1, 2, 5, 10, 100, 1000)
+TEST_PUZZLES = "test_puzzles.json"
+
+_FIRST_COLOUR = 2  # tokens: 0 pad, 1 end of grid, 2..11 the colours 0..9
+_ATTEMPTS = 2  # what Kaggle's submission format holds per test input
+_CHUNK_ROWS = 4096  # bounds the working memory, whatever the number of augmentations
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One answer that at least one row voted for."""
+
+    grid: np.ndarray  # uint8 [H, W], colours 0..9; [0, 0] where the prediction held no grid
+    votes: int
+    mean_q: float  # mean sigmoid(q_halt) of its voters
+
+
+@dataclass(frozen=True)
+class ScoredInput:
+    """One test input of a task with its answers, best first."""
+
+    input: Grid
+    truth: Grid
+    candidates: tuple[Candidate, ...]
+    truth_rank: int | None  # position of the truth among the candidates, from 0
+
+    def solved(self, k: int) -> bool:
+        """Whether the truth is among the first k candidates."""
+        return self.truth_rank is not None and self.truth_rank < k
+
+
+@dataclass(frozen=True)
+class ScoredTask:
+    """One ARC task: its demonstration pairs and its scored test inputs."""
+
+    name: str
+    train: tuple[tuple[Grid, Grid], ...]
+    tests: tuple[ScoredInput, ...]
+
+    def share_solved(self, k: int) -> float:
+        """Share of the test inputs whose truth is among the first k candidates, 0..1."""
+        return sum(test.solved(k) for test in self.tests) / len(self.tests)
+
+
+@dataclass(frozen=True)
+class ArcScore:
+    """Result of one ballot."""
+
+    metrics: dict[str, float]  # "ARC/pass@K" -> 0..1
+    submission: dict[str, list[dict[str, Grid]]]  # Kaggle's format
+    tasks: tuple[ScoredTask, ...]  # in the order of test_puzzles.json
+
+    @property
+    def n_tasks(self) -> int:
+        return len(self.tasks)
+
+
+@dataclass(slots=True)
+class _Tally:
+    votes: int = 0
+    q_sum: float = 0.0
+
+    @property
+    def mean_q(self) -> float:
+        return self.q_sum / self.votes
+
+
+# A grid as a dictionary key: its number of rows, then its cells. Equal keys are equal grids.
+_Key = bytes
+_Ballot = dict[_Key, _Tally]  # insertion order = order of first appearance
+
+
+@dataclass
+class Votes:
+    """The ballot of one evaluation; memory grows with distinct answers, not with rows.
+
+    Args:
+        test_puzzles: task name -> {"train": [pair, ...], "test": [pair, ...]}, a pair being
+            {"input": grid, "output": grid} (test_puzzles.json).
+        identifiers: puzzle name by id (identifiers.json).
+        blank_id: id of rows that only fill up a batch; they have no vote.
+    """
+
+    test_puzzles: dict[str, dict[str, list[dict[str, Grid]]]]
+    identifiers: Sequence[str]
+    blank_id: int = 0
+    _ballots: dict[str, dict[_Key, _Ballot]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._ballots = {
+            task: {_key(_array(pair["input"])): {} for pair in puzzle["test"]}
+            for task, puzzle in self.test_puzzles.items()
+        }
+
+    def add(
+        self,
+        puzzle_identifiers: np.ndarray,
+        inputs: np.ndarray,
+        preds: np.ndarray,
+        q_halt_logits: np.ndarray,
+    ) -> None:
+        """Count the votes of rows in the order of the test split.
+
+        Args:
+            puzzle_identifiers: int [B].
+            inputs: tokens [B, seq_len]; which test input a row asks is read from here.
+            preds: tokens [B, seq_len].
+            q_halt_logits: float [B].
+
+        Raises:
+            TrmError: a row belongs to no test input of `test_puzzles`.
+        """
+        q_halt = _sigmoid(q_halt_logits)
+        rows = zip(puzzle_identifiers, crop(inputs), crop(preds), q_halt, strict=True)
+        for identifier, question, answer, q in rows:
+            if identifier != self.blank_id:
+                self._vote(self.identifiers[identifier], question, answer, float(q))
+
+    def _vote(self, name: str, question: np.ndarray, answer: np.ndarray, q: float) -> None:
+        task, dihedral, colours = parse_puzzle_name(name)
+        asked = _key(invert_augmentation(question, dihedral, colours))
+        try:
+            ballot = self._ballots[task][asked]
+        except KeyError:
+            raise TrmError(
+                f"puzzle {name!r} asks no test input of {TEST_PUZZLES}: the dataset folder mixes "
+                "files of two builds; build it anew"
+            ) from None
+        tally = ballot.setdefault(_key(invert_augmentation(answer, dihedral, colours)), _Tally())
+        tally.votes += 1
+        tally.q_sum += q
+
+    def score(self, ks: Sequence[int] = PASS_KS) -> ArcScore:
+        """Rank the candidates of every test input and count who finds the truth.
+
+        pass@K = mean over tasks of the share of the task's test inputs whose truth is among the
+        first K candidates, ranked by (votes, mean sigmoid q_halt), both descending, ties in order
+        of first appearance.
+        """
+        tasks = tuple(self._score_task(name) for name in self.test_puzzles)
+        metrics = {f"ARC/pass@{k}": _mean([task.share_solved(k) for task in tasks]) for k in ks}
+        submission = {task.name: [_attempts(test) for test in task.tests] for task in tasks}
+        return ArcScore(metrics, submission, tasks)
+
+    def _score_task(self, name: str) -> ScoredTask:
+        puzzle = self.test_puzzles[name]
+        return ScoredTask(
+            name,
+            train=tuple((pair["input"], pair["output"]) for pair in puzzle["train"]),
+            tests=tuple(self._score_input(name, pair) for pair in puzzle["test"]),
+        )
+
+    def _score_input(self, name: str, pair: dict[str, Grid]) -> ScoredInput:
+        ballot = self._ballots[name][_key(_array(pair["input"]))]
+        # sorted() is stable, also in reverse: ties keep the order of first appearance.
+        ranked = sorted(
+            ballot.items(), key=lambda item: (item[1].votes, item[1].mean_q), reverse=True
+        )
+        truth = _key(_array(pair["output"]))
+        return ScoredInput(
+            pair["input"],
+            pair["output"],
+            tuple(Candidate(_grid(key), tally.votes, tally.mean_q) for key, tally in ranked),
+            next((rank for rank, (key, _) in enumerate(ranked) if key == truth), None),
+        )
+
+
+def score_arc(
+    dataset_dir: Path,
+    preds: np.ndarray,
+    q_halt_logits: np.ndarray,
+    ks: Sequence[int] = PASS_KS,
+) -> ArcScore:
+    """Score one checkpoint's predictions for a dataset's test split.
+
+    Args:
+        dataset_dir: dataset folder (SPEC 1).
+        preds: uint8 [N, seq_len], the predicted tokens, in the order of the test split.
+        q_halt_logits: float32 [N], same order.
+        ks: the K of pass@K.
+
+    Raises:
+        TrmError: the dataset is no ARC dataset, or the predictions are not of its test split.
+    """
+    dataset_dir = Path(dataset_dir)
+    split = load_split(dataset_dir, "test")
+    votes = Votes(
+        _read_test_puzzles(dataset_dir / TEST_PUZZLES),
+        load_identifiers(dataset_dir),
+        split.metadata.blank_identifier_id,
+    )
+    n_rows = sum(len(arrays.inputs) for arrays in split.sets.values())
+    check_predictions(preds, q_halt_logits, n_rows, split.metadata)
+    start = 0
+    for arrays in split.sets.values():
+        identifiers = np.repeat(arrays.puzzle_identifiers, np.diff(arrays.puzzle_indices))
+        for rows in _chunks(len(arrays.inputs)):
+            part = slice(start + rows.start, start + rows.stop)
+            votes.add(identifiers[rows], arrays.inputs[rows], preds[part], q_halt_logits[part])
+        start += len(arrays.inputs)
+    return votes.score(ks)
+
+
+def check_predictions(
+    preds: np.ndarray, q_halt_logits: np.ndarray, n_rows: int, metadata: DatasetMetadata
+) -> None:
+    """Refuse predictions that cannot be of a split of `n_rows` rows with this metadata.
+
+    Raises:
+        TrmError: wrong number of rows, sequence length or token; or a halting logit that is NaN.
+    """
+    remedy = "evaluate the checkpoint on this dataset again"
+    expected = (n_rows, metadata.seq_len)
+    if preds.shape != expected:
+        raise TrmError(
+            f"the predictions have shape {preds.shape}, but the dataset's test split {expected}: "
+            f"they are of another dataset; {remedy}"
+        )
+    if q_halt_logits.shape != (n_rows,):
+        raise TrmError(
+            f"q_halt_logits has shape {q_halt_logits.shape}, expected {(n_rows,)}; {remedy}"
+        )
+    if np.isnan(q_halt_logits).any():
+        raise TrmError("q_halt_logits holds NaN: the checkpoint has diverged; take an earlier one")
+    low, high = (int(preds.min()), int(preds.max())) if preds.size else (0, 0)
+    if low < 0 or high >= metadata.vocab_size:
+        raise TrmError(
+            f"the predictions hold tokens {low}..{high}, but the dataset's vocabulary is "
+            f"0..{metadata.vocab_size - 1}; {remedy}"
+        )
+
+
+def crop(tokens: np.ndarray) -> Iterator[np.ndarray]:
+    """Cut the grid out of each canvas: the largest rectangle from the top-left free of tokens < 2.
+
+    Rows are scanned from the top; a row's width is that of the row above or less. Of rectangles
+    of equal area the one with fewer rows counts.
+
+    Args:
+        tokens: [B, seq_len], a square canvas row by row.
+
+    Yields:
+        B grids, uint8 [H, W] of colours 0..9; [0, 0] if the first token is no colour.
+    """
+    side = isqrt(tokens.shape[1])
+    canvas = np.asarray(tokens).reshape(-1, side, side)
+    is_end = canvas < _FIRST_COLOUR
+    row_width = np.where(is_end.any(axis=2), is_end.argmax(axis=2), side)  # [B, side]
+    width = np.minimum.accumulate(row_width, axis=1)
+    area = width * np.arange(1, side + 1)
+    last_row = area.argmax(axis=1)
+    for grid, row, row_widths in zip(canvas, last_row, width, strict=True):
+        columns = row_widths[row]
+        rows = row + 1 if columns else 0
+        yield (grid[:rows, :columns] - _FIRST_COLOUR).astype(np.uint8)
+
+
+def write_submission(path: Path, submission: dict[str, list[dict[str, Grid]]]) -> None:
+    """Write Kaggle's submission.json; a reader of `path` never meets half a file."""
+    with atomic_write(Path(path)) as file:
+        file.write(json.dumps(submission).encode())
+
+
+def _attempts(test: ScoredInput) -> dict[str, Grid]:
+    """First two candidates; the one guess repeated where there is no second."""
+    guesses = [candidate.grid.tolist() for candidate in test.candidates[:_ATTEMPTS]]
+    # A test input that nobody answered still needs an entry, or Kaggle shifts the others.
+    guesses = guesses or [[[0]]]
+    return {f"attempt_{i + 1}": guesses[min(i, len(guesses) - 1)] for i in range(_ATTEMPTS)}
+
+
+def _mean(shares: list[float]) -> float:
+    # Not sum(): from Python 3.12 on it compensates, and the last digit would depend on the version.
+    total = 0.0
+    for share in shares:
+        total += share
+    return total / len(shares)
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    # float64, as the means are compared; the clip only silences exp's overflow (sigmoid < 1e-300).
+    return 1.0 / (1.0 + np.exp(-np.clip(logits.astype(np.float64), -700.0, 700.0)))
+
+
+def _array(grid: Grid) -> np.ndarray:
+    return np.array(grid, dtype=np.uint8)
+
+
+def _key(grid: np.ndarray) -> _Key:
+    return bytes([grid.shape[0]]) + grid.tobytes()
+
+
+def _grid(key: _Key) -> np.ndarray:
+    rows = key[0]
+    cells = np.frombuffer(key, dtype=np.uint8, offset=1) if rows else np.empty(0, np.uint8)
+    return cells.reshape(rows, -1 if rows else 0)
+
+
+def _chunks(n_rows: int) -> Iterator[slice]:
+    for start in range(0, n_rows, _CHUNK_ROWS):
+        yield slice(start, min(start + _CHUNK_ROWS, n_rows))
+
+
+def _read_test_puzzles(path: Path) -> dict[str, dict[str, list[dict[str, Grid]]]]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise TrmError(
+            f"{path} is missing: votes need an ARC dataset; build it with "
+            "python -m dataset.build_arc_dataset"
+        ) from None
+    except json.JSONDecodeError as error:
+        raise TrmError(f"{path} is not JSON ({error}); build the dataset anew") from None

@@ -1,0 +1,96 @@
+"""Weights & Biases, and history.csv for those without: neither ever ends a run."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import netrc
+import os
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("step", "split", "loss", "lm_loss", "q_halt_loss", "accuracy", "exact_accuracy",
+           "q_halt_accuracy", "steps", "count", "lr", "examples_per_s", "elapsed_s")  # fmt: skip
+
+
+class History:
+    """`history.csv`: one row per record, columns of COLUMNS and whatever a split adds."""
+
+    def __init__(self, path: Path, extra: list[str]) -> None:
+        self.path = path
+        self.columns = [*COLUMNS, *extra]
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerow(self.columns)
+
+    def add(self, record: dict[str, Any]) -> None:
+        unknown = set(record) - set(self.columns)
+        if unknown:
+            raise KeyError(f"history.csv has no column {sorted(unknown)}")
+        # Opened anew for each row: a killed run loses at most the row being written.
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, self.columns).writerow(
+                {k: f"{v:.9g}" if isinstance(v, float) else v for k, v in record.items()}
+            )
+
+
+def _logged_in() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return netrc.netrc().authenticators("api.wandb.ai") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def wandb_mode(setting: str) -> str:
+    """`auto`: what WANDB_MODE says, else online when logged in, else offline."""
+    if setting != "auto":
+        return setting
+    return os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
+
+
+class Tracker:
+    """A W&B run. Whatever W&B raises is reported once and ends the tracking, not the training."""
+
+    def __init__(self, mode: str, project: str, name: str, config: dict[str, Any]) -> None:
+        self.run: Any = None
+        if mode == "disabled":
+            return
+        try:
+            import wandb
+
+            self.run = wandb.init(
+                project=project,
+                name=name,
+                config=config,
+                mode=mode,
+                settings=wandb.Settings(init_timeout=60, console="off", silent=True),
+            )
+        except Exception as error:  # any failure of a third party's service, by design
+            self._give_up(error)
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        if self.run is None:
+            return
+        try:
+            self.run.log(metrics, step=step)
+        except Exception as error:
+            self._give_up(error)
+
+    def finish(self) -> str | None:
+        """Close the run; returns the folder to `wandb sync` where it was offline."""
+        if self.run is None:
+            return None
+        try:
+            offline, folder = self.run.offline, Path(self.run.dir).parent
+            self.run.finish()
+            return str(folder) if offline else None
+        except Exception as error:
+            self._give_up(error)
+            return None
+
+    def _give_up(self, error: Exception) -> None:
+        log.warning("W&B failed and is off for the rest of this run: %s", error)
+        self.run = None
