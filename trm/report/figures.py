@@ -1,0 +1,391 @@
+"""Figures, drawn without pyplot: nothing global, same input, same bytes.
+
+Outside ARC's own ten colours the palette is Okabe and Ito's (safe for colour-blind readers), and
+no meaning rests on colour alone: wrong cells carry a mark, train lines are dashed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure, FigureBase
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+
+from trm.errors import TrmError
+from trm.files import atomic_write
+from trm.scoring.arc import ScoredInput, ScoredTask
+
+BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+INK, GREY, CLUE_BACKGROUND, WALL = "#222222", "#777777", "#E4E4E4", "#4A4A4A"
+
+# The colours of the ARC website, 0..9.
+ARC_COLOURS = (
+    *("#000000", "#0074D9", "#FF4136", "#2ECC40", "#FFDC00"),
+    *("#AAAAAA", "#F012BE", "#FF851B", "#7FDBFF", "#870C25"),
+)
+
+MAZE_WALL, MAZE_FREE, MAZE_START, MAZE_GOAL, MAZE_PATH = 1, 2, 3, 4, 5  # tokens of "# SGo"
+
+MAX_DEMONSTRATIONS = 4
+MAX_CURVE_POINTS = 400  # a curve of 65,000 logged steps must not become a 10 MB picture
+
+STYLE = {
+    "svg.hashsalt": "trm",  # element ids from content, not from a random seed
+    "svg.fonttype": "path",  # readable on machines without the font
+    "font.family": "DejaVu Sans",  # ships with matplotlib
+    "font.size": 9.0,
+}
+
+
+@dataclass(frozen=True)
+class _Curve:
+    column: str
+    label: str
+    colour: str
+    marker: str
+
+
+_EXACT = _Curve("exact_accuracy", "exact accuracy", BLUE, "o")
+_CELLS = _Curve("accuracy", "cell accuracy", ORANGE, "s")
+_VOTES = _Curve("ARC/pass@2", "pass@2", GREEN, "^")
+_LOSS = _Curve("loss", "loss", INK, "o")
+
+
+# --- the files ----------------------------------------------------------------------------------
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A white figure of width x height inches that keeps its labels apart by itself."""
+    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+
+
+def save_figure(figure: Figure, path: Path, description: str) -> None:
+    """Write SVG or PNG by `path`'s suffix; `description` travels inside as the picture's text.
+
+    The report reads it back as the alternative text. No date and no version is written, so that
+    the same figure gives the same bytes.
+
+    Raises:
+        TrmError: another suffix.
+    """
+    path = Path(path)
+    metadata = {"Title": path.stem, "Description": description}
+    match path.suffix:
+        case ".svg":
+            metadata |= {"Date": None, "Creator": None}
+        case ".png":
+            metadata |= {"Software": None}
+        case suffix:
+            raise TrmError(f"cannot draw {path}: {suffix!r} is neither .svg nor .png")
+    with mpl.rc_context(STYLE), atomic_write(path) as file:
+        figure.savefig(file, format=path.suffix[1:], metadata=metadata, dpi=160)
+
+
+# --- learning curve -----------------------------------------------------------------------------
+
+
+def read_history(history_csv: Path) -> pd.DataFrame:
+    """history.csv: one row per logged step and split, columns `step`, `split`, metrics.
+
+    Raises:
+        TrmError: the file is missing, empty or lacks `step`, `split` or `loss`.
+    """
+    try:
+        history = pd.read_csv(history_csv)
+    except (FileNotFoundError, pd.errors.EmptyDataError):
+        raise TrmError(f"{history_csv} is missing or empty: train the run first") from None
+    except pd.errors.ParserError as error:
+        raise TrmError(f"{history_csv} is no CSV ({error}): train the run again") from None
+    lacking = {"step", "split", "loss"} - set(history.columns)
+    if lacking or history.empty:
+        what = f"no column {sorted(lacking)[0]!r}" if lacking else "no rows"
+        raise TrmError(f"{history_csv} has {what}: train the run again")
+    return history
+
+
+def draw_learning_curve(history_csv: Path) -> Figure:
+    """Accuracies of train and test against the step, and the loss below on its own axis.
+
+    Raises:
+        TrmError: as `read_history`.
+    """
+    history = read_history(history_csv)
+    with mpl.rc_context(STYLE):
+        figure = new_figure(7.2, 5.2)
+        shares, loss = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
+        for curve in (_EXACT, _CELLS, _VOTES):
+            _draw_curve(shares, history, curve)
+        _draw_curve(loss, history, _LOSS)
+        shares.set_ylim(-0.02, 1.02)
+        shares.yaxis.set_major_formatter(PercentFormatter(1.0))
+        shares.set_ylabel("right answers")
+        loss.set_ylim(bottom=0)
+        loss.set_ylabel("loss per example")
+        loss.set_xlabel("optimiser step")
+        loss.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+        for axes in (shares, loss):
+            axes.grid(color="#DDDDDD", linewidth=0.6)
+            axes.spines[["top", "right"]].set_visible(False)
+            _legend_above(axes)
+    return figure
+
+
+def describe_learning_curve(history_csv: Path) -> str:
+    """The curve in one sentence, for readers who cannot see it."""
+    history = read_history(history_csv)
+    steps = f"Learning curve over {history['step'].max():,.0f} steps"
+    test = history[history["split"] == "test"].sort_values("step")
+    for curve in (_VOTES, _EXACT, _CELLS):  # the most telling that there is
+        if curve.column in test and test[curve.column].notna().any():
+            values = test[curve.column].dropna()
+            return (
+                f"{steps}: test {curve.label} {values.iloc[0]:.1%} at the first evaluation, "
+                f"{values.iloc[-1]:.1%} at the last, {values.max():.1%} at best."
+            )
+    return f"{steps}, without an evaluation."
+
+
+def _draw_curve(axes: Axes, history: pd.DataFrame, curve: _Curve) -> None:
+    if curve.column not in history:
+        return
+    for split, style in (("train", "--"), ("test", "-")):
+        rows = history[history["split"] == split].dropna(subset=[curve.column])
+        if rows.empty:
+            continue
+        points = _thin(rows.sort_values("step")[["step", curve.column]].to_numpy(float))
+        few = len(points) <= 40
+        axes.plot(
+            *points.T,
+            linestyle=style,
+            linewidth=1.0 if split == "train" else 1.8,
+            color=curve.colour,
+            marker=curve.marker if few and split == "test" else None,
+            markersize=4,
+            label=f"{curve.label}, {split}",
+        )
+
+
+def _thin(points: np.ndarray) -> np.ndarray:
+    """Average neighbours so that at most MAX_CURVE_POINTS points [n, 2] remain."""
+    if len(points) <= MAX_CURVE_POINTS:
+        return points
+    return np.array([part.mean(axis=0) for part in np.array_split(points, MAX_CURVE_POINTS)])
+
+
+def _legend_above(axes: Axes) -> None:
+    # Filled column by column: train above test of the same curve.
+    columns = max(2, -(-len(axes.get_lines()) // 2))
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, frameon=False, fontsize=8)
+
+
+# --- puzzles ------------------------------------------------------------------------------------
+
+
+def draw_arc_task(
+    figure: FigureBase, task: ScoredTask, test: ScoredInput, attempts: Sequence[np.ndarray]
+) -> None:
+    """Demonstrations, the test input, the truth and the attempts, each attempt checked.
+
+    Args:
+        figure: the (sub)figure to fill.
+        task: whose demonstrations are shown, the first MAX_DEMONSTRATIONS of them.
+        test: the test input of the task.
+        attempts: one or two guesses, uint8 [H, W], colours 0..9.
+    """
+    demonstrations = task.train[:MAX_DEMONSTRATIONS]
+    columns = len(demonstrations) + 2
+    # The narrow column in between sets what was given apart from what was asked.
+    widths = [1.0] * len(demonstrations) + [0.15, 1.0, 1.0]
+    grid = figure.add_gridspec(2, columns + 1, width_ratios=widths)
+    for column, (question, answer) in enumerate(demonstrations):
+        _draw_grid(figure.add_subplot(grid[0, column]), question, f"example {column + 1}")
+        _draw_grid(figure.add_subplot(grid[1, column]), answer, "→ output")
+    truth = np.array(test.truth)
+    _draw_grid(figure.add_subplot(grid[0, -2]), test.input, "test input")
+    _draw_grid(figure.add_subplot(grid[1, -2]), truth, "→ truth")
+    for row, attempt in enumerate(attempts[:2]):
+        axes = figure.add_subplot(grid[row, -1])
+        right = np.array_equal(attempt, truth)
+        _draw_grid(axes, attempt, f"attempt {row + 1}: {'right ✓' if right else 'wrong ✗'}")
+        if not right:
+            wrong = _differs(attempt, truth)
+            if wrong.any():
+                _mark_wrong(axes, wrong)
+            note = f"{wrong.sum()} wrong cell{'s' if wrong.sum() != 1 else ''}"
+            if attempt.shape != truth.shape:
+                note = f"{_size(attempt)} cells, not {_size(truth)}"
+            axes.set_xlabel(note, fontsize=7, labelpad=2)
+
+
+def draw_sudoku(
+    axes: Axes,
+    question: np.ndarray,
+    answer: np.ndarray,
+    prediction: np.ndarray,
+    box: tuple[int, int],
+) -> None:
+    """Clues bold on grey, filled cells plain; wrong cells framed, struck, the right digit beside.
+
+    Args:
+        axes: where to draw.
+        question: digits [n, n], 0 where a cell is to be filled.
+        answer: digits [n, n].
+        prediction: digits [n, n]; 0 where the model gave no digit.
+        box: rows and columns of a box, (3, 3) for the usual 9x9.
+    """
+    n = len(question)
+    cell = _cell_points(axes, n)
+    for (row, column), digit in np.ndenumerate(prediction):
+        truth, is_clue = answer[row, column], question[row, column] != 0
+        wrong = digit != truth
+        if is_clue:
+            axes.add_patch(Rectangle((column, row), 1, 1, color=CLUE_BACKGROUND, lw=0))
+        if wrong:
+            _draw_wrong_digit(axes, row, column, truth, cell)
+        if digit:
+            _write(
+                axes,
+                row - (0.1 if wrong else 0),  # makes room for the right digit
+                column - (0.17 if wrong else 0),
+                str(digit),
+                cell * 0.55,
+                weight="bold" if is_clue else "normal",
+                color=VERMILLION if wrong else INK if is_clue else BLUE,
+            )
+    for line in range(n + 1):
+        axes.axhline(line, color=INK, lw=1.8 if line % box[0] == 0 else 0.4)
+        axes.axvline(line, color=INK, lw=1.8 if line % box[1] == 0 else 0.4)
+    _bare(axes, n, n)
+
+
+def draw_maze(axes: Axes, grid: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> None:
+    """The maze with the predicted path: right cells dots, wrong ones crosses, missed ones rings.
+
+    Args:
+        axes: where to draw.
+        grid: tokens [n, n] of the question (1 wall, 2 free, 3 start, 4 goal).
+        truth: tokens [n, n] with the shortest path (5).
+        prediction: tokens [n, n].
+    """
+    n = len(grid)
+    axes.imshow(
+        np.where(grid == MAZE_WALL, 1, 0),
+        cmap=ListedColormap(["#FFFFFF", WALL]),
+        vmin=0,
+        vmax=1,
+        interpolation="none",
+        extent=(0, n, n, 0),
+    )
+    on_path, predicted = truth == MAZE_PATH, prediction == MAZE_PATH
+    missed = on_path & (prediction == MAZE_FREE)
+    wrong = (prediction != truth) & ~missed
+    cell = _cell_points(axes, n)
+    _scatter(axes, on_path & predicted, "o", cell * 0.4, color=BLUE)
+    _scatter(axes, missed, "o", cell * 0.6, facecolor="none", edgecolor=ORANGE)
+    _scatter(axes, wrong, "X", cell, facecolor=VERMILLION, edgecolor="none")
+    for token, letter in ((MAZE_START, "S"), (MAZE_GOAL, "G")):
+        for row, column in np.argwhere(grid == token):
+            # Larger than its cell, or the letter could not be read.
+            corner = (column - 0.4, row - 0.4)
+            axes.add_patch(Rectangle(corner, 1.8, 1.8, color=GREEN, lw=0, zorder=3, clip_on=False))
+            _write(axes, row, column, letter, cell * 1.3, color="white", weight="bold")
+    _bare(axes, n, n)
+
+
+def _draw_grid(axes: Axes, grid: np.ndarray | list[list[int]], title: str) -> None:
+    """An ARC grid; rows and columns are separated by thin lines."""
+    axes.set_title(title, fontsize=7.5, pad=3)
+    grid = np.array(grid, dtype=np.uint8)
+    if grid.size == 0:
+        axes.text(0.5, 0.5, "no grid", ha="center", va="center", color=GREY)
+        _bare(axes, 1, 1)
+        return
+    rows, columns = grid.shape
+    axes.imshow(
+        grid,
+        cmap=ListedColormap(ARC_COLOURS),
+        vmin=0,
+        vmax=9,
+        interpolation="none",
+        extent=(0, columns, rows, 0),
+    )
+    lines = [((0, y), (columns, y)) for y in range(1, rows)]
+    lines += [((x, 0), (x, rows)) for x in range(1, columns)]
+    axes.add_collection(LineCollection(lines, colors="#777777", linewidths=0.3))
+    _bare(axes, rows, columns)
+
+
+def _mark_wrong(axes: Axes, wrong: np.ndarray) -> None:
+    """A cross on each wrong cell, white on black so that it shows on all ten colours."""
+    strokes = [
+        stroke
+        for y, x in np.argwhere(wrong)
+        for stroke in (
+            ((x + 0.2, y + 0.2), (x + 0.8, y + 0.8)),
+            ((x + 0.2, y + 0.8), (x + 0.8, y + 0.2)),
+        )
+    ]
+    width = min(1.2, 0.1 * _cell_points(axes, max(wrong.shape)))
+    axes.add_collection(LineCollection(strokes, colors="black", linewidths=width * 2.4))
+    axes.add_collection(LineCollection(strokes, colors="white", linewidths=width))
+
+
+def _differs(attempt: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Where the attempt is wrong; cells outside the truth are."""
+    wrong = np.ones(attempt.shape, dtype=bool)
+    rows, columns = np.minimum(attempt.shape, truth.shape)
+    wrong[:rows, :columns] = attempt[:rows, :columns] != truth[:rows, :columns]
+    return wrong
+
+
+def _write(axes: Axes, row: float, column: float, text: str, size: float, **style: str) -> None:
+    """Text centred on a cell; the baseline correction centres digits, not their line box."""
+    axes.text(
+        column + 0.5,
+        row + 0.5,
+        text,
+        fontsize=size,
+        ha="center",
+        va="center_baseline",
+        **style,
+    )
+
+
+def _draw_wrong_digit(axes: Axes, row: int, column: int, truth: int, cell: float) -> None:
+    """Frame and strike a cell and put the right digit small into its corner."""
+    axes.add_patch(
+        Rectangle((column + 0.06, row + 0.06), 0.88, 0.88, fill=False, color=VERMILLION, lw=1.5)
+    )
+    axes.plot([column + 0.14, column + 0.54], [row + 0.62, row + 0.2], color=VERMILLION, lw=0.9)
+    _write(axes, row + 0.2, column + 0.24, str(truth), cell * 0.4, color=INK)
+
+
+def _scatter(axes: Axes, cells: np.ndarray, marker: str, size: float, **style: str) -> None:
+    """One marker of `size` points on each cell that is set."""
+    y, x = np.nonzero(cells)
+    axes.scatter(x + 0.5, y + 0.5, s=size**2, marker=marker, linewidths=0.8, **style)
+
+
+def _cell_points(axes: Axes, cells: int) -> float:
+    """Edge of one of `cells` cells across, in points, before the layout has shrunk the axes."""
+    box = axes.get_position()
+    width, height = axes.get_figure(root=True).get_size_inches()
+    return 72 * min(box.width * width, box.height * height) / cells
+
+
+def _size(grid: np.ndarray) -> str:
+    return f"{grid.shape[0]}×{grid.shape[1]}"
+
+
+def _bare(axes: Axes, rows: int, columns: int) -> None:
+    """Rows downwards, square cells, no ticks."""
+    axes.set(xlim=(0, columns), ylim=(rows, 0), aspect="equal", xticks=[], yticks=[])
