@@ -1,0 +1,25 @@
+# From raw puzzles to report: every result is a file, and its path says how to make it.
+#   snakemake --cores 2                                                   the two small benchmarks
+#   snakemake --cores 8 results/sudoku-extreme/mlp/seed-0/metrics.json    one result
+#   snakemake --profile slurm results/arc-agi-1/summary.csv               on a cluster
+from snakemake.utils import min_version
+
+min_version("9.8")
+
+
+configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/download.smk"
+include: "rules/dataset.smk"
+include: "rules/train.smk"
+include: "rules/evaluate.smk"
+include: "rules/report.smk"
+include: "rules/unknown.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "results/report.html",

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PARTS = ("Snakefile", "rules", "workflow", "config", "envs", "profiles", "pretrain.py", "trm",
+         "dataset", "README.md")  # fmt: skip
+TINY = ROOT / "tests" / "workflow" / "tiny.yaml"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A copy of the workflow in a folder of its own, so that its results are its own too."""
+
+    root: Path
+
+    def run(self, *command: str, timeout: float = 600) -> subprocess.CompletedProcess:
+        environment = os.environ | {"PYTHONPATH": str(self.root), "WANDB_MODE": "disabled"}
+        return subprocess.run(
+            [sys.executable, *command], cwd=self.root, env=environment, capture_output=True,
+            text=True, timeout=timeout, check=False,
+        )  # fmt: skip
+
+    def snakemake(
+        self, *words: str, tiny: bool = True, configfile: Path | None = None
+    ) -> subprocess.CompletedProcess:
+        """`configfile` is laid over the tiny settings (or, without them, over config.yaml)."""
+        files = [str(f) for f in (TINY if tiny else None, configfile) if f is not None]
+        laid = ["--configfile", *files] if files else []
+        return self.run("-m", "snakemake", "--cores", "2", *words, *laid)
+
+
+def copy_project(target: Path) -> Project:
+    target.mkdir(parents=True, exist_ok=True)
+    for part in PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, target / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target / part)
+    return Project(target)
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """For dry runs and single commands: nothing is built in it yet."""
+    return copy_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The default target, run end to end on the tiny settings."""
+    project = copy_project(tmp_path_factory.mktemp("finished"))
+    done = project.snakemake()
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-8000:]
+    return project

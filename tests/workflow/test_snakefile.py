@@ -1,0 +1,156 @@
+"""The real Snakefile: dry runs of the whole study, and the tiny study end to end."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+from tests.workflow.conftest import Project
+
+CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+RESULTS = [f"{b}/{v}" for b, row in CONFIG["benchmarks"].items() for v in row["variants"]]
+
+
+def jobs(stdout: str) -> dict[str, int]:
+    """Rule -> number of jobs, from the job stats of a dry run."""
+    table = stdout.split("Job stats:")[1].split("Reasons:")[0]
+    return {name: int(n) for name, n in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+
+
+# --- dry runs -------------------------------------------------------------------------------------
+
+
+def test_every_result_of_the_study_resolves_from_raw_files(project: Project) -> None:
+    targets = [f"results/{name}/seed-7/metrics.json" for name in RESULTS]
+    done = project.snakemake("-n", *targets, tiny=False)
+    assert done.returncode == 0, done.stderr
+    count = jobs(done.stdout)
+    assert count["train"] == len(RESULTS)
+    assert count["evaluate"] + count["evaluate_arc"] == len(RESULTS)
+    assert count["download_arc"] == 5
+    assert count["dataset"] == len(CONFIG["datasets"])
+
+
+def test_summary_takes_every_variant(project: Project) -> None:
+    done = project.snakemake("-n", "results/sudoku-extreme/summary.csv", tiny=False)
+    assert jobs(done.stdout)["train"] == len(CONFIG["benchmarks"]["sudoku-extreme"]["variants"])
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("results/sudoku-extrem/mlp/seed-0/metrics.json", "did you mean 'sudoku-extreme/mlp'"),
+        ("results/sudoku-6x6/att/seed-0/metrics.json", "sudoku-6x6/mlp"),
+        ("results/sudoku-6x6/mlp/seed-0/metric.json", "FILE of metrics.json"),
+        ("results/sudoku-6x6/mlp/seed-x/metrics.json", "seed-N"),
+        ("data/arc1concept", "there are arc1concept-aug-1000"),
+    ],
+)
+def test_mistyped_target_lists_what_exists(project: Project, target: str, words: str) -> None:
+    done = project.snakemake("-n", target, tiny=False)
+    assert done.returncode != 0
+    assert words in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"benchmarks": {"sudoku-6x6": {"dataset": "nope"}}}, "no dataset 'nope'"),
+        ({"benchmarks": {"sudoku-6x6": {"overrides": {"learning_rate": 1}}}}, "learning_rate"),
+        ({"benchmarks": {"sudoku-6x6": {"overrides": {"arch.L_cycle": 1}}}}, "arch.L_cycles"),
+        ({"benchmraks": {}}, "did you mean 'benchmarks'"),
+        ({"default": ["sudoku-6x6/mpl/seed-0"]}, "did you mean 'sudoku-6x6/mlp'"),
+        ({"datasets": {"arc1concept-aug-1000": {"num_aug": -1}}}, "num_aug"),
+        ({"benchmarks": {"maze-hard": {"resources": {"gpu": 1}}}}, "resources.gpu"),
+    ],
+)
+def test_mistake_in_the_table_stops_before_any_job(
+    project: Project, tmp_path: Path, change: dict, words: str
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(change))
+    done = project.snakemake("-n", tiny=False, configfile=path)
+    assert done.returncode != 0
+    assert words in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+# --- end to end -----------------------------------------------------------------------------------
+
+
+def test_the_chain_ends_in_a_report(finished: Project) -> None:
+    page = (finished.root / "results" / "report.html").read_text()
+    for title in ("Sudoku 6x6", "ARC-AGI-1, grids up to 10x10"):
+        assert title in page
+    assert "http://" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", page)
+
+
+def test_numbers_in_metrics_are_those_of_the_predictions(finished: Project) -> None:
+    folder = finished.root / "results/sudoku-6x6/mlp/seed-0"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    with np.load(folder / "predictions.npz") as file:
+        preds = file["preds"]
+    labels = np.load(finished.root / "data/sudoku-6x6-1k-aug-50/test/all__labels.npy")
+    assert preds.shape == labels.shape == (30, 36)
+    assert metrics["count"] == 30
+    assert metrics["accuracy"] == pytest.approx((preds == labels).mean())
+    assert metrics["exact_accuracy"] == pytest.approx((preds == labels).all(axis=1).mean())
+
+
+def test_submission_answers_every_task_that_fits(finished: Project) -> None:
+    folder = finished.root / "results/arc-agi-1-10x10/att/seed-0"
+    submission = json.loads((folder / "submission.json").read_text())
+    tasks = json.loads((finished.root / "data/arc1-10x10-aug-20/test_puzzles.json").read_text())
+    assert set(submission) == set(tasks)
+    raw = json.loads((finished.root / "raw/arc/arc-agi_evaluation_challenges.json").read_text())
+    for name, attempts in submission.items():
+        assert len(attempts) == len(raw[name]["test"])
+        assert all(set(a) == {"attempt_1", "attempt_2"} for a in attempts)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["ARC/tasks"] == len(tasks)
+    assert 0 <= metrics["ARC/pass@1"] <= metrics["ARC/pass@2"] <= 1
+
+
+def test_history_and_provenance_stand_beside(finished: Project) -> None:
+    folder = finished.root / "results/arc-agi-1-10x10/att/seed-0"
+    history = pd.read_csv(folder / "history.csv")
+    assert set(history.split) == {"train", "test"}
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert provenance["world_size"] == 2
+    assert (provenance["benchmark"], provenance["variant"]) == ("arc-agi-1-10x10", "att")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["arch"]["hidden_size"] == 32
+    assert (folder / "figures" / "examples.svg").stat().st_size > 1000
+
+
+def test_nothing_is_left_to_do(finished: Project) -> None:
+    done = finished.snakemake("-n")
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_what_a_change_makes_again(finished: Project, tmp_path: Path) -> None:
+    """A plot's setting does not retrain; a training option does; README retrains nothing."""
+
+    def planned(change: dict) -> dict[str, int]:
+        path = tmp_path / "change.yaml"
+        path.write_text(yaml.safe_dump(change))
+        done = finished.snakemake("-n", configfile=path)
+        return jobs(done.stdout) if "Job stats" in done.stdout else {}
+
+    (finished.root / "README.md").touch()
+    assert planned({}) == {}
+    retitled = planned({"benchmarks": {"sudoku-6x6": {"title": "Another title"}}})
+    assert set(retitled) == {"all", "study", "report"}
+    retrained = planned({"benchmarks": {"sudoku-6x6": {"overrides": {"lr": 0.002}}}})
+    assert retrained["train"] == 1
+    assert "dataset" not in retrained
+    (finished.root / "results/sudoku-6x6/mlp/seed-0/figures/examples.svg").unlink()
+    assert set(planned({})) == {"all", "figures", "report"}
+    assert finished.snakemake().returncode == 0

@@ -1,0 +1,64 @@
+"""Evaluate one result's weights: metrics, predictions and what they were made with.
+
+    python workflow/scripts/evaluate.py --dataset data/D --weights checkpoints/B/V/seed-0/final \
+        --train-config results/B/V/seed-0/config.yaml --run-folder checkpoints/B/V/seed-0 \
+        --benchmark B --variant V --out-metrics metrics.json --out-predictions predictions.npz \
+        --out-provenance provenance.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from trm.errors import run_cli
+from trm.files import atomic_write
+from trm.launch import run_ranks
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", required=True, help="data/NAME")
+    parser.add_argument("--weights", required=True, help="a checkpoint")
+    parser.add_argument("--train-config", required=True, help="the all_config.yaml of its training")
+    parser.add_argument("--run-folder", type=Path, required=True, help="of the training")
+    parser.add_argument("--benchmark", required=True)
+    parser.add_argument("--variant", required=True)
+    parser.add_argument("--ranks", type=int, default=1, help="processes (default 1)")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads over all ranks")
+    parser.add_argument("--out-metrics", required=True)
+    parser.add_argument("--out-predictions", required=True)
+    parser.add_argument("--out-provenance", type=Path, required=True)
+    parser.add_argument("--out-submission", help="for ARC")
+    args = parser.parse_args()
+
+    command = [
+        "-m",
+        "trm.evaluate",
+        f"checkpoint={args.weights}",
+        f"config={args.train_config}",
+        f"data_paths=[{args.dataset}]",
+        f"out={args.out_metrics}",
+        f"predictions={args.out_predictions}",
+    ]
+    if args.out_submission:
+        command.append(f"submission={args.out_submission}")
+    began = time.monotonic()
+    run_ranks(command, args.ranks, args.threads)
+
+    training = json.loads((args.run_folder / "provenance.json").read_text())
+    provenance = {
+        "benchmark": args.benchmark,
+        "variant": args.variant,
+        **training,
+        "dataset_sha256": training["dataset_sha256"][args.dataset],
+        "evaluate_wall_s": round(time.monotonic() - began, 1),
+    }
+    with atomic_write(args.out_provenance) as file:
+        file.write((json.dumps(provenance, indent=2) + "\n").encode())
+
+
+if __name__ == "__main__":
+    run_cli(main)

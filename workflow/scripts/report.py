@@ -1,0 +1,33 @@
+"""Write the report of all results as one self-contained HTML file.
+
+python workflow/scripts/report.py --config config/config.yaml --results results/*/*/seed-* \
+    --out results/report.html
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from trm.errors import run_cli
+from trm.files import atomic_write
+from trm.report.page import render_page
+from trm.report.results import load_results
+from trm.study import Study
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", type=Path, required=True, help="the table of experiments")
+    parser.add_argument("--results", type=Path, nargs="*", default=[], help="result folders")
+    parser.add_argument("--out", type=Path, required=True, help="the HTML file to write")
+    args = parser.parse_args()
+
+    benchmarks = Study.load(args.config).benchmarks
+    page = render_page(load_results(args.results, benchmarks), benchmarks)
+    with atomic_write(args.out) as file:
+        file.write(page.encode())
+
+
+if __name__ == "__main__":
+    run_cli(main)
