@@ -41,7 +41,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         what = "is a folder, not a file" if path.is_dir() else "does not exist"
-        beside = sorted(p.name for p in _folder_of(path).glob("step_*")) if _folder_of(path) else []
+        folder = path if path.is_dir() else path.parent
+        beside = sorted(p.name for p in folder.glob("step_*"))
         there = f"; there are {', '.join(beside)}" if beside else ""
         raise TrmError(f"checkpoint {path} {what}{there}")
     try:
@@ -49,10 +50,10 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         raise TrmError(
             f"checkpoint {path} is refused: it is damaged, or holds more than tensors and loading "
-            f"it could run code ({str(error).splitlines()[0]})"
+            f"it could run code ({_first_line(error)})"
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-        raise TrmError(f"checkpoint {path} is damaged: {str(error).splitlines()[0]}") from None
+        raise TrmError(f"checkpoint {path} is damaged: {_first_line(error)}") from None
     if isinstance(state, dict) and isinstance(state.get("model"), dict):
         state = state["model"]
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
@@ -60,9 +61,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix(COMPILED).removeprefix(PREFIX): t for name, t in state.items()}
 
 
-def _folder_of(path: Path) -> Path | None:
-    folder = path if path.is_dir() else path.parent
-    return folder if folder.is_dir() else None
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def load_weights(path: Path, model: RecursiveModel) -> list[str]:

@@ -40,7 +40,7 @@ from trm.model.act import Batch, StepOutput, act_step, initial_carry
 from trm.model.base import RecursiveModel
 from trm.model.loss import act_loss
 from trm.model.registry import build_model
-from trm.progress import Progress
+from trm.progress import Progress, say
 from trm.scoring.arc import score_arc, write_submission
 
 TEST_PUZZLES = "test_puzzles.json"
@@ -219,7 +219,7 @@ def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ran
             model = build_model(model_for(trained, data))
             for remark in load_weights(config.checkpoint, model):
                 if ranks.is_main:
-                    print(f"note: {remark}", file=sys.stderr)
+                    say(f"note: {remark}")
             model.to(ranks.device)
         result = evaluate(model, data, trained.arch.loss.loss_type, batch_size, ranks)
         if ranks.is_main:

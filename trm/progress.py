@@ -19,6 +19,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def say(message: str) -> None:
+    """One line for the user."""
+    print(message, file=sys.stderr, flush=True)
+
+
 class Progress:
     """Counts work up to `total` on stderr; silent where `shown` is False (ranks other than 0)."""
 
@@ -59,17 +64,15 @@ class Progress:
         left = duration((self.total - self.done) / rate) if rate > 0 else "unknown"
         share = self.done / max(self.total, 1)
         note = f"  {self.note}" if self.note else ""
-        print(
+        say(
             f"{self.what} {self.done}/{self.total} ({share:.0%})  {rate:.2f} {self.unit}/s  "
-            f"{left} left{note}",
-            file=sys.stderr,
-            flush=True,
+            f"{left} left{note}"
         )
 
     def say(self, message: str) -> None:
         """A line of its own, above the bar where there is one."""
         if self.lines:
-            print(message, file=sys.stderr, flush=True)
+            say(message)
         elif not self.bar.disable:
             self.bar.write(message, file=sys.stderr)
 

@@ -7,7 +7,6 @@ import json
 import logging
 import math
 import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -39,7 +38,7 @@ from trm.model.layers import Net
 from trm.model.loss import act_loss
 from trm.model.registry import build_model
 from trm.optim import SignSGD, make_optimizer, scheduled_lr
-from trm.progress import Progress, duration
+from trm.progress import Progress, duration, say
 from trm.provenance import code_and_packages
 from trm.scoring.arc import score_arc, write_submission
 from trm.tracking import History, Tracker, wandb_mode
@@ -204,12 +203,10 @@ class Trainer:
         self.tracker = Tracker(wandb_mode(config.wandb), self.project, self.run_name, resolved)
         self.tracker.log({"num_params": self._num_params()}, 0)
         m = self.data.metadata
-        print(
+        say(
             f"{self.run_name}: {self._num_params() / 1e6:.2f}M parameters, {m.total_groups} "
             f"groups, {self.state.total_steps} steps of {config.global_batch_size} on "
-            f"{self.ranks.device} x {self.ranks.world_size}, into {self.folder}",
-            file=sys.stderr,
-            flush=True,
+            f"{self.ranks.device} x {self.ranks.world_size}, into {self.folder}"
         )
 
     def _num_params(self) -> int:
@@ -230,10 +227,9 @@ class Trainer:
         with atomic_write(self.folder / "provenance.json") as file:
             file.write((json.dumps(content, indent=2) + "\n").encode())
         offline = self.tracker.finish()
-        print(f"trained {self.state.step} steps in {duration(wall)}: {self.folder}",
-              file=sys.stderr)  # fmt: skip
+        say(f"trained {self.state.step} steps in {duration(wall)}: {self.folder}")
         if offline:
-            print(f"W&B was offline; to upload: wandb sync {offline}", file=sys.stderr)
+            say(f"W&B was offline; to upload: wandb sync {offline}")
 
 
 def train_step(
@@ -334,10 +330,9 @@ def _usable_evaluators(config: TrainConfig, ranks: Ranks) -> list:
     lacking = [p for p in config.test_paths if not (Path(p) / TEST_PUZZLES).is_file()]
     if lacking:
         if ranks.is_main:
-            print(
+            say(
                 f"note: {', '.join(lacking)} has no {TEST_PUZZLES}, so the ARC evaluator is off; "
-                'evaluators="[]" says so without this note',
-                file=sys.stderr,
+                'evaluators="[]" says so without this note'
             )
         return []
     return list(config.evaluators)
@@ -359,7 +354,7 @@ def _initial_state(config: TrainConfig, data: PuzzleData, ranks: Ranks) -> Train
     if config.load_checkpoint:
         for remark in load_weights(Path(config.load_checkpoint), model):
             if ranks.is_main:
-                print(f"note: {remark}", file=sys.stderr)
+                say(f"note: {remark}")
     model.to(ranks.device)
     if config.freeze_weights:
         model.requires_grad_(False)

@@ -1,0 +1,38 @@
+"""python -m dataset.build_arc_dataset --input-file-prefix kaggle/combined/arc-agi \\
+--output-dir data/arc1concept-aug-1000 --subsets training evaluation concept \\
+--test-set-name evaluation"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from trm.data.arc import build_arc
+from trm.data.specs import ArcSpec, parse_spec
+from trm.errors import run_cli
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="build_arc_dataset", description="Build an ARC dataset.")
+    parser.add_argument(
+        "--input-file-prefix", required=True, help="PREFIX_{subset}_challenges.json"
+    )
+    parser.add_argument("--output-dir", type=Path, required=True)
+    parser.add_argument("--subsets", nargs="+", required=True)
+    parser.add_argument(
+        "--test-set-name", required=True, help="the subset whose tests are the test"
+    )
+    parser.add_argument("--test-set-name2", help="a second such subset")
+    parser.add_argument("--num-aug", type=int, default=1000, help="augmentations of a task")
+    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--puzzle-identifiers-start", type=int, default=1)
+    parser.add_argument(
+        "--canvas", type=int, default=30, help="side; tasks with larger grids are left out"
+    )
+    options = vars(parser.parse_args())
+    prefix, output_dir = options.pop("input_file_prefix"), options.pop("output_dir")
+    build_arc(parse_spec(ArcSpec, {"builder": "arc", **options}), prefix, output_dir)
+
+
+if __name__ == "__main__":
+    run_cli(main)

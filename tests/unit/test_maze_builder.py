@@ -1,0 +1,64 @@
+"""The maze builder against a plain reading of the specification, and its refusals."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trm.data.arc import dihedral_transform
+from trm.data.boards import COLUMNS
+from trm.data.format import load_split
+from trm.data.maze import build_maze
+from trm.data.specs import MazeSpec
+from trm.errors import TrmError
+
+SOURCE = Path(__file__).parents[1] / "golden/source/maze"
+TOKENS = {character: token for token, character in enumerate("# SGo", start=1)}
+
+
+def spec_of(**settings):
+    return MazeSpec(builder="maze", table="t", **settings)
+
+
+def boards(path, column):
+    rows = list(csv.reader(path.open()))[1:]
+    return [np.array([TOKENS[c] for c in row[column]]) for row in rows]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("aug", [False, True])
+@pytest.mark.parametrize("subsample_size", [None, 5])
+def test_the_builder_is_the_plain_reading(tmp_path, seed, aug, subsample_size):
+    spec = spec_of(seed=seed, aug=aug, subsample_size=subsample_size)
+    build_maze(spec, SOURCE, tmp_path / "out")
+    train = load_split(tmp_path / "out", "train")
+    for key, column in (("inputs", 1), ("labels", 2)):
+        plain = boards(SOURCE / "train.csv", column)
+        np.random.seed(seed)
+        if subsample_size is not None:
+            plain = [plain[i] for i in np.random.choice(len(plain), 5, replace=False)]
+        expected = [
+            dihedral_transform(board.reshape(30, 30), d).ravel()
+            for board in plain
+            for d in range(8 if aug else 1)
+        ]
+        found = getattr(train.sets["all"], key)
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == np.uint8
+    assert train.metadata.total_groups == (subsample_size or 20)
+    test = load_split(tmp_path / "out", "test").sets["all"]
+    np.testing.assert_array_equal(test.labels, boards(SOURCE / "test.csv", 2))
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [("#" * 899, "row 2: its question has 899"), ("#" * 899 + "x", "row 2: .*'x' at cell 899")],
+)
+def test_a_bad_maze_is_refused_by_its_row(tmp_path, question, message):
+    for name in ("train", "test"):
+        with (tmp_path / f"{name}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([COLUMNS, ["s", question, "#" * 900, "1"]])
+    with pytest.raises(TrmError, match=message):
+        build_maze(spec_of(), tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

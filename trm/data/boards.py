@@ -1,0 +1,216 @@
+"""Puzzles of one board each, kept as CSV (Sudoku, Maze): read, check, subsample, write."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from trm.data.format import (
+    BLANK_NAME,
+    SET,
+    ArrayWriter,
+    DatasetMetadata,
+    write_identifiers,
+    write_indices,
+    write_metadata,
+)
+from trm.data.legacy_random import permutation
+from trm.errors import TrmError
+from trm.progress import Progress
+
+COLUMNS = ["source", "question", "answer", "rating"]
+BLOCK_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Charset:
+    """The characters of a board and the value [256] that each stands for; -1 for all others."""
+
+    questions: str
+    answers: str
+    values: np.ndarray
+
+    def decode(self, text: bytes, allowed: str) -> np.ndarray:
+        """Values of an ASCII text; -1 where a character is not allowed."""
+        table = np.full(256, -1, dtype=np.int16)
+        codes = np.frombuffer(allowed.encode(), dtype=np.uint8)
+        table[codes] = self.values[codes]
+        return table[np.frombuffer(text, dtype=np.uint8)]
+
+
+@dataclass(frozen=True)
+class BoardTable:
+    """One CSV file of puzzles: columns source, question, answer, rating; boards [rows, columns]."""
+
+    path: Path
+    charset: Charset
+    cells: int  # characters of a question and of an answer
+    min_difficulty: int | None = None  # only rows rated this or higher
+
+    def count(self) -> int:
+        """Rows kept."""
+        return sum(1 for _ in self.rows())
+
+    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Questions and answers [n, cells] uint8 values, file order, up to BLOCK_ROWS at a time.
+
+        Raises TrmError, naming the row, where one is malformed.
+        """
+        rows = self.rows()
+        while block := list(islice(rows, BLOCK_ROWS)):
+            yield (
+                self._decode(block, "question", self.charset.questions),
+                self._decode(block, "answer", self.charset.answers),
+            )
+
+    def take(self, wanted: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The rows wanted [k], in that order, as one block; the rest is read past."""
+        order = np.argsort(wanted)
+        questions = np.empty((len(wanted), self.cells), dtype=np.uint8)
+        answers = np.empty_like(questions)
+        start = 0
+        for block_questions, block_answers in self.blocks():
+            end = start + len(block_questions)
+            first, last = np.searchsorted(wanted[order], [start, end])
+            places = order[first:last]
+            questions[places] = block_questions[wanted[places] - start]
+            answers[places] = block_answers[wanted[places] - start]
+            start = end
+        yield questions, answers
+
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """(line number, fields) of each row kept."""
+        try:
+            file = self.path.open(newline="", encoding="ascii")
+        except FileNotFoundError:
+            raise TrmError(f"{self.path} does not exist: the source needs it") from None
+        with file:
+            reader = csv.reader(file)
+            try:
+                yield from self._checked(reader)
+            except (csv.Error, UnicodeDecodeError) as error:
+                raise TrmError(f"{self.path}, row {reader.line_num}: {error}") from None
+
+    def _checked(self, reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
+        if (header := next(reader, [])) != COLUMNS:
+            raise TrmError(f"{self.path}: its columns are {header}, expected {COLUMNS}")
+        for number, fields in enumerate(reader, start=2):
+            if len(fields) != len(COLUMNS):
+                raise TrmError(f"{self.path}, row {number}: {len(fields)} columns, expected 4")
+            if self.min_difficulty is None or self._rating(number, fields) >= self.min_difficulty:
+                yield number, fields
+
+    def _rating(self, number: int, fields: list[str]) -> int:
+        try:
+            return int(fields[3])
+        except ValueError:
+            raise TrmError(
+                f"{self.path}, row {number}: rating {fields[3]!r} is no number"
+            ) from None
+
+    def _decode(self, block: list[tuple[int, list[str]]], column: str, allowed: str) -> np.ndarray:
+        texts = [fields[COLUMNS.index(column)] for _, fields in block]
+        for (number, _), text in zip(block, texts, strict=True):
+            if len(text) != self.cells:
+                raise TrmError(
+                    f"{self.path}, row {number}: its {column} has {len(text)} characters, "
+                    f"expected {self.cells}"
+                )
+        values = self.charset.decode("".join(texts).encode(), allowed).reshape(-1, self.cells)
+        if (values < 0).any():
+            row, cell = np.argwhere(values < 0)[0]
+            raise TrmError(
+                f"{self.path}, row {block[row][0]}: its {column} has "
+                f"{texts[row][cell]!r} at cell {cell}, allowed are {allowed!r}"
+            )
+        return values.astype(np.uint8)
+
+
+class BoardVariants(Protocol):
+    """What a builder makes of one board: the board itself and its images."""
+
+    count: int  # variants of a board
+    dtype: np.dtype  # of the arrays on disk
+
+    def make(self, questions: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens [n·count, cells] of the variants of n boards [n, cells], board by board."""
+        ...
+
+
+def first_question_length(path: Path) -> int:
+    """Characters of the first row's question, to tell the size of the boards."""
+    rows = BoardTable(path, Charset("", "", np.empty(0)), cells=0).rows()
+    first = next(rows, None)
+    if first is None:
+        raise TrmError(f"{path} has no rows")
+    return len(first[1][COLUMNS.index("question")])
+
+
+def choose(state: np.ndarray, total: int, subsample_size: int | None) -> np.ndarray | None:
+    """`np.random.choice(total, subsample_size, replace=False)`; None where all rows stay."""
+    if subsample_size is None or subsample_size >= total:
+        return None
+    return permutation(state, total)[:subsample_size]
+
+
+def write_board_split(
+    folder: Path,
+    split: str,
+    table: BoardTable,
+    wanted: np.ndarray | None,
+    vocab_size: int,
+    variants: BoardVariants,
+) -> None:
+    """Write `folder/split`: every board is a group of its variants, each a puzzle of one example.
+
+    total_puzzles counts groups, as in the published files.
+    """
+    groups = table.count() if wanted is None else len(wanted)
+    if groups == 0:
+        raise TrmError(f"{table.path} has no row that is kept: lower the difficulty asked for")
+    split_folder = folder / split
+    split_folder.mkdir()
+    shape = (groups * variants.count, table.cells)
+    blocks = table.blocks() if wanted is None else table.take(wanted)
+    with (
+        ArrayWriter(split_folder / f"{SET}__inputs.npy", shape, variants.dtype) as inputs,
+        ArrayWriter(split_folder / f"{SET}__labels.npy", shape, variants.dtype) as labels,
+        Progress(groups, split, "boards") as progress,
+    ):
+        for questions, answers in blocks:
+            boards_at_a_time = max(1, BLOCK_ROWS // variants.count)
+            for start in range(0, len(questions), boards_at_a_time):
+                rows = slice(start, start + boards_at_a_time)
+                more_inputs, more_labels = variants.make(questions[rows], answers[rows])
+                inputs.append(more_inputs)
+                labels.append(more_labels)
+                progress.update(len(questions[rows]))
+    puzzles = np.arange(groups * variants.count + 1)
+    write_indices(split_folder, np.zeros(len(puzzles) - 1), puzzles, puzzles[:: variants.count])
+    write_metadata(split_folder, _metadata(table.cells, vocab_size, groups))
+
+
+def write_blank_identifiers(folder: Path) -> None:
+    """identifiers.json of a dataset whose puzzles have no embedding of their own."""
+    write_identifiers(folder, [BLANK_NAME])
+
+
+def _metadata(cells: int, vocab_size: int, groups: int) -> DatasetMetadata:
+    return DatasetMetadata(
+        pad_id=0,
+        ignore_label_id=0,
+        blank_identifier_id=0,
+        vocab_size=vocab_size,
+        seq_len=cells,
+        num_puzzle_identifiers=1,
+        total_groups=groups,
+        mean_puzzle_examples=1,
+        total_puzzles=groups,
+        sets=[SET],
+    )

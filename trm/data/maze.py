@@ -1,0 +1,68 @@
+"""Maze: the builder of the maze datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from trm.data.arc import dihedral_transform
+from trm.data.arc_kernels import DIHEDRALS
+from trm.data.boards import (
+    BoardTable,
+    Charset,
+    choose,
+    write_blank_identifiers,
+    write_board_split,
+)
+from trm.data.format import new_dataset
+from trm.data.legacy_random import legacy_stream
+from trm.data.specs import MazeSpec
+
+CHARACTERS = "# SGo"  # wall, floor, start, goal, path: tokens 1..5
+SIDE = 30
+
+
+def maze_charset() -> Charset:
+    """The five characters as tokens."""
+    values = np.full(256, -1, dtype=np.int16)
+    for token, character in enumerate(CHARACTERS, start=1):
+        values[ord(character)] = token
+    return Charset(CHARACTERS, CHARACTERS, values)
+
+
+class _Images:
+    """A maze and, where asked for, its other seven images, in the order of their ids."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, aug: bool) -> None:
+        self.count = DIHEDRALS if aug else 1
+
+    def make(self, questions: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self._images(questions), self._images(answers)
+
+    def _images(self, boards: np.ndarray) -> np.ndarray:
+        images = [
+            dihedral_transform(board.reshape(SIDE, SIDE), dihedral).ravel()
+            for board in boards
+            for dihedral in range(self.count)
+        ]
+        return np.stack(images)
+
+
+def build_maze(spec: MazeSpec, table_dir: Path, output_dir: Path) -> None:
+    """Build `output_dir` from `table_dir`/train.csv and test.csv.
+
+    Byte-identical to the published builder with its stream seeded before the train split. Raises
+    TrmError, naming the row, for anything that is no 30x30 maze.
+    """
+    state = legacy_stream(spec.seed)
+    with new_dataset(output_dir) as folder:
+        for split, aug in (("train", spec.aug), ("test", False)):
+            table = BoardTable(table_dir / f"{split}.csv", maze_charset(), SIDE**2)
+            wanted = None
+            if split == "train":
+                wanted = choose(state, table.count(), spec.subsample_size)
+            write_board_split(folder, split, table, wanted, len(CHARACTERS) + 1, _Images(aug))
+        write_blank_identifiers(folder)

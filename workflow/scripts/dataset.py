@@ -1,0 +1,36 @@
+"""Build one dataset of config.yaml from raw files.
+
+python workflow/scripts/dataset.py --spec '{"builder": "sudoku", "table": "sudoku-6x6"}' \\
+--raw-dir raw --out data/sudoku-6x6
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from trm.data.arc import build_arc
+from trm.data.maze import build_maze
+from trm.data.specs import ArcSpec, DatasetSpec, MazeSpec, SudokuSpec, parse_spec
+from trm.data.sudoku import build_sudoku
+from trm.errors import run_cli
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--spec", required=True, help="a row of `datasets:`, as JSON")
+    parser.add_argument("--raw-dir", type=Path, required=True, help="holds arc/ and the tables")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the dataset")
+    arguments = parser.parse_args()
+    raw_dir, out = arguments.raw_dir, arguments.out
+    match spec := parse_spec(DatasetSpec, arguments.spec):
+        case ArcSpec():
+            build_arc(spec, str(raw_dir / "arc" / "arc-agi"), out)
+        case SudokuSpec():
+            build_sudoku(spec, raw_dir / spec.table, out)
+        case MazeSpec():
+            build_maze(spec, raw_dir / spec.table, out)
+
+
+if __name__ == "__main__":
+    run_cli(main)
