@@ -1,5 +1,6 @@
 # Wildcards, and the functions that read the table of experiments for the rules.
 import json
+import shlex
 
 from trm.errors import TrmError
 from trm.study import Study
@@ -40,9 +41,10 @@ def resource(name):
 
 def overrides_of(wildcards):
     """Training options as the words that pretrain.py takes."""
-    return " ".join(
+    words = (
         f"{key}={json.dumps(value)}" for key, value in row(wildcards).overrides.items()
     )
+    return " ".join(map(shlex.quote, words))
 
 
 def raw_files(wildcards):

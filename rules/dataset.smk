@@ -6,20 +6,20 @@ rule dataset:
         raw_files,
     output:
         directory("data/{dataset}"),
-    params:
-        spec=lambda wildcards: study.datasets[wildcards.dataset].model_dump_json(
-            exclude_none=True
-        ),
-    threads: 2
-    resources:
-        mem_mb=4000,
-        runtime=60,
     log:
         "logs/dataset/{dataset}.log",
     benchmark:
         "logs/dataset/{dataset}.benchmark.tsv"
     conda:
         "../envs/data.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        spec=lambda wildcards: study.datasets[wildcards.dataset].model_dump_json(
+            exclude_none=True
+        ),
     shell:
         "python workflow/scripts/dataset.py --spec {params.spec:q} --raw-dir raw "
         "--out {output} 2> >(tee {log} >&2)"

@@ -5,12 +5,12 @@ rule download_arc:
     output:
         challenges="raw/arc/arc-agi_{subset}_challenges.json",
         solutions="raw/arc/arc-agi_{subset}_solutions.json",
-    params:
-        sources=json.dumps([s.model_dump(exclude_none=True) for s in study.raw.arc]),
     log:
         "logs/download_arc/{subset}.log",
     conda:
         "../envs/data.yaml"
+    params:
+        sources=json.dumps([s.model_dump(exclude_none=True) for s in study.raw.arc]),
     shell:
         "python workflow/scripts/download_arc.py --subset {wildcards.subset} "
         "--sources {params.sources:q} --out-dir $(dirname {output.challenges}) 2> >(tee {log} >&2)"
@@ -20,14 +20,14 @@ rule download_table:
     output:
         train="raw/{table}/train.csv",
         test="raw/{table}/test.csv",
-    params:
-        source=lambda wildcards: study.raw.tables[wildcards.table].model_dump_json(
-            exclude_none=True
-        ),
     log:
         "logs/download_table/{table}.log",
     conda:
         "../envs/data.yaml"
+    params:
+        source=lambda wildcards: study.raw.tables[wildcards.table].model_dump_json(
+            exclude_none=True
+        ),
     shell:
         "python workflow/scripts/download_table.py --source {params.source:q} "
         "--out-dir $(dirname {output.train}) 2> >(tee {log} >&2)"

@@ -5,29 +5,29 @@ rule evaluate:
     input:
         data=dataset_of,
         weights=f"{RUN}/final",
+        provenance=f"{RUN}/provenance.json",
         config=f"{RESULT}/config.yaml",
     output:
         metrics=f"{RESULT}/metrics.json",
         predictions=f"{RESULT}/predictions.npz",
         provenance=f"{RESULT}/provenance.json",
-    params:
-        run=RUN,
-        ranks=lambda wildcards: row(wildcards).resources.ranks,
-        submission="",
-    threads: resource("threads")
-    resources:
-        gpu=resource("gpus"),
-        mem_mb=resource("mem_mb"),
-        runtime=resource("runtime"),
     log:
         "logs/evaluate/{benchmark}/{variant}/seed-{seed}.log",
     benchmark:
         "logs/evaluate/{benchmark}/{variant}/seed-{seed}.benchmark.tsv"
     conda:
         ENV
+    threads: resource("threads")
+    resources:
+        gpu=resource("gpus"),
+        mem_mb=resource("mem_mb"),
+        runtime=resource("runtime"),
+    params:
+        ranks=lambda wildcards: row(wildcards).resources.ranks,
+        submission="",
     shell:
         "python workflow/scripts/evaluate.py --dataset {input.data} --weights {input.weights} "
-        "--train-config {input.config} --run-folder {params.run} --ranks {params.ranks} "
+        "--train-config {input.config} --train-provenance {input.provenance} --ranks {params.ranks} "
         "--threads {threads} --benchmark {wildcards.benchmark} --variant {wildcards.variant} "
         "--out-metrics {output.metrics} --out-predictions {output.predictions} "
         "--out-provenance {output.provenance} {params.submission} 2> >(tee {log} >&2)"
@@ -35,15 +35,14 @@ rule evaluate:
 
 # ARC's evaluation has one more file, the two attempts per test input.
 use rule evaluate as evaluate_arc with:
-    wildcard_constraints:
-        benchmark="|".join(study.of_kind("arc")) or "none",
     output:
         metrics=f"{RESULT}/metrics.json",
         predictions=f"{RESULT}/predictions.npz",
         provenance=f"{RESULT}/provenance.json",
         submission=f"{RESULT}/submission.json",
+    wildcard_constraints:
+        benchmark="|".join(study.of_kind("arc")) or "none",
     params:
-        run=RUN,
         ranks=lambda wildcards: row(wildcards).resources.ranks,
         submission=f"--out-submission {RESULT}/submission.json",
 

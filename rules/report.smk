@@ -10,13 +10,13 @@ rule figures:
     output:
         curve=f"{RESULT}/figures/learning_curve.svg",
         examples=f"{RESULT}/figures/examples.svg",
-    params:
-        kind=lambda wildcards: row(wildcards).kind,
-        result=RESULT,
     log:
         "logs/figures/{benchmark}/{variant}/seed-{seed}.log",
     conda:
         "../envs/report.yaml"
+    params:
+        kind=lambda wildcards: row(wildcards).kind,
+        result=subpath(input.metrics, parent=True),
     shell:
         "python workflow/scripts/figures.py --result {params.result} --dataset {input.data} "
         "--kind {params.kind} --out-curve {output.curve} --out-examples {output.examples} "
@@ -27,12 +27,12 @@ rule figures:
 rule study:
     output:
         "results/study.json",
-    params:
-        table=json.dumps(config, indent=1),
     log:
         "logs/study.log",
     conda:
         "../envs/report.yaml"
+    params:
+        table=json.dumps(config, indent=1),
     shell:
         "echo {params.table:q} > {output} 2> {log}"
 
@@ -45,12 +45,12 @@ rule summary:
         ),
     output:
         "results/{benchmark}/summary.csv",
-    params:
-        results=lambda wildcards: study.results_of(wildcards.benchmark),
     log:
         "logs/summary/{benchmark}.log",
     conda:
         "../envs/report.yaml"
+    params:
+        results=lambda wildcards: study.results_of(wildcards.benchmark),
     shell:
         "python workflow/scripts/summary.py --config {input.study} "
         "--benchmark {wildcards.benchmark} --results {params.results} --out {output} "
@@ -74,12 +74,12 @@ rule report:
         ),
     output:
         "results/report.html",
-    params:
-        results=expand("results/{result}", result=study.default),
     log:
         "logs/report.log",
     conda:
         "../envs/report.yaml"
+    params:
+        results=expand("results/{result}", result=study.default),
     shell:
         "python workflow/scripts/report.py --config {input.study} --results {params.results} "
         "--out {output} 2> >(tee {log} >&2)"

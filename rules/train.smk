@@ -7,23 +7,24 @@ rule train:
         dataset_of,
     output:
         weights=f"{RUN}/final",
+        provenance=f"{RUN}/provenance.json",
         history=f"{RESULT}/history.csv",
         config=f"{RESULT}/config.yaml",
-    params:
-        overrides=overrides_of,
-        run=RUN,
-        ranks=lambda wildcards: row(wildcards).resources.ranks,
-    threads: resource("threads")
-    resources:
-        gpu=resource("gpus"),
-        mem_mb=resource("mem_mb"),
-        runtime=resource("runtime"),
     log:
         "logs/train/{benchmark}/{variant}/seed-{seed}.log",
     benchmark:
         "logs/train/{benchmark}/{variant}/seed-{seed}.benchmark.tsv"
     conda:
         ENV
+    threads: resource("threads")
+    resources:
+        gpu=resource("gpus"),
+        mem_mb=resource("mem_mb"),
+        runtime=resource("runtime"),
+    params:
+        overrides=overrides_of,
+        run=subpath(output.weights, parent=True),
+        ranks=lambda wildcards: row(wildcards).resources.ranks,
     shell:
         "python workflow/scripts/train.py --dataset {input} --run-folder {params.run} "
         "--project {wildcards.benchmark} --run-name {wildcards.variant}-seed-{wildcards.seed} "

@@ -3,15 +3,15 @@
 
 
 rule unknown_target:
+    input:
+        refuse_target,
     output:
         "{folder}/{unknown}",
+    log:
+        "logs/unknown_target/{folder}/{unknown}.log",
     wildcard_constraints:
         folder="results|data",
         unknown=study.unknown_target_pattern(),
-    input:
-        refuse_target,
-    log:
-        "logs/unknown_target/{folder}/{unknown}.log",
     conda:
         "../envs/report.yaml"
     shell:

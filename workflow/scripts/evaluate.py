@@ -1,8 +1,9 @@
 """Evaluate one result's weights: metrics, predictions and what they were made with.
 
     python workflow/scripts/evaluate.py --dataset data/D --weights checkpoints/B/V/seed-0/final \
-        --train-config results/B/V/seed-0/config.yaml --run-folder checkpoints/B/V/seed-0 \
-        --benchmark B --variant V --out-metrics metrics.json --out-predictions predictions.npz \
+        --train-config results/B/V/seed-0/config.yaml \
+        --train-provenance checkpoints/B/V/seed-0/provenance.json --benchmark B --variant V \
+        --out-metrics metrics.json --out-predictions predictions.npz \
         --out-provenance provenance.json
 """
 
@@ -23,7 +24,9 @@ def main() -> None:
     parser.add_argument("--dataset", required=True, help="data/NAME")
     parser.add_argument("--weights", required=True, help="a checkpoint")
     parser.add_argument("--train-config", required=True, help="the all_config.yaml of its training")
-    parser.add_argument("--run-folder", type=Path, required=True, help="of the training")
+    parser.add_argument(
+        "--train-provenance", type=Path, required=True, help="the provenance.json of its training"
+    )
     parser.add_argument("--benchmark", required=True)
     parser.add_argument("--variant", required=True)
     parser.add_argument("--ranks", type=int, default=1, help="processes (default 1)")
@@ -48,7 +51,7 @@ def main() -> None:
     began = time.monotonic()
     run_ranks(command, args.ranks, args.threads)
 
-    training = json.loads((args.run_folder / "provenance.json").read_text())
+    training = json.loads(args.train_provenance.read_text())
     provenance = {
         "benchmark": args.benchmark,
         "variant": args.variant,

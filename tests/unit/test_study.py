@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+from trm.config import parse_train_config
+from trm.errors import TrmError
+from trm.study import Study
+
+CONFIG = ROOT / "config" / "config.yaml"
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return Study.load(CONFIG)
+
+
+def test_published_rows_resolve_to_the_published_settings(study: Study) -> None:
+    """SPEC 6, and the commands of the published guide."""
+    from trm.config import compose
+
+    expected = {
+        ("arc-agi-1", "att"): (100000, 10000, 1e-2, 0.1, 4, 44.6),
+        ("arc-agi-2", "mlp"): (100000, 10000, 1e-2, 0.1, 4, 2.4),
+        ("sudoku-extreme", "mlp"): (50000, 5000, 1e-4, 1.0, 6, 87.4),
+        ("maze-hard", "att"): (50000, 5000, 1e-4, 1.0, 4, 85.3),
+    }
+    for (benchmark, variant), wanted in expected.items():
+        row = study.row(benchmark, variant)
+        words = [f"++{key}={json.dumps(value)}" for key, value in row.overrides.items()]
+        config = compose(words)
+        got = (config.epochs, config.eval_interval, config.puzzle_emb_lr, config.weight_decay)
+        published = study.benchmarks[benchmark].variants[variant].published
+        assert (*got, config.arch.L_cycles, published) == wanted, (benchmark, variant)
+        assert config.global_batch_size == 768
+        assert config.lr == 1e-4
+        assert config.ema
+        assert config.arch.mlp_t == (variant == "mlp")
+        assert bool(config.evaluators) == (row.kind == "arc")
+        parse_train_config(config.model_dump())
+
+
+def test_schema_file_is_that_of_the_types() -> None:
+    path = ROOT / "config" / "schemas" / "config.schema.json"
+    assert json.loads(path.read_text()) == Study.model_json_schema()
+
+
+def test_unknown_targets_and_only_those_match_the_pattern(study: Study) -> None:
+    pattern = re.compile(study.unknown_target_pattern())
+    known = [
+        "report.html", "study.json", "sudoku-extreme/summary.csv", "arc1concept-aug-1000",
+        "sudoku-extreme/mlp/seed-12/metrics.json", "arc-agi-1/att/seed-0/figures/examples.svg",
+    ]  # fmt: skip
+    unknown = [
+        "report.htm", "sudoku/summary.csv", "arc1concept-aug-100",
+        "sudoku-6x6/att/seed-0/metrics.json", "sudoku-extreme/mlp/seed-/metrics.json",
+        "sudoku-extreme/mlp/seed-0/metrics.json.bak",
+    ]  # fmt: skip
+    assert [k for k in known if pattern.fullmatch(k)] == []
+    assert [u for u in unknown if not pattern.fullmatch(u)] == []
+
+
+def test_numbers_survive_json(tmp_path) -> None:
+    content = yaml.safe_load(CONFIG.read_text())
+    content["benchmarks"]["sudoku-6x6"]["overrides"]["lr"] = 1e-5
+    path = tmp_path / "study.json"
+    path.write_text(json.dumps(content))
+    assert Study.load(path).row("sudoku-6x6", "mlp").overrides["lr"] == 1e-5
+
+
+def test_row_of_no_variant(study: Study) -> None:
+    with pytest.raises(TrmError, match="no variant 'cnn'; it has att, mlp"):
+        study.row("arc-agi-1", "cnn")
