@@ -13,7 +13,7 @@ except TrmError as error:
 
 
 wildcard_constraints:
-    benchmark="|".join(study.benchmarks),
+    benchmark=study.benchmark_pattern(),
     variant="|".join(study.variants()),
     dataset="|".join(study.datasets),
     table="|".join(study.raw.tables),

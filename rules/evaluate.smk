@@ -41,7 +41,7 @@ use rule evaluate as evaluate_arc with:
         provenance=f"{RESULT}/provenance.json",
         submission=f"{RESULT}/submission.json",
     wildcard_constraints:
-        benchmark="|".join(study.of_kind("arc")) or "none",
+        benchmark=study.benchmark_pattern("arc"),
     params:
         ranks=lambda wildcards: row(wildcards).resources.ranks,
         submission=f"--out-submission {RESULT}/submission.json",

@@ -33,18 +33,23 @@ def latest_weights(folder: Path) -> Path:
     return max(steps, key=lambda p: int(p.name.removeprefix("step_")))
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """State dict with bare names (`L_level.…`), from a file of ours or of the published code.
-
-    Only tensors are read: a pickle that would run code is refused. TrmError where the file is
-    missing, damaged or something else.
-    """
+def check_exists(path: Path) -> None:
+    """TrmError, naming the checkpoints beside it, where there is no such file."""
     if not path.is_file():
         what = "is a folder, not a file" if path.is_dir() else "does not exist"
         folder = path if path.is_dir() else path.parent
         beside = sorted(p.name for p in folder.glob("step_*"))
         there = f"; there are {', '.join(beside)}" if beside else ""
         raise TrmError(f"checkpoint {path} {what}{there}")
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """State dict with bare names (`L_level.…`), from a file of ours or of the published code.
+
+    Only tensors are read: a pickle that would run code is refused. TrmError where the file is
+    missing, damaged or something else.
+    """
+    check_exists(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
-from trm.checkpoint import load_weights
+from trm.checkpoint import check_exists, load_weights
 from trm.config import (
     ModelConfig,
     Strict,
@@ -192,6 +192,7 @@ def parse_arguments(arguments: list[str]) -> tuple[EvaluateConfig, TrainConfig]:
         raise explain(error, "trm.evaluate", list(EvaluateConfig.model_fields)) from None
     except (OmegaConfBaseException, ValueError) as error:
         raise TrmError(f"trm.evaluate: {error}") from None
+    check_exists(config.checkpoint)
     beside = config.checkpoint.parent / "all_config.yaml"
     path = config.config or (beside if beside.is_file() else None)
     if path is None:

@@ -182,8 +182,17 @@ class Study(Strict):
     def variants(self) -> list[str]:
         return sorted({v for b in self.benchmarks.values() for v in b.variants})
 
-    def of_kind(self, kind: Kind) -> list[str]:
-        return [name for name, b in self.benchmarks.items() if b.kind == kind]
+    def benchmark_pattern(self, kind: Kind | None = None) -> str:
+        """Regular expression of the benchmarks (of one kind), each before its own variants only.
+
+        As a wildcard's constraint it keeps a benchmark and a variant of another one apart.
+        """
+        names = [
+            rf"{re.escape(name)}(?=/(?:{'|'.join(map(re.escape, b.variants))})/|/summary\.csv$)"
+            for name, b in self.benchmarks.items()
+            if kind in (None, b.kind)
+        ]
+        return "|".join(names) or "(?!)"
 
     def results_of(self, benchmark: str) -> list[str]:
         """Result folders of every variant and seed of a benchmark."""

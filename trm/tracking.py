@@ -66,7 +66,7 @@ class Tracker:
                 name=name,
                 config=config,
                 mode=mode,
-                settings=wandb.Settings(init_timeout=60, console="off", silent=True),
+                settings=wandb.Settings(init_timeout=30, console="off", silent=True),
             )
         except Exception as error:  # any failure of a third party's service, by design
             self._give_up(error)

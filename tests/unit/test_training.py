@@ -164,7 +164,7 @@ def test_cuda_where_there_is_none_is_refused() -> None:
         (["checkpoint=x", "ouput=y"], "unknown key 'ouput'; did you mean 'out'"),
         (["out=y"], "checkpoint: Field required"),
         (["checkpoint"], "expected key=value"),
-        (["checkpoint=x", "arch.L_cylces=3"], "L_cylces"),
+        ([f"checkpoint={__file__}", "arch.L_cylces=3"], "L_cylces"),
     ],
 )
 def test_wrong_evaluate_words(words: list[str], message: str) -> None:
