@@ -42,16 +42,9 @@ from trm.model.loss import act_loss
 from trm.model.registry import build_model
 from trm.progress import Progress, say
 from trm.scoring.arc import score_arc, write_submission
+from trm.scoring.predictions import Predictions, save_predictions
 
 TEST_PUZZLES = "test_puzzles.json"
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Answers for all N examples of a test split, in its order."""
-
-    preds: np.ndarray  # uint8 [N, S]
-    q_halt_logits: np.ndarray  # float32 [N]
 
 
 @dataclass
@@ -240,12 +233,7 @@ def _write_outputs(
         return path.with_stem(f"{path.stem}-{Path(data_path).name}") if several else path
 
     if config.predictions is not None:
-        with atomic_write(named(config.predictions)) as file:
-            np.savez_compressed(
-                file,
-                preds=result.predictions.preds,
-                q_halt_logits=result.predictions.q_halt_logits,
-            )
+        save_predictions(named(config.predictions), result.predictions)
     if not (Path(data_path) / TEST_PUZZLES).is_file():
         return {}
     score = score_arc(Path(data_path), result.predictions.preds, result.predictions.q_halt_logits)

@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 
 from trm.errors import TrmError
 from trm.report import examples, figures
-from trm.report.examples import Predictions, draw_examples, load_predictions
+from trm.report.examples import draw_examples
 from trm.report.figures import (
     describe_learning_curve,
     draw_arc_task,
@@ -25,6 +25,7 @@ from trm.report.figures import (
     save_figure,
 )
 from trm.scoring.arc import ScoredInput, ScoredTask
+from trm.scoring.predictions import Predictions, load_predictions
 
 HISTORY = """step,split,loss,accuracy,exact_accuracy,lr
 1,train,2.3,0.2,0.0,1e-4

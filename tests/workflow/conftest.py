@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import ROOT
 
 PARTS = ("Snakefile", "rules", "workflow", "config", "envs", "profiles", "pretrain.py", "trm",
-         "dataset", "README.md")  # fmt: skip
+         "dataset", "slurm", "README.md")  # fmt: skip
 TINY = ROOT / "tests" / "workflow" / "tiny.yaml"
 
 

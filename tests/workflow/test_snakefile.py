@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +17,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
-from tests.workflow.conftest import Project
+from tests.workflow.conftest import TINY, Project
 
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 RESULTS = [f"{b}/{v}" for b, row in CONFIG["benchmarks"].items() for v in row["variants"]]
@@ -155,3 +160,48 @@ def test_what_a_change_makes_again(finished: Project, tmp_path: Path) -> None:
     (finished.root / "results/sudoku-6x6/mlp/seed-0/figures/examples.svg").unlink()
     assert set(planned({})) == {"all", "figures", "report"}
     assert finished.snakemake().returncode == 0
+
+
+def test_report_script_alone_takes_what_is_there(finished: Project) -> None:
+    """The README's command, over a glob of results, without Snakemake."""
+    folders = sorted(str(p.parent) for p in finished.root.glob("results/*/*/seed-*/metrics.json"))
+    done = finished.run(
+        "workflow/scripts/report.py", "--config", "config/config.yaml", "--results", *folders,
+        "--out", "alone.html",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    page = (finished.root / "alone.html").read_text()
+    assert "not run" in page  # the published benchmarks, which stand in the same table
+    assert "Sudoku 6x6" in page
+
+
+def test_slurm_profile_resolves_with_its_resources(project: Project) -> None:
+    done = project.snakemake(
+        "--profile", "slurm", "-n", "results/sudoku-extreme/mlp/seed-0/metrics.json", tiny=False
+    )
+    assert done.returncode == 0, done.stderr
+    train = done.stdout.split("rule train:")[1].split("rule evaluate:")[0]
+    for wanted in ("gpu=1", "runtime=2880", "mem_mb=64000"):
+        assert wanted in train
+
+
+def test_interrupted_training_leaves_no_target(project: Project) -> None:
+    """Ctrl-C in the middle: no declared output stays, and the same command then goes through."""
+    target = "results/sudoku-6x6/mlp/seed-3/metrics.json"
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", target, "--configfile", str(TINY)]
+    process = subprocess.Popen(
+        command, cwd=project.root, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    run = project.root / "checkpoints/sudoku-6x6/mlp/seed-3"
+    deadline = time.monotonic() + 120
+    while not (run / "all_config.yaml").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    process.wait(timeout=120)
+    assert process.returncode != 0
+    assert not (run / "final").exists()
+    assert not (project.root / target).exists()
+    done = project.snakemake(target)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert (project.root / target).exists()

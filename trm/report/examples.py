@@ -16,6 +16,7 @@ from trm.data.format import load_split
 from trm.errors import TrmError
 from trm.report import figures
 from trm.scoring.arc import ScoredInput, check_predictions, score_arc
+from trm.scoring.predictions import Predictions
 from trm.study import Kind
 
 N_EACH = 3  # solved and failed pictures of square puzzles
@@ -27,14 +28,6 @@ _ATTEMPTS = 2
 _TITLE = {"fontsize": 8.5, "weight": "bold"}
 _SUDOKU_KEY = "bold on grey: given   plain: filled in   framed and struck: wrong (small: right)"
 _MAZE_KEY = "● path, right   ○ path, missed   ✖ wrong cell   S start   G goal"
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """predictions.npz of a result folder."""
-
-    preds: np.ndarray  # uint8 [N, seq_len]
-    q_halt_logits: np.ndarray  # float32 [N]
 
 
 @dataclass(frozen=True)
@@ -52,21 +45,6 @@ class _Board:
     question: np.ndarray
     answer: np.ndarray
     prediction: np.ndarray
-
-
-def load_predictions(path: Path) -> Predictions:
-    """Read predictions.npz.
-
-    Raises:
-        TrmError: it is missing, damaged or lacks an array.
-    """
-    try:
-        with np.load(path) as arrays:
-            return Predictions(arrays["preds"], arrays["q_halt_logits"])
-    except FileNotFoundError:
-        raise TrmError(f"{path} is missing: evaluate the run first") from None
-    except (KeyError, ValueError, OSError, EOFError) as error:
-        raise TrmError(f"{path} cannot be read ({error}): evaluate the run again") from None
 
 
 def draw_examples(dataset: Path, kind: Kind, predictions: Predictions) -> Examples:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import get_args
 
 from trm.errors import run_cli
-from trm.report.examples import draw_examples, load_predictions
+from trm.report.examples import draw_examples
 from trm.report.figures import describe_learning_curve, draw_learning_curve, save_figure
+from trm.scoring.predictions import load_predictions
 from trm.study import Kind
 
 
