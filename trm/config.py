@@ -16,7 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from trm.errors import TrmError
 
-ARCHITECTURE_NAMES = ("trm", "trm_singlez", "trm_hier6", "hrm", "transformers_baseline")
+ARCHITECTURE_NAMES = (
+    "trm",
+    "trm_separate",
+    "trm_singlez",
+    "trm_hier6",
+    "hrm",
+    "transformers_baseline",
+)
 DTYPES = ("bfloat16", "float16", "float32", "float64")
 
 
@@ -51,6 +58,7 @@ class ArchConfig(Strict):
     forward_dtype: Literal["bfloat16", "float16", "float32", "float64"] = "bfloat16"
     mlp_t: bool = False
     no_ACT_continue: bool = True
+    one_step_gradient: bool = False
     rms_norm_eps: float = Field(1e-5, gt=0)
     rope_theta: float = Field(10000.0, gt=0)
 
@@ -83,6 +91,10 @@ class ArchConfig(Strict):
             )
         if self.pos_encodings == "rope" and not self.mlp_t and head_dim % 2:
             raise ValueError(f"rotary positions need an even head size, not {head_dim}")
+        if self.one_step_gradient and self.architecture not in ("trm", "trm_separate"):
+            raise ValueError(
+                "arch.one_step_gradient is an option of arch=trm and arch=trm_separate"
+            )
         if self.puzzle_emb_ndim > self.prefix_len * self.hidden_size:
             raise ValueError(
                 f"arch.puzzle_emb_ndim={self.puzzle_emb_ndim} does not fit in arch.puzzle_emb_len="
@@ -135,6 +147,7 @@ class TrainConfig(Strict):
     evaluators: list[EvaluatorConfig] = []
 
     global_batch_size: int = Field(ge=1)
+    micro_batch_size: int | None = Field(None, ge=1)
     epochs: int = Field(ge=1)
     eval_interval: int | None = Field(None, ge=1)
     min_eval_interval: int = Field(0, ge=0)
@@ -189,6 +202,12 @@ class TrainConfig(Strict):
             raise TrmError(
                 f"global_batch_size={self.global_batch_size} is not divisible by the "
                 f"{world_size} processes of this run; choose a multiple of {world_size}"
+            )
+        local = self.global_batch_size // world_size
+        if self.micro_batch_size is not None and local % self.micro_batch_size:
+            raise TrmError(
+                f"micro_batch_size={self.micro_batch_size} does not divide the {local} rows that "
+                "each process has of a batch"
             )
 
     @property

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from trm.config import ArchConfig, ModelConfig
 from trm.distributed import Ranks
 from trm.ema import EMA
+from trm.memory import estimate
 from trm.model.act import Batch, Exploration, act_step, initial_carry
 from trm.model.layers import RotaryPositions, SwiGLU, truncated_normal_
 from trm.model.loss import IGNORE_LABEL, act_loss, softmax_cross_entropy, stablemax_cross_entropy
@@ -147,6 +148,51 @@ def test_gradient_goes_through_the_last_cycle_only() -> None:
     _, (logits, _, _) = model(state, rows.inputs, model.puzzle_rows(rows.puzzle_identifiers))
     logits.sum().backward()
     assert all(s.grad is None for s in state)
+
+
+def test_activation_estimate_is_what_autograd_keeps() -> None:
+    """Twice the rows, twice the bytes: the estimate of one row holds for a batch of forty."""
+    model = build_model(small()).train()
+    rows = batch(40)
+    one = Batch(*(t[:1] for t in rows.tensors))
+    per_row = estimate(model, one, "stablemax_cross_entropy").bytes_per_row
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+        carry, output = act_step(model, initial_carry(model, rows), rows)
+        graph = act_loss("stablemax_cross_entropy", carry, output)  # kept alive while counting
+    assert graph
+    weights = sum(p.untyped_storage().nbytes() for p in model.parameters())
+    assert 40 * per_row <= sum(kept.values()) <= 40 * per_row + weights + 10_000
+    assert per_row > 10_000
+
+
+def test_one_step_gradient_reaches_the_last_updates_only() -> None:
+    """Same answers, fewer gradients: with n = 2 the first refinement of z is cut off."""
+    torch.manual_seed(0)
+    full, cut = build_model(small()), build_model(small(one_step_gradient=True))
+    cut.load_state_dict(full.state_dict())
+    rows = batch()
+    grads = []
+    for model in (full, cut):
+        _, (logits, _, _) = model(
+            model.initial_state(3), rows.inputs, model.puzzle_rows(rows.puzzle_identifiers)
+        )
+        logits.square().sum().backward()
+        grads.append((logits.detach(), model.L_level.layers[0].mlp.down_proj.weight.grad))
+    assert torch.equal(grads[0][0], grads[1][0])
+    assert not torch.allclose(grads[0][1], grads[1][1])
+
+
+def test_separate_nets_double_the_parameters() -> None:
+    one = sum(p.numel() for p in build_model(small()).L_level.parameters())
+    two = build_model(small("trm_separate"))
+    assert sum(p.numel() for p in two.H_level.parameters()) == one
 
 
 def test_rows_leave_when_they_halt_and_new_ones_start_afresh() -> None:

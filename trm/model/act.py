@@ -21,6 +21,12 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         return Batch(*(t.to(device, non_blocking=True) for t in self.tensors))
 
+    def split(self, rows: int | None) -> list[Batch]:
+        """Slices of at most `rows` rows; the whole where it is None."""
+        if rows is None:
+            return [self]
+        return [Batch(*parts) for parts in zip(*(t.split(rows) for t in self.tensors), strict=True)]
+
     @property
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.inputs, self.labels, self.puzzle_identifiers
@@ -53,6 +59,11 @@ class Exploration:
     so that the draw does not depend on the number of ranks."""
 
     min_steps: Tensor
+
+    def split(self, rows: int | None) -> list[Exploration]:
+        if rows is None:
+            return [self]
+        return [Exploration(part) for part in self.min_steps.split(rows)]
 
     @staticmethod
     def draw(

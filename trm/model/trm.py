@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from trm.model.base import RecursiveModel, State
+from trm.model.layers import Net
 
 
 class TRM(RecursiveModel):
@@ -16,16 +17,45 @@ class TRM(RecursiveModel):
     def build_nets(self) -> None:
         self.L_level = self.make_net(self.config.L_layers)
 
+    @property
+    def answer_net(self) -> Net:
+        """The net that updates y: the one that updates z (paper, section 4.3)."""
+        return self.L_level
+
     def cycle(self, y: Tensor, z: Tensor, x: Tensor) -> State:
         """n times z ← net(z, y + x), then y ← net(y, z)."""
-        for _ in range(self.config.L_cycles):
+        z = self.refine(y, z, x, self.config.L_cycles - 1)
+        return self.last_updates(y, z, x)
+
+    def refine(self, y: Tensor, z: Tensor, x: Tensor, times: int) -> Tensor:
+        for _ in range(times):
             z = self.L_level(z, y + x, self.rotary)
-        y = self.L_level(y, z, self.rotary)
-        return y, z
+        return z
+
+    def last_updates(self, y: Tensor, z: Tensor, x: Tensor) -> State:
+        z = self.refine(y, z, x, 1)
+        return self.answer_net(y, z, self.rotary), z
 
     def recurse(self, state: State, x: Tensor) -> State:
         y, z = state
         with torch.no_grad():
             for _ in range(self.config.H_cycles - 1):
                 y, z = self.cycle(y, z, x)
-        return self.cycle(y, z, x)
+        if not self.config.one_step_gradient:
+            return self.cycle(y, z, x)
+        # The ablation (paper, table 1): HRM's gradient, through the last update of each state.
+        with torch.no_grad():
+            z = self.refine(y, z, x, self.config.L_cycles - 1)
+        return self.last_updates(y, z, x)
+
+
+class SeparateTRM(TRM):
+    """The ablation with one net for z and another for y (paper, table 1: separate f_H and f_L)."""
+
+    def build_nets(self) -> None:
+        super().build_nets()
+        self.H_level = self.make_net(self.config.L_layers)
+
+    @property
+    def answer_net(self) -> Net:
+        return self.H_level
