@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pydantic
@@ -33,6 +33,7 @@ from trm.config import (
     parse_train_config,
 )
 from trm.data.batches import PuzzleData, Rows, eval_batches, rank_rows
+from trm.data.format import DatasetMetadata
 from trm.distributed import Ranks, start
 from trm.errors import TrmError, run_cli
 from trm.files import atomic_write
@@ -45,6 +46,7 @@ from trm.scoring.arc import score_arc, write_submission
 from trm.scoring.predictions import Predictions, save_predictions
 
 TEST_PUZZLES = "test_puzzles.json"
+TaskIds = Literal["own", "blank", "other"]
 
 
 @dataclass
@@ -53,6 +55,7 @@ class Evaluation:
 
     metrics: dict[str, float]
     predictions: Predictions | None
+    at_steps: dict[int, dict[str, float]] = field(default_factory=dict)
     saved: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -76,16 +79,21 @@ def evaluate(
     global_batch_size: int,
     ranks: Ranks,
     keep: tuple[str, ...] = (),
+    at_steps: tuple[int, ...] = (),
+    task_ids: TaskIds = "own",
 ) -> Evaluation:
     """Run halt_max_steps supervision steps on every test example, as published.
 
-    `keep` names outputs (of SAVABLE_OUTPUTS) to return as tensors of this rank's rows.
+    `keep` names outputs (of SAVABLE_OUTPUTS) to return as tensors of this rank's rows; `at_steps`
+    are supervision steps after which to take the metrics too. `task_ids` gives every example its
+    own puzzle embedding, the blank one, or that of another puzzle.
     """
     was_training = model.training
     model.eval()
     total = sum(len(a.inputs) for a in data.sets)
     rows = rank_rows(ranks.rank, ranks.world_size, global_batch_size)
-    sums: dict[str, float] = {}
+    last = model.config.halt_max_steps
+    sums: dict[int, dict[str, float]] = {step: {} for step in sorted({*at_steps, last})}
     preds: list[np.ndarray] = []
     q_halts: list[np.ndarray] = []
     kept: dict[str, list[Tensor]] = {name: [] for name in keep}
@@ -95,13 +103,16 @@ def evaluate(
         for batch_rows, length in zip(
             eval_batches(data, global_batch_size, rows), lengths, strict=True
         ):
+            batch_rows = _with_task_ids(batch_rows, task_ids, data.metadata)
             batch = to_batch(batch_rows, ranks.device)
             carry = initial_carry(model, batch)
-            for _ in range(model.config.halt_max_steps):
+            for step in range(1, last + 1):
                 carry, output = act_step(model, carry, batch)
-            _, metrics, answer = act_loss(loss_type, carry, output)
-            for name, value in metrics.items():
-                sums[name] = sums.get(name, 0.0) + value.item()
+                if step in sums:
+                    everyone = replace(carry, halted=torch.ones_like(carry.halted))
+                    _, metrics, answer = act_loss(loss_type, everyone, output)
+                    for name, value in metrics.items():
+                        sums[step][name] = sums[step].get(name, 0.0) + value.item()
             _keep_outputs(kept, batch, output, answer)
             answer = ranks.all_gather(answer.to(torch.uint8))
             q_halt = ranks.all_gather(output.q_halt)
@@ -111,13 +122,29 @@ def evaluate(
             progress.update(length)
 
     model.train(was_training)
+    averages = {step: _averages(of_step, ranks) for step, of_step in sums.items()}
     return Evaluation(
-        metrics=_averages(sums, ranks),
+        metrics=averages[last],
         predictions=Predictions(np.concatenate(preds), np.concatenate(q_halts))
         if ranks.is_main
         else None,
+        at_steps={step: averages[step] for step in sorted(at_steps)},
         saved={name: torch.cat(parts) for name, parts in kept.items()},
     )
+
+
+def _with_task_ids(rows: Rows, task_ids: TaskIds, metadata: DatasetMetadata) -> Rows:
+    """The same rows under other puzzle identifiers."""
+    if task_ids == "own":
+        return rows
+    own = rows.puzzle_identifiers
+    blank = metadata.blank_identifier_id
+    if task_ids == "blank":
+        return replace(rows, puzzle_identifiers=np.full_like(own, blank))
+    # Another puzzle's: half of all identifiers further on, past the blank one at 0.
+    others = metadata.num_puzzle_identifiers - 1
+    shifted = (own - 1 + others // 2) % max(others, 1) + 1
+    return replace(rows, puzzle_identifiers=np.where(own == blank, own, shifted).astype(own.dtype))
 
 
 def _batch_lengths(data: PuzzleData, size: int) -> list[int]:
@@ -169,6 +196,15 @@ class EvaluateConfig(Strict):
     submission: Path | None = None  # default, for ARC: submission.json beside `out`
     global_batch_size: int | None = pydantic.Field(None, ge=1)
     device: str = "auto"
+    at_steps: list[int] = []  # supervision steps to take the metrics after
+    steps_out: Path | None = None  # CSV of those
+    task_ids: TaskIds = "own"  # or blank, or other: another puzzle's embedding
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> EvaluateConfig:
+        if bool(self.at_steps) != (self.steps_out is not None):
+            raise ValueError("at_steps and steps_out go together")
+        return self
 
 
 def parse_arguments(arguments: list[str]) -> tuple[EvaluateConfig, TrainConfig]:
@@ -194,7 +230,14 @@ def parse_arguments(arguments: list[str]) -> tuple[EvaluateConfig, TrainConfig]:
     trained = load_train_config(path).model_dump()
     overrides = OmegaConf.to_container(OmegaConf.from_dotlist([a for a in arch if "." in a]))
     merged = OmegaConf.to_container(OmegaConf.merge(trained, overrides))
-    return config, parse_train_config(merged, str(path))
+    trained = parse_train_config(merged, str(path))
+    beyond = [step for step in config.at_steps if not 1 <= step <= trained.arch.halt_max_steps]
+    if beyond:
+        raise TrmError(
+            f"at_steps has {beyond}, outside 1..{trained.arch.halt_max_steps}; "
+            "arch.halt_max_steps=… runs longer"
+        )
+    return config, trained
 
 
 def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ranks) -> None:
@@ -215,7 +258,15 @@ def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ran
                 if ranks.is_main:
                     say(f"note: {remark}")
             model.to(ranks.device)
-        result = evaluate(model, data, trained.arch.loss.loss_type, batch_size, ranks)
+        result = evaluate(
+            model,
+            data,
+            trained.arch.loss.loss_type,
+            batch_size,
+            ranks,
+            at_steps=tuple(config.at_steps),
+            task_ids=config.task_ids,
+        )
         if ranks.is_main:
             several = len(paths) > 1
             results[path] = result.metrics | _write_outputs(config, path, result, several)
@@ -234,12 +285,25 @@ def _write_outputs(
 
     if config.predictions is not None:
         save_predictions(named(config.predictions), result.predictions)
+    if config.steps_out is not None:
+        _write_steps(named(config.steps_out), result.at_steps)
     if not (Path(data_path) / TEST_PUZZLES).is_file():
         return {}
     score = score_arc(Path(data_path), result.predictions.preds, result.predictions.q_halt_logits)
     write_submission(named(config.submission or config.out.parent / "submission.json"),
                      score.submission)  # fmt: skip
     return {**score.metrics, "ARC/tasks": len(score.tasks)}
+
+
+def _write_steps(path: Path, at_steps: dict[int, dict[str, float]]) -> None:
+    names = ["accuracy", "exact_accuracy", "q_halt_accuracy", "count"]
+    lines = [",".join(["supervision_steps", *names])]
+    lines += [
+        ",".join([str(step), *(f"{metrics[name]:.9g}" for name in names)])
+        for step, metrics in at_steps.items()
+    ]
+    with atomic_write(path) as file:
+        file.write(("\n".join(lines) + "\n").encode())
 
 
 def _write_metrics(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -24,3 +25,24 @@ def run_ranks(command: list[str], ranks: int, threads: int) -> None:
     done = subprocess.run([*launcher, *command], env=environment, check=False)
     if done.returncode:
         raise SystemExit(done.returncode if done.returncode > 0 else 128 - done.returncode)
+
+
+def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
+    """What every script that evaluates a result's weights is told."""
+    parser.add_argument("--dataset", required=True, help="data/NAME")
+    parser.add_argument("--weights", required=True, help="a checkpoint")
+    parser.add_argument("--train-config", required=True, help="the all_config.yaml of its training")
+    parser.add_argument("--ranks", type=int, default=1, help="processes (default 1)")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads over all ranks")
+
+
+def run_evaluation(args: argparse.Namespace, **keys: object) -> None:
+    """`python -m trm.evaluate` for `add_evaluation_arguments`, with further keys of its own."""
+    words = {
+        "checkpoint": args.weights,
+        "config": args.train_config,
+        "data_paths": f"[{args.dataset}]",
+        **keys,
+    }
+    command = ["-m", "trm.evaluate", *(f"{key}={value}" for key, value in words.items())]
+    run_ranks(command, args.ranks, args.threads)

@@ -8,7 +8,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +29,12 @@ from trm.data.batches import (
 from trm.data.format import dataset_fingerprint
 from trm.distributed import Ranks
 from trm.ema import EMA
+from trm.energy import gpu_joules
 from trm.errors import TrmError
 from trm.evaluate import TEST_PUZZLES, Evaluation, evaluate, model_for, to_batch
 from trm.files import atomic_write
-from trm.model.act import Batch, Carry, Exploration, act_step, initial_carry
+from trm.memory import estimate
+from trm.model.act import Batch, Carry, Exploration, StepOutput, act_step, initial_carry
 from trm.model.base import RecursiveModel
 from trm.model.layers import Net
 from trm.model.loss import act_loss
@@ -56,7 +58,7 @@ class TrainState:
     ema: EMA | None
     generator: torch.Generator  # draws ACT exploration, the same on every rank
     total_steps: int
-    carry: Carry | None = None
+    carries: list[Carry] | None = None  # one per slice of micro_batch_size rows
     step: int = 0
 
 
@@ -73,6 +75,7 @@ class Trainer:
         self.folder, self.project, self.run_name = _name_run(config, ranks)
         self.state = _initial_state(config, self.data, ranks)
         self.began = time.monotonic()
+        self.joules_before = gpu_joules(ranks.device)
 
     def run(self) -> Path:
         """Train to the end; returns the folder of checkpoints."""
@@ -87,8 +90,9 @@ class Trainer:
                     self._train_iteration(iteration, progress)
                     if iteration > config.min_eval_interval or iteration == iterations:
                         self._evaluate_and_save(last=iteration == iterations, progress=progress)
+            cost = self._cost()
             if ranks.is_main:
-                self._close_records()
+                self._close_records(cost)
         ranks.barrier()
         return self.folder
 
@@ -127,7 +131,8 @@ class Trainer:
             record = {**averages, "lr": lr, "examples_per_s": rate}
             self._add_record("train", record)
             self.tracker.log({f"train/{k}": v for k, v in record.items()}, self.state.step)
-        return f"loss {averages['loss']:.3f}  exact {averages['exact_accuracy']:.1%}"
+        exact = averages.get("exact_accuracy")
+        return f"loss {averages['loss']:.3f}" + ("" if exact is None else f"  exact {exact:.1%}")
 
     def _add_record(self, split: str, metrics: dict[str, float]) -> None:
         elapsed = time.monotonic() - self.began
@@ -208,26 +213,62 @@ class Trainer:
             f"groups, {self.state.total_steps} steps of {config.global_batch_size} on "
             f"{self.ranks.device} x {self.ranks.world_size}, into {self.folder}"
         )
+        self._say_memory()
+
+    def _say_memory(self) -> None:
+        """What the activations take, and how many rows would fit: told before they are needed."""
+        config = self.config
+        first = next(
+            train_batches(self.data, config.seed, 1, config.epochs_per_iteration, 1, slice(0, 1))
+        )
+        self.state.model.train()
+        memory = estimate(
+            self.state.model, to_batch(first, self.ranks.device), config.arch.loss.loss_type
+        )
+        rows = config.micro_batch_size or config.global_batch_size // self.ranks.world_size
+        say(
+            f"activations: {memory.bytes_per_row / 1e6:.1f} MB per row, "
+            f"{memory.bytes_per_row * rows / 1e9:.2f} GB for {rows} at once; about "
+            f"{memory.rows_that_fit} rows fit in the {memory.free_bytes / 1e9:.1f} GB free"
+        )
+        if rows > memory.rows_that_fit:
+            say("note: the batch may not fit; set micro_batch_size to a divisor of it that does")
 
     def _num_params(self) -> int:
         return sum(p.numel() for p in self.state.model.parameters())
 
-    def _close_records(self) -> None:
+    def _cost(self) -> dict[str, float | None]:
+        """What the run took, over all ranks."""
         wall = time.monotonic() - self.began
+        joules = torch.tensor(
+            gpu_joules(self.ranks.device) - self.joules_before, device=self.ranks.device
+        )
+        self.ranks.sum_([joules])
+        on_gpu = self.ranks.device.type == "cuda"
+        return {
+            "train_wall_s": round(wall, 1),
+            "train_examples_per_s": round(
+                self.state.step * self.config.global_batch_size / wall, 2
+            ),
+            "train_gpu_hours": round(wall * self.ranks.world_size / 3600, 4) if on_gpu else 0.0,
+            "train_energy_kwh": None if joules.isnan() else round(joules.item() / 3.6e6, 4),
+        }
+
+    def _close_records(self, cost: dict[str, float | None]) -> None:
         content = code_and_packages() | {
             "device": _device_name(self.ranks),
             "world_size": self.ranks.world_size,
             "seed": self.config.seed,
             "steps": self.state.step,
             "num_params": self._num_params(),
-            "train_wall_s": round(wall, 1),
+            **cost,
             "data_paths": self.config.data_paths,
             "dataset_sha256": {p: dataset_fingerprint(Path(p)) for p in self.config.data_paths},
         }
         with atomic_write(self.folder / "provenance.json") as file:
             file.write((json.dumps(content, indent=2) + "\n").encode())
         offline = self.tracker.finish()
-        say(f"trained {self.state.step} steps in {duration(wall)}: {self.folder}")
+        say(f"trained {self.state.step} steps in {duration(cost['train_wall_s'])}: {self.folder}")
         if offline:
             say(f"W&B was offline; to upload: wandb sync {offline}")
 
@@ -237,22 +278,47 @@ def train_step(
 ) -> tuple[float, dict[str, Tensor]]:
     """One supervision step, its gradients, one update; returns lr and metrics as sums over rows."""
     model = state.model
-    if state.carry is None:
-        state.carry = initial_carry(model, batch)
-    exploration = None
-    if config.arch.halt_exploration_prob > 0 and config.arch.halt_max_steps > 1:
-        drawn = Exploration.draw(
-            state.generator,
-            config.global_batch_size,
-            rank_rows(ranks.rank, ranks.world_size, config.global_batch_size),
-            config.arch.halt_exploration_prob,
-            config.arch.halt_max_steps,
-        )
-        exploration = Exploration(drawn.min_steps.to(ranks.device, non_blocking=True))
-    state.carry, output = act_step(model, state.carry, batch, exploration)
-    loss, metrics, _ = act_loss(config.arch.loss.loss_type, state.carry, output)
-    (loss / config.global_batch_size).backward()
+    slices = batch.split(config.micro_batch_size)
+    if state.carries is None:
+        state.carries = [initial_carry(model, part) for part in slices]
+    explorations = _draw_explorations(config, state, ranks, len(slices))
+    sums: dict[str, Tensor] = {}
+    outputs: list[StepOutput] = []
+    for i, (part, exploration) in enumerate(zip(slices, explorations, strict=True)):
+        state.carries[i], output = act_step(model, state.carries[i], part, exploration)
+        loss, metrics, _ = act_loss(config.arch.loss.loss_type, state.carries[i], output)
+        # Already divided by the global batch size: slices and ranks only add up.
+        (loss / config.global_batch_size).backward()
+        outputs.append(output)
+        for name, value in (metrics | {"loss": loss.detach()}).items():
+            sums[name] = sums[name] + value if name in sums else value
     state.step += 1
+    lr = _update(config, state, outputs, ranks)
+    return lr, sums
+
+
+def _draw_explorations(
+    config: TrainConfig, state: TrainState, ranks: Ranks, slices: int
+) -> Sequence[Exploration | None]:
+    arch = config.arch
+    if arch.halt_exploration_prob == 0 or arch.halt_max_steps == 1:
+        return [None] * slices
+    drawn = Exploration.draw(
+        state.generator,
+        config.global_batch_size,
+        rank_rows(ranks.rank, ranks.world_size, config.global_batch_size),
+        arch.halt_exploration_prob,
+        arch.halt_max_steps,
+    )
+    on_device = Exploration(drawn.min_steps.to(ranks.device, non_blocking=True))
+    return on_device.split(config.micro_batch_size)
+
+
+def _update(
+    config: TrainConfig, state: TrainState, outputs: list[StepOutput], ranks: Ranks
+) -> float:
+    """One update of embedding, weights and average from the gathered gradients; returns the lr."""
+    model = state.model
 
     def lr_of(base: float) -> float:
         return scheduled_lr(
@@ -260,13 +326,13 @@ def train_step(
         )
 
     if state.puzzle_optimizer is not None:
+        assert state.carries is not None
         state.puzzle_optimizer.step(
             lr_of(config.puzzle_emb_lr),
-            state.carry.current.puzzle_identifiers,
-            output.puzzle_rows.grad,
+            torch.cat([carry.current.puzzle_identifiers for carry in state.carries]),
+            torch.cat([output.puzzle_rows.grad for output in outputs]),
         )
     if state.optimizer is not None:
-        # Summed, not averaged: the loss is already divided by the global batch size.
         ranks.sum_([p.grad for p in model.parameters() if p.grad is not None])
         for group in state.optimizer.param_groups:
             group["lr"] = lr_of(config.lr)
@@ -274,7 +340,7 @@ def train_step(
         state.optimizer.zero_grad(set_to_none=True)
     if state.ema is not None:
         state.ema.update(model)
-    return lr_of(config.lr), metrics | {"loss": loss.detach()}
+    return lr_of(config.lr)
 
 
 class Meter:
@@ -296,7 +362,7 @@ class Meter:
         self.steps += 1
 
     def read(self) -> tuple[dict[str, float], float]:
-        """(averages, examples per second) since the last reading."""
+        """(averages, examples per second) since the last reading; accuracies of halted rows."""
         names = sorted(self.sums)
         values = torch.stack([self.sums[name] for name in names])
         self.ranks.sum_([values])
@@ -304,8 +370,9 @@ class Meter:
         count = totals.pop("count")
         rows = self.steps * self.global_batch_size
         averages = {
-            name: total / (rows if name.endswith("loss") else max(count, 1.0))
+            name: total / (rows if name.endswith("loss") else count)
             for name, total in totals.items()
+            if name.endswith("loss") or count > 0  # where no row halted, accuracy is not 0 %
         }
         rate = rows / max(time.monotonic() - self.began, 1e-9)
         self._reset()

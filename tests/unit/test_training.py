@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,11 @@ import yaml
 from tests.conftest import overrides
 from trm.checkpoint import read_state_dict
 from trm.config import TrainConfig, compose
-from trm.data.batches import PuzzleData
+from trm.data.batches import PuzzleData, Rows
 from trm.distributed import Ranks, choose_device
 from trm.errors import TrmError
-from trm.evaluate import evaluate_checkpoint, parse_arguments
-from trm.train import _locked, train
+from trm.evaluate import _with_task_ids, evaluate_checkpoint, parse_arguments
+from trm.train import Meter, _locked, train
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 
@@ -57,6 +58,20 @@ def test_history_has_both_series(run: Path) -> None:
     assert list(test.step) == [6, 12]
     assert (test["count"] == 100).all()
     assert test.accuracy.between(0, 1).all()
+
+
+def test_no_halted_row_is_no_accuracy_of_zero() -> None:
+    meter = Meter(ALONE, global_batch_size=4)
+    metrics = {"count": 0.0, "accuracy": 0.0, "lm_loss": 8.0}
+    meter.add({name: torch.tensor(value) for name, value in metrics.items()})
+    averages, _ = meter.read()
+    assert averages == {"lm_loss": 2.0, "count": 0.0}
+    meter.add({name: torch.tensor(value) for name, value in metrics.items()})
+    meter.add(
+        {name: torch.tensor(v) for name, v in (metrics | {"count": 2.0, "accuracy": 1.0}).items()}
+    )
+    averages, _ = meter.read()
+    assert averages == {"lm_loss": 2.0, "count": 2.0, "accuracy": 0.5}
 
 
 def test_same_seed_same_weights_other_seed_others(
@@ -98,6 +113,68 @@ def test_evaluating_the_checkpoint_gives_the_metrics_of_its_run(run: Path, tmp_p
     with np.load(tmp_path / "p.npz") as predictions:
         assert predictions["preds"].shape == (100, 81)
         assert predictions["q_halt_logits"].shape == (100,)
+
+
+def evaluated(run: Path, tmp_path: Path, *words: str) -> dict:
+    config, trained = parse_arguments(
+        [f"checkpoint={run / 'step_12'}", f"out={tmp_path / 'm.json'}", "device=cpu", *words]
+    )
+    evaluate_checkpoint(config, trained, ALONE)
+    return json.loads((tmp_path / "m.json").read_text())
+
+
+def test_metrics_after_fewer_and_more_supervision_steps(run: Path, tmp_path: Path) -> None:
+    """The row at N is what an evaluation with halt_max_steps = N gives."""
+    words = ["arch.halt_max_steps=6", "at_steps=[1,3,6]", f"steps_out={tmp_path / 'steps.csv'}"]
+    evaluated(run, tmp_path, *words)
+    curve = pd.read_csv(tmp_path / "steps.csv").set_index("supervision_steps")
+    assert list(curve.index) == [1, 3, 6]
+    for steps in (1, 3):
+        alone = evaluated(run, tmp_path, f"arch.halt_max_steps={steps}")
+        assert curve.accuracy[steps] == pytest.approx(alone["accuracy"], rel=1e-6)
+    assert curve["count"].tolist() == [100] * 3
+    with pytest.raises(TrmError, match=r"outside 1\.\.3"):
+        parse_arguments([f"checkpoint={run / 'step_12'}", "at_steps=[4]", "steps_out=x.csv"])
+
+
+def test_task_ids_reach_the_embedding(run: Path, tmp_path: Path) -> None:
+    """Sudoku has the blank identifier only: its own, blank and another's are the same row."""
+    own = evaluated(run, tmp_path)
+    assert evaluated(run, tmp_path, "task_ids=blank") == own
+    rows = Rows(np.zeros((3, 1)), np.zeros((3, 1)), np.array([0, 1, 4], dtype=np.int32))
+    metadata = PuzzleData.load([str(yaml_data_path(run))], "test").metadata.model_copy(
+        update={"num_puzzle_identifiers": 5}
+    )
+    other = _with_task_ids(rows, "other", metadata).puzzle_identifiers
+    assert list(other) == [0, 3, 2]
+    assert list(_with_task_ids(rows, "blank", metadata).puzzle_identifiers) == [0, 0, 0]
+
+
+def yaml_data_path(run: Path) -> str:
+    return yaml.safe_load((run / "all_config.yaml").read_text())["data_paths"][0]
+
+
+def test_micro_batches_train_as_the_whole_batch(sudoku_data: Path, tmp_path: Path) -> None:
+    """The same rows in the same order, each slice with its own carry: the same gradients."""
+    train(config_for(sudoku_data, tmp_path / "whole"), ALONE)
+    train(config_for(sudoku_data, tmp_path / "slices", micro_batch_size=2), ALONE)
+    whole, slices = (pd.read_csv(tmp_path / name / "history.csv") for name in ("whole", "slices"))
+    for column in ("loss", "accuracy", "count", "steps"):
+        np.testing.assert_allclose(whole[column], slices[column], rtol=1e-5, err_msg=column)
+    a, b = (read_state_dict(tmp_path / name / "step_12") for name in ("whole", "slices"))
+    assert torch.equal(a["puzzle_emb.weights"], b["puzzle_emb.weights"])
+    torch.testing.assert_close(a["lm_head.weight"], b["lm_head.weight"], rtol=1e-4, atol=1e-6)
+
+
+def test_memory_is_told_at_the_start(sudoku_data: Path, tmp_path: Path, capsys) -> None:
+    train(config_for(sudoku_data, tmp_path), ALONE)
+    said = capsys.readouterr().err
+    assert re.search(r"activations: \d+\.\d MB per row, .* rows fit in the .* GB free", said)
+
+
+def test_micro_batch_must_divide(sudoku_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrmError, match="micro_batch_size=3 does not divide the 8 rows"):
+        train(config_for(sudoku_data, tmp_path, micro_batch_size=3), ALONE)
 
 
 def test_freeze_weights_learns_the_embedding_only(

@@ -16,41 +16,26 @@ from pathlib import Path
 
 from trm.errors import run_cli
 from trm.files import atomic_write
-from trm.launch import run_ranks
+from trm.launch import add_evaluation_arguments, run_evaluation
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dataset", required=True, help="data/NAME")
-    parser.add_argument("--weights", required=True, help="a checkpoint")
-    parser.add_argument("--train-config", required=True, help="the all_config.yaml of its training")
+    add_evaluation_arguments(parser)
     parser.add_argument(
         "--train-provenance", type=Path, required=True, help="the provenance.json of its training"
     )
     parser.add_argument("--benchmark", required=True)
     parser.add_argument("--variant", required=True)
-    parser.add_argument("--ranks", type=int, default=1, help="processes (default 1)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads over all ranks")
     parser.add_argument("--out-metrics", required=True)
     parser.add_argument("--out-predictions", required=True)
     parser.add_argument("--out-provenance", type=Path, required=True)
     parser.add_argument("--out-submission", help="for ARC")
     args = parser.parse_args()
 
-    command = [
-        "-m",
-        "trm.evaluate",
-        f"checkpoint={args.weights}",
-        f"config={args.train_config}",
-        f"data_paths=[{args.dataset}]",
-        f"out={args.out_metrics}",
-        f"predictions={args.out_predictions}",
-    ]
-    if args.out_submission:
-        command.append(f"submission={args.out_submission}")
     began = time.monotonic()
-    run_ranks(command, args.ranks, args.threads)
-
+    extra = {"submission": args.out_submission} if args.out_submission else {}
+    run_evaluation(args, out=args.out_metrics, predictions=args.out_predictions, **extra)
     training = json.loads(args.train_provenance.read_text())
     provenance = {
         "benchmark": args.benchmark,
