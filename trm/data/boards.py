@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import math
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -214,3 +215,18 @@ def _metadata(cells: int, vocab_size: int, groups: int) -> DatasetMetadata:
         total_puzzles=groups,
         sets=[SET],
     )
+
+
+def side_of(path: Path, sides: Collection[int]) -> int:
+    """Side of the square boards in a CSV file, told by its first question.
+
+    Raises TrmError where they are not square, or of another side than `sides` has.
+    """
+    cells = first_question_length(path)
+    side = math.isqrt(cells)
+    if side**2 != cells or side not in sides:
+        known = ", ".join(map(str, sides)) if len(sides) < 8 else f"{min(sides)} to {max(sides)}"
+        raise TrmError(
+            f"{path}, row 2: a question of {cells} characters is no board of side {known}"
+        )
+    return side

@@ -12,6 +12,7 @@ from trm.data.boards import (
     BoardTable,
     Charset,
     choose,
+    side_of,
     write_blank_identifiers,
     write_board_split,
 )
@@ -20,7 +21,7 @@ from trm.data.legacy_random import legacy_stream
 from trm.data.specs import MazeSpec
 
 CHARACTERS = "# SGo"  # wall, floor, start, goal, path: tokens 1..5
-SIDE = 30
+SIDES = range(3, 101)  # Maze-Hard is 30x30
 
 
 def maze_charset() -> Charset:
@@ -36,7 +37,8 @@ class _Images:
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, aug: bool) -> None:
+    def __init__(self, side: int, aug: bool) -> None:
+        self.side = side
         self.count = DIHEDRALS if aug else 1
 
     def make(self, questions: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -44,7 +46,7 @@ class _Images:
 
     def _images(self, boards: np.ndarray) -> np.ndarray:
         images = [
-            dihedral_transform(board.reshape(SIDE, SIDE), dihedral).ravel()
+            dihedral_transform(board.reshape(self.side, self.side), dihedral).ravel()
             for board in boards
             for dihedral in range(self.count)
         ]
@@ -55,14 +57,15 @@ def build_maze(spec: MazeSpec, table_dir: Path, output_dir: Path) -> None:
     """Build `output_dir` from `table_dir`/train.csv and test.csv.
 
     Byte-identical to the published builder with its stream seeded before the train split. Raises
-    TrmError, naming the row, for anything that is no 30x30 maze.
+    TrmError, naming the row, for anything that is no square maze.
     """
+    side = side_of(table_dir / "train.csv", SIDES)
     state = legacy_stream(spec.seed)
     with new_dataset(output_dir) as folder:
         for split, aug in (("train", spec.aug), ("test", False)):
-            table = BoardTable(table_dir / f"{split}.csv", maze_charset(), SIDE**2)
+            table = BoardTable(table_dir / f"{split}.csv", maze_charset(), side**2)
             wanted = None
             if split == "train":
                 wanted = choose(state, table.count(), spec.subsample_size)
-            write_board_split(folder, split, table, wanted, len(CHARACTERS) + 1, _Images(aug))
+            write_board_split(folder, split, table, wanted, len(CHARACTERS) + 1, _Images(side, aug))
         write_blank_identifiers(folder)

@@ -12,14 +12,13 @@ from trm.data.boards import (
     BoardTable,
     Charset,
     choose,
-    first_question_length,
+    side_of,
     write_blank_identifiers,
     write_board_split,
 )
 from trm.data.format import new_dataset
 from trm.data.legacy_random import legacy_stream, shuffle, uniform
 from trm.data.specs import SudokuSpec
-from trm.errors import TrmError
 
 SIDES = (4, 6, 8, 9)
 
@@ -129,7 +128,7 @@ def build_sudoku(spec: SudokuSpec, table_dir: Path, output_dir: Path) -> None:
     Byte-identical to the published builder with its stream seeded before the train split. Raises
     TrmError, naming the row, for anything that is no board.
     """
-    side = _side_of(table_dir / "train.csv")
+    side = side_of(table_dir / "train.csv", SIDES)
     charset = digit_charset(side)
     state = legacy_stream(spec.seed)
     with new_dataset(output_dir) as folder:
@@ -141,14 +140,3 @@ def build_sudoku(spec: SudokuSpec, table_dir: Path, output_dir: Path) -> None:
             shuffles = _Shuffles(state, num_aug, box_of(side))
             write_board_split(folder, split, table, wanted, side + 2, shuffles)
         write_blank_identifiers(folder)
-
-
-def _side_of(path: Path) -> int:
-    cells = first_question_length(path)
-    side = math.isqrt(cells)
-    if side**2 != cells or side not in SIDES:
-        raise TrmError(
-            f"{path}, row 2: a question of {cells} characters is no board of side "
-            f"{', '.join(map(str, SIDES))}"
-        )
-    return side
