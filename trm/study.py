@@ -26,10 +26,13 @@ RESULT_FILES = (
     "history.csv",
     "config.yaml",
     "provenance.json",
-    "submission.json",
+    "steps.csv",
+    "task-ids.csv",
     "figures/learning_curve.svg",
     "figures/examples.svg",
+    "figures/steps.svg",
 )
+ARC_FILES = ("submission.json", "votes.csv", "figures/votes.svg")
 
 
 class Resources(Strict):
@@ -84,6 +87,13 @@ class Raw(Strict):
     tables: dict[str, TableSource] = {}
 
 
+class Table(Strict):
+    """One table of the paper: which results stand in it, from top to bottom."""
+
+    title: str
+    rows: list[str] = Field(min_length=1)  # BENCHMARK/VARIANT
+
+
 class Row(Strict):
     """A benchmark's variant, with the benchmark's settings filled in."""
 
@@ -95,10 +105,13 @@ class Row(Strict):
 
 class Study(Strict):
     default: list[str]
+    scale: str = Field("full", pattern="^[a-z0-9-]+$")
     env: Literal["cpu", "cuda"] = "cpu"
+    supervision_steps: list[Annotated[int, Field(ge=1)]] = Field([16], min_length=1)
     raw: Raw
     datasets: dict[str, DatasetSpec]
     benchmarks: dict[str, Benchmark] = Field(min_length=1)
+    tables: dict[str, Table] = {}
 
     @staticmethod
     def of(config: dict[str, Any], name: str = "config/config.yaml") -> Study:
@@ -147,6 +160,8 @@ class Study(Strict):
                 )
         for result in self.default:
             self._check_result(result)
+        for name, paper_table in self.tables.items():
+            self._check_rows(name, paper_table)
         return self
 
     def _check_result(self, result: str) -> None:
@@ -158,6 +173,15 @@ class Study(Strict):
                 f"{result!r} is no result{suggest('/'.join(parts[:2]), known)}; a result is "
                 f"BENCHMARK/VARIANT/seed-N with BENCHMARK/VARIANT of {', '.join(known)}"
             )
+
+    def _check_rows(self, name: str, table: Table) -> None:
+        known = self.result_names()
+        for row in table.rows:
+            if row not in known:
+                raise ValueError(
+                    f"tables.{name}: no experiment {row!r}{suggest(row, known)}; a row is "
+                    f"BENCHMARK/VARIANT of {', '.join(known)}"
+                )
 
     # --- questions ------------------------------------------------------------------------------
 
@@ -194,35 +218,59 @@ class Study(Strict):
         ]
         return "|".join(names) or "(?!)"
 
+    @property
+    def subfolder(self) -> str:
+        """Between `results`, `data`, … and what lies there: a scale of its own keeps apart."""
+        return "" if self.scale == "full" else f"/{self.scale}"
+
     def results_of(self, benchmark: str) -> list[str]:
         """Result folders of every variant and seed of a benchmark."""
         b = self.benchmarks[benchmark]
-        return [f"results/{benchmark}/{v}/seed-{s}" for v in b.variants for s in b.seeds]
+        return [
+            f"results{self.subfolder}/{benchmark}/{v}/seed-{s}" for v in b.variants for s in b.seeds
+        ]
+
+    def all_files(self) -> list[str]:
+        """Every file of every result: each benchmark, variant and seed of the table."""
+        return [
+            f"{folder}/{file}"
+            for name in self.benchmarks
+            for folder in self.results_of(name)
+            for file in self.files_of(name)
+        ]
 
     def unknown_target_pattern(self) -> str:
         """Regular expression of the paths under results/ and data/ that no rule makes."""
-        benchmarks = "|".join(map(re.escape, self.benchmarks))
-        results = "|".join(map(re.escape, self.result_names()))
-        files = "|".join(map(re.escape, RESULT_FILES))
         datasets = "|".join(map(re.escape, self.datasets))
-        known = (
-            rf"report\.html|study\.json|(?:{benchmarks})/summary\.csv|(?:{results})/seed-[0-9]+/(?:{files})"
-            rf"|(?:{datasets})"
-        )
+        rows = [
+            rf"{re.escape(name)}/(?:{'|'.join(map(re.escape, b.variants))})/seed-[0-9]+/"
+            rf"(?:{'|'.join(map(re.escape, self.files_of(name)))})"
+            for name, b in self.benchmarks.items()
+        ]
+        summaries = rf"(?:{'|'.join(map(re.escape, self.benchmarks))})/summary\.csv"
+        tables = rf"tables/(?:{'|'.join(map(re.escape, self.tables)) or '(?!)'})\.(?:csv|md|svg)"
+        known = "|".join([r"report\.html", r"study\.json", summaries, tables, *rows, datasets])
         return rf"(?!(?:{known})$).+"
+
+    def files_of(self, benchmark: str) -> tuple[str, ...]:
+        """What stands, or can be asked for, in a result folder."""
+        return RESULT_FILES + (ARC_FILES if self.benchmarks[benchmark].kind == "arc" else ())
 
     def explain_target(self, target: str) -> str:
         """Why no rule makes `target`, the nearest name, and what can be asked for."""
-        folder, *parts = target.split("/")
-        if folder == "data":
+        root, _, rest = target.partition(f"{self.subfolder}/")
+        parts = rest.split("/")
+        if root == "data":
             names = list(self.datasets)
-            return (
-                f"no dataset {parts[0]!r}{suggest(parts[0], names)}; there are {', '.join(names)}"
-            )
-        near = suggest("/".join(parts[:2]), self.result_names()) if len(parts) > 1 else ""
+            return f"no dataset {rest!r}{suggest(rest, names)}; there are {', '.join(names)}"
+        tables = [f"tables/{name}.csv" for name in self.tables]
+        known = [*self.result_names(), *tables]
+        near = suggest("/".join(parts[:2]), known) if len(parts) > 1 else ""
+        folder = f"results{self.subfolder}"
         return (
-            f"no rule makes {target}{near}; targets are results/report.html, "
-            "results/BENCHMARK/summary.csv and results/BENCHMARK/VARIANT/seed-N/FILE with "
+            f"no rule makes {target}{near}; targets are {folder}/report.html, "
+            f"{', '.join(f'{folder}/{table}' for table in tables)}{', ' if tables else ''}"
+            f"{folder}/BENCHMARK/summary.csv and {folder}/BENCHMARK/VARIANT/seed-N/FILE with "
             f"BENCHMARK/VARIANT of {', '.join(self.result_names())} and FILE of "
-            f"{', '.join(RESULT_FILES)}"
+            f"{', '.join(RESULT_FILES)}, for ARC also {', '.join(ARC_FILES)}"
         )

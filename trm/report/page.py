@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from trm.errors import TrmError
 from trm.report.results import Result
-from trm.report.tables import NOT_RUN, summarise
+from trm.report.tables import NO_PUBLISHED_FIGURE, NOT_RUN, VERDICT_RULE, summarise
 from trm.study import Benchmark
 
 UNKNOWN = "not recorded"
@@ -58,6 +58,7 @@ class OverviewLine:
     published: str
     source: str
     difference: str
+    verdict: str  # empty where there is nothing to compare
     n_test: str
 
 
@@ -128,7 +129,9 @@ def render_page(results: Iterable[Result], benchmarks: dict[str, Benchmark]) -> 
     )
     return environment.get_template("page.html.j2").render(
         facts=_page_facts(results),
-        overview=overview,
+        run=[line for line in overview if line.anchor],
+        not_run=[line for line in overview if not line.anchor],
+        verdict_rule=VERDICT_RULE,
         benchmarks=[view for view in views if view.results],
     )
 
@@ -155,6 +158,7 @@ def _overview_line(
         published=format_percent(row.published_percent),
         source="" if pd.isna(row.published_source) else row.published_source,
         difference=format_points(row.difference_points),
+        verdict="" if row.verdict in (NOT_RUN, NO_PUBLISHED_FIGURE) else row.verdict,
         n_test=_DASH if pd.isna(row.n_test) else f"{row.n_test:,}",
     )
 

@@ -5,27 +5,29 @@ prediction is cropped, its augmentation undone, and the grid that remains gets o
 
 One `Votes` is one ballot. The published code never clears its ballot between the evaluations of
 one run, so its later pass@K pools several checkpoints; here every evaluation opens its own, and
-whoever wants pooled votes adds several predictions to one `Votes` on purpose.
+pooled votes (`score_arc_pooled`) have a name of their own.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from math import isqrt
 from pathlib import Path
 
 import numpy as np
 
 from trm.data.arc import invert_augmentation, parse_puzzle_name
-from trm.data.format import DatasetMetadata, load_identifiers, load_split
+from trm.data.format import DatasetMetadata, SetArrays, Split, load_identifiers, load_split
 from trm.errors import TrmError
 from trm.files import atomic_write
+from trm.scoring.predictions import Predictions
 
 Grid = list[list[int]]  # rows of colours 0..9, as in the ARC files
 
 PASS_KS = (1, 2, 5, 10, 100, 1000)
+VOTE_COUNTS = (1, 10, 100, 300, 1000)  # puzzles of a group that may vote
 TEST_PUZZLES = "test_puzzles.json"
 
 _FIRST_COLOUR = 2  # tokens: 0 pad, 1 end of grid, 2..11 the colours 0..9
@@ -209,23 +211,144 @@ def score_arc(
     Raises:
         TrmError: the dataset is no ARC dataset, or the predictions are not of its test split.
     """
-    dataset_dir = Path(dataset_dir)
-    split = load_split(dataset_dir, "test")
-    votes = Votes(
-        _read_test_puzzles(dataset_dir / TEST_PUZZLES),
-        load_identifiers(dataset_dir),
-        split.metadata.blank_identifier_id,
-    )
-    n_rows = sum(len(arrays.inputs) for arrays in split.sets.values())
-    check_predictions(preds, q_halt_logits, n_rows, split.metadata)
-    start = 0
-    for arrays in split.sets.values():
-        identifiers = np.repeat(arrays.puzzle_identifiers, np.diff(arrays.puzzle_indices))
-        for rows in _chunks(len(arrays.inputs)):
-            part = slice(start + rows.start, start + rows.stop)
-            votes.add(identifiers[rows], arrays.inputs[rows], preds[part], q_halt_logits[part])
-        start += len(arrays.inputs)
+    test = _TestSplit.load(dataset_dir)
+    votes = test.new_votes()
+    for rows in test.poll(preds, q_halt_logits):
+        rows.vote(votes)
     return votes.score(ks)
+
+
+def score_arc_by_votes(
+    dataset_dir: Path,
+    preds: np.ndarray,
+    q_halt_logits: np.ndarray,
+    counts: Sequence[int] = VOTE_COUNTS,
+) -> dict[int, dict[str, float]]:
+    """The metrics when only the first n puzzles of each group vote, for each n of `counts`.
+
+    A group is a task's plain puzzle and then its augmentations in the dataset's order; 1 is the
+    plain puzzle alone. A count that no group reaches would vote like a smaller one under a false
+    name: it stands for the whole of the largest group, and under that group's size.
+
+    Args:
+        dataset_dir, preds, q_halt_logits: as for `score_arc`.
+        counts: each at least 1.
+
+    Returns:
+        By ascending number of voting puzzles: "ARC/pass@K" -> 0..1 and "ARC/tasks".
+
+    Raises:
+        TrmError: as `score_arc`, or a count is below 1.
+    """
+    if min(counts, default=0) < 1:
+        raise TrmError(f"numbers of votes {list(counts)}: give at least one, each 1 or more")
+    test = _TestSplit.load(dataset_dir)
+    ballots = {n: test.new_votes() for n in sorted({min(n, test.largest_group) for n in counts})}
+    for rows in test.poll(preds, q_halt_logits):
+        for n, votes in ballots.items():
+            rows.of_first(n).vote(votes)
+    scores = {n: votes.score() for n, votes in ballots.items()}
+    return {n: {**score.metrics, "ARC/tasks": score.n_tasks} for n, score in scores.items()}
+
+
+def score_arc_pooled(
+    dataset_dir: Path, predictions: Iterable[Predictions], ks: Sequence[int] = PASS_KS
+) -> ArcScore:
+    """Score the votes of several checkpoints together, as "ARC/pooled_pass@K".
+
+    Not comparable with `score_arc`'s pass@K: more voters, of more models. The order of the
+    checkpoints decides between full ties only.
+
+    Args:
+        dataset_dir: dataset folder (SPEC 1).
+        predictions: one per checkpoint, each of the whole test split; read one at a time.
+        ks: the K of pass@K.
+
+    Raises:
+        TrmError: as `score_arc`, or there are no predictions.
+    """
+    test = _TestSplit.load(dataset_dir)
+    votes = test.new_votes()
+    n_checkpoints = 0
+    for one in predictions:
+        n_checkpoints += 1
+        for rows in test.poll(one.preds, one.q_halt_logits):
+            rows.vote(votes)
+    if not n_checkpoints:
+        raise TrmError("pooled votes need the predictions of at least one checkpoint")
+    score = votes.score(ks)
+    renamed = {f"ARC/pooled_pass@{k}": score.metrics[f"ARC/pass@{k}"] for k in ks}
+    return replace(score, metrics=renamed)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """B rows of the test split with their answers."""
+
+    puzzle_identifiers: np.ndarray  # [B]
+    places: np.ndarray  # [B], of the row's puzzle in its group, from 0
+    inputs: np.ndarray  # [B, seq_len]
+    preds: np.ndarray  # [B, seq_len]
+    q_halt_logits: np.ndarray  # [B]
+
+    def of_first(self, n: int) -> _Rows:
+        """The rows of the first n puzzles of their groups."""
+        kept = self.places < n
+        return _Rows(*(array[kept] for array in vars(self).values()))
+
+    def vote(self, votes: Votes) -> None:
+        votes.add(self.puzzle_identifiers, self.inputs, self.preds, self.q_halt_logits)
+
+
+@dataclass(frozen=True)
+class _TestSplit:
+    """What a vote needs of a dataset."""
+
+    test_puzzles: dict[str, dict[str, list[dict[str, Grid]]]]
+    identifiers: Sequence[str]
+    split: Split
+
+    @staticmethod
+    def load(dataset_dir: Path) -> _TestSplit:
+        dataset_dir = Path(dataset_dir)
+        split = load_split(dataset_dir, "test")
+        puzzles = _read_test_puzzles(dataset_dir / TEST_PUZZLES)
+        return _TestSplit(puzzles, load_identifiers(dataset_dir), split)
+
+    @property
+    def largest_group(self) -> int:
+        """Puzzles of the largest group; 1 where there is no group."""
+        sets = self.split.sets.values()
+        return max(
+            (int(np.diff(arrays.group_indices).max(initial=1)) for arrays in sets), default=1
+        )
+
+    def new_votes(self) -> Votes:
+        return Votes(self.test_puzzles, self.identifiers, self.split.metadata.blank_identifier_id)
+
+    def poll(self, preds: np.ndarray, q_halt_logits: np.ndarray) -> Iterator[_Rows]:
+        """The rows of the split, in its order, a chunk at a time; TrmError as `score_arc`."""
+        sets = self.split.sets.values()
+        n_rows = sum(len(arrays.inputs) for arrays in sets)
+        check_predictions(preds, q_halt_logits, n_rows, self.split.metadata)
+        start = 0
+        for arrays in sets:
+            n_examples = np.diff(arrays.puzzle_indices)
+            identifiers = np.repeat(arrays.puzzle_identifiers, n_examples)
+            places = np.repeat(_places_in_group(arrays), n_examples)
+            for rows in _chunks(len(arrays.inputs)):
+                part = slice(start + rows.start, start + rows.stop)
+                yield _Rows(
+                    *(identifiers[rows], places[rows], arrays.inputs[rows]),
+                    *(preds[part], q_halt_logits[part]),
+                )
+            start += len(arrays.inputs)
+
+
+def _places_in_group(arrays: SetArrays) -> np.ndarray:
+    """Position of each puzzle [P] within its group, from 0."""
+    first = np.repeat(arrays.group_indices[:-1], np.diff(arrays.group_indices))
+    return np.arange(len(arrays.puzzle_identifiers)) - first
 
 
 def check_predictions(

@@ -1,0 +1,299 @@
+"""Votes of the first n augmentations, votes of several checkpoints, and the two curves."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.conftest import ROOT
+from trm.data.arc import apply_augmentation, augmented_name
+from trm.errors import TrmError
+from trm.report.curves import (
+    describe_steps_curve,
+    describe_votes_curve,
+    draw_steps_curve,
+    draw_votes_curve,
+)
+from trm.report.figures import save_figure
+from trm.scoring import arc
+from trm.scoring.arc import score_arc, score_arc_by_votes, score_arc_pooled
+from trm.scoring.predictions import Predictions, save_predictions
+
+SCRIPT = ROOT / "workflow" / "scripts" / "votes.py"
+SIDE = 4
+QUESTION, TRUTH, WRONG, WORSE = [[1, 2], [3, 4]], [[7, 7, 8]], [[7, 7], [8, 8]], [[0]]
+COLOURS = np.array([0, 2, 1, 3, 4, 5, 6, 7, 8, 9], dtype=np.uint8)
+TASKS = {
+    name: {"train": [], "test": [{"input": QUESTION, "output": TRUTH}]} for name in ("one", "two")
+}
+# Group `one` has four puzzles, `two` has two: a plain one each, then augmentations.
+NAMES = [
+    "<blank>",
+    *("one", *(augmented_name("one", d, COLOURS) for d in (1, 2, 3))),
+    *("two", augmented_name("two", 5, COLOURS)),
+]
+DIHEDRALS = [0, 1, 2, 3, 0, 5]
+PLACES = [0, 1, 2, 3, 0, 1]
+
+
+def canvas(grid, dihedral: int) -> np.ndarray:
+    """Tokens of an augmented grid in the canvas's corner."""
+    colours = COLOURS if dihedral else np.arange(10, dtype=np.uint8)
+    grid = apply_augmentation(np.array(grid, dtype=np.uint8), dihedral, colours)
+    tokens = np.zeros((SIDE, SIDE), dtype=np.uint8)
+    rows, columns = grid.shape
+    tokens[rows : rows + 1, :columns] = 1
+    tokens[:rows, columns : columns + 1] = 1
+    tokens[:rows, :columns] = grid + 2
+    return tokens.ravel()
+
+
+def answers(grids) -> np.ndarray:
+    return np.array([canvas(grid, d) for grid, d in zip(grids, DIHEDRALS, strict=True)])
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("votes") / "arc"
+    (folder / "test").mkdir(parents=True)
+    files = {
+        "inputs": answers([QUESTION] * 6),
+        "labels": answers([TRUTH] * 6),
+        "puzzle_identifiers": np.arange(1, 7, dtype=np.int32),
+        "puzzle_indices": np.arange(7, dtype=np.int32),
+        "group_indices": np.array([0, 4, 6], dtype=np.int32),
+    }
+    for name, array in files.items():
+        np.save(folder / "test" / f"all__{name}.npy", array)
+    metadata = {
+        "pad_id": 0,
+        "ignore_label_id": 0,
+        "blank_identifier_id": 0,
+        "vocab_size": 12,
+        "seq_len": SIDE * SIDE,
+        "num_puzzle_identifiers": len(NAMES),
+        "total_groups": 2,
+        "mean_puzzle_examples": 1.0,
+        "total_puzzles": 6,
+        "sets": ["all"],
+    }
+    (folder / "test" / "dataset.json").write_text(json.dumps(metadata))
+    (folder / "identifiers.json").write_text(json.dumps(NAMES))
+    (folder / "test_puzzles.json").write_text(json.dumps(TASKS))
+    return folder
+
+
+NO_Q = np.zeros(6, np.float32)
+# one: the plain answer is wrong, two of three augmentations right; two: right, then wrong.
+PREDS = answers([WRONG, TRUTH, WORSE, TRUTH, TRUTH, WRONG])
+
+
+# --- the first n --------------------------------------------------------------------------------
+
+
+def test_only_the_first_n_puzzles_of_each_group_vote(dataset):
+    scores = score_arc_by_votes(dataset, PREDS, NO_Q, counts=(1, 2, 3, 4))
+    passes = {n: (m["ARC/pass@1"], m["ARC/pass@2"], m["ARC/tasks"]) for n, m in scores.items()}
+    assert passes == {
+        1: (0.5, 0.5, 2),  # one: WRONG alone
+        2: (0.5, 1.0, 2),  # one: WRONG and TRUTH once each, the earlier first
+        3: (0.5, 1.0, 2),
+        4: (1.0, 1.0, 2),  # one: TRUTH twice
+    }
+
+
+def test_the_whole_group_s_votes_are_score_arc_s(dataset):
+    q_halt = np.linspace(-2, 2, 6).astype(np.float32)
+    whole = score_arc_by_votes(dataset, PREDS, q_halt, counts=(4,))[4]
+    assert whole == {**score_arc(dataset, PREDS, q_halt).metrics, "ARC/tasks": 2}
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_n_votes_are_those_of_a_dataset_cut_to_n(dataset, n):
+    """Against the rows chosen by hand, on random answers and logits."""
+    rng = np.random.default_rng(n)
+    for _ in range(20):
+        pool = [TRUTH, WRONG, WORSE]
+        preds = answers([pool[i] for i in rng.integers(0, 3, 6)])
+        q_halt = rng.normal(size=6).astype(np.float32)
+        votes = arc.Votes(TASKS, NAMES)
+        kept = np.array(PLACES) < n
+        inputs = np.load(dataset / "test" / "all__inputs.npy")
+        votes.add(np.arange(1, 7)[kept], inputs[kept], preds[kept], q_halt[kept])
+        expected = {**votes.score().metrics, "ARC/tasks": 2}
+        assert score_arc_by_votes(dataset, preds, q_halt, counts=(n,))[n] == expected
+
+
+def test_counts_beyond_the_largest_group_are_named_by_what_voted(dataset):
+    assert list(score_arc_by_votes(dataset, PREDS, NO_Q)) == [1, 4]  # of 1, 10, 100, 300, 1000
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 5])
+def test_the_chunk_does_not_matter(dataset, monkeypatch, chunk):
+    expected = score_arc_by_votes(dataset, PREDS, NO_Q, counts=(1, 2, 4))
+    monkeypatch.setattr(arc, "_CHUNK_ROWS", chunk)
+    assert score_arc_by_votes(dataset, PREDS, NO_Q, counts=(1, 2, 4)) == expected
+
+
+@pytest.mark.parametrize("counts", [(), (0,), (10, -1)])
+def test_useless_counts_are_refused(dataset, counts):
+    with pytest.raises(TrmError, match="numbers of votes"):
+        score_arc_by_votes(dataset, PREDS, NO_Q, counts=counts)
+
+
+def test_predictions_of_another_dataset_are_refused(dataset):
+    with pytest.raises(TrmError, match="another dataset"):
+        score_arc_by_votes(dataset, PREDS[:5], NO_Q)
+
+
+# --- several checkpoints ------------------------------------------------------------------------
+
+
+def test_pooled_votes_add_up_under_their_own_name(dataset):
+    first = Predictions(answers([WRONG, WRONG, TRUTH, WORSE, TRUTH, TRUTH]), NO_Q)
+    second = Predictions(answers([TRUTH, TRUTH, WORSE, WORSE, TRUTH, TRUTH]), NO_Q)
+    alone = [score_arc(dataset, p.preds, p.q_halt_logits, (1,)).metrics for p in (first, second)]
+    assert alone == [{"ARC/pass@1": 0.5}, {"ARC/pass@1": 1.0}]
+    # one: TRUTH and WORSE 3 times each, WRONG twice; TRUTH came before WORSE.
+    score = score_arc_pooled(dataset, [first, second], ks=(1, 2))
+    assert score.metrics == {"ARC/pooled_pass@1": 1.0, "ARC/pooled_pass@2": 1.0}
+    assert [c.votes for c in score.tasks[0].tests[0].candidates] == [3, 3, 2]
+    assert score.submission["one"] == [{"attempt_1": TRUTH, "attempt_2": WORSE}]
+
+
+def test_one_checkpoint_pooled_scores_as_alone(dataset):
+    pooled = score_arc_pooled(dataset, iter([Predictions(PREDS, NO_Q)])).metrics
+    alone = score_arc(dataset, PREDS, NO_Q).metrics
+    assert {name.replace("pooled_", ""): value for name, value in pooled.items()} == alone
+    assert not pooled.keys() & alone.keys()
+
+
+def test_pooling_refuses_nothing_and_foreign_predictions(dataset):
+    with pytest.raises(TrmError, match="at least one checkpoint"):
+        score_arc_pooled(dataset, [])
+    with pytest.raises(TrmError, match="another dataset"):
+        score_arc_pooled(dataset, [Predictions(PREDS, NO_Q), Predictions(PREDS[1:], NO_Q[1:])])
+
+
+# --- curves -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def steps_csv(tmp_path) -> Path:
+    path = tmp_path / "steps.csv"
+    path.write_text(
+        "supervision_steps,accuracy,exact_accuracy,q_halt_accuracy,count\n"
+        "16,0.95,0.87,0.99,422786\n1,0.8,0.2,0.7,422786\n64,0.95,0.86,0.98,422786\n"
+    )
+    return path
+
+
+@pytest.fixture
+def votes_csv(tmp_path) -> Path:
+    path = tmp_path / "votes.csv"
+    path.write_text("n_augmentations,pass@1,pass@2,n_tasks\n1,0.2,0.25,400\n1000,0.4,0.446,400\n")
+    return path
+
+
+def ticks(axes) -> list[tuple[float, str]]:
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    return list(zip(axes.get_xticks(), labels, strict=True))
+
+
+def test_steps_curve_has_a_tick_at_each_measured_number(steps_csv):
+    (axes,) = draw_steps_curve(steps_csv).axes
+    assert axes.get_xscale() == "log"
+    assert ticks(axes) == [(1, "1"), (16, "16"), (64, "64")]
+    assert len(axes.xaxis.get_minorticklocs()) == 0
+    lines = {line.get_label(): list(line.get_ydata()) for line in axes.get_lines()}
+    assert list(lines) == ["exact accuracy", "cell accuracy", "halting decision right"]
+    assert lines["exact accuracy"] == [0.2, 0.87, 0.86]
+    assert "422,786 test examples" in axes.get_ylabel()
+
+
+@pytest.mark.parametrize("name", ["pass@2", "ARC/pass@2"])
+def test_steps_curve_shows_votes_of_arc(steps_csv, name):
+    pd.read_csv(steps_csv).assign(**{name: 0.4}).to_csv(steps_csv, index=False)
+    (axes,) = draw_steps_curve(steps_csv).axes
+    assert axes.get_lines()[0].get_label() == "pass@2"
+
+
+def test_labels_that_would_touch_are_left_out(tmp_path):
+    path = tmp_path / "votes.csv"
+    counts = [1, 2, 3, 10, 100, 290, 300, 990, 1000]
+    pd.DataFrame({"n_augmentations": counts, "pass@2": 0.1, "n_tasks": 400}).to_csv(path)
+    (axes,) = draw_votes_curve(path).axes
+    labels = [label for _, label in ticks(axes)]
+    assert labels == ["1", "2", "3", "10", "100", "", "300", "", "1,000"]
+
+
+def test_votes_curve_and_its_words(votes_csv, steps_csv):
+    (axes,) = draw_votes_curve(votes_csv).axes
+    assert ticks(axes) == [(1, "1"), (1000, "1,000")]
+    assert [line.get_label() for line in axes.get_lines()] == ["pass@2", "pass@1"]
+    assert describe_votes_curve(votes_csv) == (
+        "pass@2 is 25.0% with 1 vote per test input, 44.6% with 1,000 votes per test input, "
+        "44.6% at best, with 1,000 votes per test input; of 400 tasks."
+    )
+    assert describe_steps_curve(steps_csv) == (
+        "exact accuracy is 20.0% with 1 supervision step, 86.0% with 64 supervision steps, "
+        "87.0% at best, with 16 supervision steps; of 422,786 test examples."
+    )
+
+
+def test_curves_are_the_same_bytes_each_time(votes_csv, tmp_path):
+    for name in ("a", "b"):
+        save_figure(draw_votes_curve(votes_csv), tmp_path / name / "votes.svg", "words")
+    assert (tmp_path / "a/votes.svg").read_bytes() == (tmp_path / "b/votes.svg").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "missing or empty"),
+        ("", "missing or empty"),
+        ("pass@2,n_tasks\n0.5,400\n", "no column 'n_augmentations'"),
+        ("n_augmentations,pass@2\n1,0.5\n", "no column 'n_tasks'"),
+        ("n_augmentations,pass@3,n_tasks\n1,0.5,400\n", "no values of pass@2, pass@1"),
+        ("n_augmentations,pass@2,n_tasks\n", "no values"),
+        ("n_augmentations,pass@2,n_tasks\n0,0.5,400\n", "at 1 or more"),
+    ],
+)
+def test_a_useless_table_is_refused(tmp_path, content, message):
+    path = tmp_path / "votes.csv"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(TrmError, match=message):
+        draw_votes_curve(path)
+
+
+# --- script -------------------------------------------------------------------------------------
+
+
+def test_script(dataset, tmp_path):
+    save_predictions(tmp_path / "predictions.npz", Predictions(PREDS, NO_Q))
+    outputs = ("--out-csv", tmp_path / "votes.csv", "--out-figure", tmp_path / "figures/votes.svg")
+    command = [sys.executable, SCRIPT, "--dataset", dataset, *outputs, "--predictions"]
+
+    def run(name: str) -> subprocess.CompletedProcess:
+        words = [*command, tmp_path / name]
+        return subprocess.run(words, capture_output=True, text=True, check=False)
+
+    done = run("predictions.npz")
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "votes.csv").read_text().splitlines()
+    assert lines == [
+        "n_augmentations,pass@1,pass@2,n_tasks",
+        "1,0.500000,0.500000,2",
+        "4,1.000000,1.000000,2",
+    ]
+    assert (tmp_path / "figures/votes.svg").is_file()
+    failed = run("nothing.npz")
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("error: ")
