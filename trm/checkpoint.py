@@ -25,14 +25,6 @@ def save_weights(path: Path, model: RecursiveModel) -> None:
         torch.save(state, file)
 
 
-def latest_weights(folder: Path) -> Path:
-    """The `step_N` of a run folder with the largest N."""
-    steps = [p for p in folder.glob("step_*") if p.name.removeprefix("step_").isdigit()]
-    if not steps:
-        raise TrmError(f"no checkpoint step_N in {folder}")
-    return max(steps, key=lambda p: int(p.name.removeprefix("step_")))
-
-
 def check_exists(path: Path) -> None:
     """TrmError, naming the checkpoints beside it, where there is no such file."""
     if not path.is_file():

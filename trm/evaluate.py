@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -43,6 +44,8 @@ from trm.model.loss import act_loss
 from trm.model.registry import build_model
 from trm.progress import Progress, say
 from trm.scoring.arc import score_arc, write_submission
+from trm.scoring.halting import halting_statistics
+from trm.scoring.maze import maze_metrics
 from trm.scoring.predictions import Predictions, save_predictions
 
 TEST_PUZZLES = "test_puzzles.json"
@@ -198,7 +201,8 @@ class EvaluateConfig(Strict):
     device: str = "auto"
     at_steps: list[int] = []  # supervision steps to take the metrics after
     steps_out: Path | None = None  # CSV of those
-    task_ids: TaskIds = "own"  # or blank, or other: another puzzle's embedding
+    kind: Literal["arc", "sudoku", "maze"] | None = None  # maze: any shortest path is scored too
+    task_ids_out: Path | None = None  # CSV of metrics under own, blank and another puzzle's ids
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> EvaluateConfig:
@@ -258,26 +262,46 @@ def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ran
                 if ranks.is_main:
                     say(f"note: {remark}")
             model.to(ranks.device)
+        loss_type = trained.arch.loss.loss_type
         result = evaluate(
-            model,
-            data,
-            trained.arch.loss.loss_type,
-            batch_size,
-            ranks,
-            at_steps=tuple(config.at_steps),
-            task_ids=config.task_ids,
+            model, data, loss_type, batch_size, ranks, at_steps=tuple(config.at_steps)
         )
+        by_ids = {"own": result}
+        if config.task_ids_out is not None:
+            for ids in ("blank", "other"):
+                by_ids[ids] = evaluate(model, data, loss_type, batch_size, ranks, task_ids=ids)
         if ranks.is_main:
             several = len(paths) > 1
-            results[path] = result.metrics | _write_outputs(config, path, result, several)
+            results[path] = (
+                result.metrics
+                | _further_metrics(config, data, result)
+                | _write_outputs(config, path, by_ids, several)
+            )
     if ranks.is_main:
         _write_metrics(config, results, time.monotonic() - began, ranks)
 
 
-def _write_outputs(
-    config: EvaluateConfig, data_path: str, result: Evaluation, several: bool
+def _further_metrics(
+    config: EvaluateConfig, data: PuzzleData, result: Evaluation
 ) -> dict[str, float]:
-    """Predictions and, for ARC, the submission; returns ARC's metrics."""
+    """What only all predictions together tell: halting, and shortest paths of mazes."""
+    assert result.predictions is not None
+    preds = result.predictions.preds
+    labels = np.concatenate([arrays.labels for arrays in data.sets])
+    scored = labels != data.metadata.ignore_label_id
+    exact = ((preds == labels) | ~scored).all(axis=1)
+    metrics = halting_statistics(result.predictions.q_halt_logits, exact)
+    if config.kind == "maze":
+        inputs = np.concatenate([arrays.inputs for arrays in data.sets])
+        metrics |= maze_metrics(inputs, preds)
+    return metrics
+
+
+def _write_outputs(
+    config: EvaluateConfig, data_path: str, by_ids: dict[str, Evaluation], several: bool
+) -> dict[str, float]:
+    """Predictions, curves and, for ARC, the submission; returns ARC's metrics."""
+    result = by_ids["own"]
     assert result.predictions is not None
 
     def named(path: Path) -> Path:  # one file per data path where there are several
@@ -287,6 +311,8 @@ def _write_outputs(
         save_predictions(named(config.predictions), result.predictions)
     if config.steps_out is not None:
         _write_steps(named(config.steps_out), result.at_steps)
+    if config.task_ids_out is not None:
+        _write_task_ids(named(config.task_ids_out), Path(data_path), by_ids)
     if not (Path(data_path) / TEST_PUZZLES).is_file():
         return {}
     score = score_arc(Path(data_path), result.predictions.preds, result.predictions.q_halt_logits)
@@ -297,10 +323,28 @@ def _write_outputs(
 
 def _write_steps(path: Path, at_steps: dict[int, dict[str, float]]) -> None:
     names = ["accuracy", "exact_accuracy", "q_halt_accuracy", "count"]
-    lines = [",".join(["supervision_steps", *names])]
+    _write_csv(path, "supervision_steps", names, at_steps)
+
+
+def _write_task_ids(path: Path, data_path: Path, by_ids: dict[str, Evaluation]) -> None:
+    """For ARC the votes too; the ids that name the augmentations are always the puzzles' own."""
+    names = ["accuracy", "exact_accuracy", "q_halt_accuracy", "count"]
+    rows = {ids: dict(result.metrics) for ids, result in by_ids.items()}
+    if (data_path / TEST_PUZZLES).is_file():
+        names += ["ARC/pass@1", "ARC/pass@2"]
+        for ids, result in by_ids.items():
+            assert result.predictions is not None
+            p = result.predictions
+            rows[ids] |= score_arc(data_path, p.preds, p.q_halt_logits, (1, 2)).metrics
+    _write_csv(path, "task_ids", names, rows)
+
+
+def _write_csv(
+    path: Path, index: str, names: list[str], rows: Mapping[Any, dict[str, float]]
+) -> None:
+    lines = [",".join([index, *names])]
     lines += [
-        ",".join([str(step), *(f"{metrics[name]:.9g}" for name in names)])
-        for step, metrics in at_steps.items()
+        ",".join([str(key), *(f"{row[name]:.9g}" for name in names)]) for key, row in rows.items()
     ]
     with atomic_write(path) as file:
         file.write(("\n".join(lines) + "\n").encode())

@@ -1,4 +1,4 @@
-"""Files that are whole or absent."""
+"""Files that are whole or absent, and the latest of a run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from trm.errors import TrmError
 
 
 @contextmanager
@@ -22,3 +24,11 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def latest_weights(folder: Path) -> Path:
+    """The `step_N` of a run folder with the largest N."""
+    steps = [p for p in folder.glob("step_*") if p.name.removeprefix("step_").isdigit()]
+    if not steps:
+        raise TrmError(f"no checkpoint step_N in {folder}")
+    return max(steps, key=lambda p: int(p.name.removeprefix("step_")))

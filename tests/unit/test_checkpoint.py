@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from tests.unit.test_model import small
-from trm.checkpoint import latest_weights, load_weights, read_state_dict, save_weights
+from trm.checkpoint import load_weights, read_state_dict, save_weights
 from trm.config import ModelConfig
 from trm.errors import TrmError
+from trm.files import latest_weights
 from trm.model.registry import build_model
 
 GOLDEN = Path(os.environ.get("TRM_GOLDEN_DIR", Path(__file__).parents[1] / "golden"))

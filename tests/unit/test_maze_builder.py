@@ -53,7 +53,10 @@ def test_the_builder_is_the_plain_reading(tmp_path, seed, aug, subsample_size):
 
 @pytest.mark.parametrize(
     ("question", "message"),
-    [("#" * 899, "row 2: a question of 899 characters is no board"), ("#" * 899 + "x", "row 2: .*'x' at cell 899")],
+    [
+        ("#" * 899, "row 2: a question of 899 characters is no board"),
+        ("#" * 899 + "x", "row 2: .*'x' at cell 899"),
+    ],
 )
 def test_a_bad_maze_is_refused_by_its_row(tmp_path, question, message):
     for name in ("train", "test"):

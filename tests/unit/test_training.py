@@ -139,8 +139,10 @@ def test_metrics_after_fewer_and_more_supervision_steps(run: Path, tmp_path: Pat
 
 def test_task_ids_reach_the_embedding(run: Path, tmp_path: Path) -> None:
     """Sudoku has the blank identifier only: its own, blank and another's are the same row."""
-    own = evaluated(run, tmp_path)
-    assert evaluated(run, tmp_path, "task_ids=blank") == own
+    evaluated(run, tmp_path, f"task_ids_out={tmp_path / 'ids.csv'}")
+    table = pd.read_csv(tmp_path / "ids.csv").set_index("task_ids")
+    assert list(table.index) == ["own", "blank", "other"]
+    assert table.accuracy.nunique() == 1
     rows = Rows(np.zeros((3, 1)), np.zeros((3, 1)), np.array([0, 1, 4], dtype=np.int32))
     metadata = PuzzleData.load([str(yaml_data_path(run))], "test").metadata.model_copy(
         update={"num_puzzle_identifiers": 5}

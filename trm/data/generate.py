@@ -1,12 +1,16 @@
-"""Small sudokus made here, under their own name: boards with exactly one solution, few clues.
+"""Puzzles made here, under names of their own: mazes, and sudokus with exactly one solution.
 
-A board is digits 0 (blank) to side, row by row, [side·side]; its boxes are `box_of(side)`.
+They stand in for the published tables where no hub is at hand, and never bear their names.
+
+A sudoku is digits 0 (blank) to side, row by row, [side·side]; its boxes are `box_of(side)`.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import permutations, product
 from pathlib import Path
 
@@ -15,7 +19,8 @@ from numba import njit
 
 from trm.data.boards import COLUMNS
 from trm.data.format import write_atomically
-from trm.data.specs import Generate
+from trm.data.generate_maze import check_possible, maze_form, maze_text, random_maze
+from trm.data.specs import Generate, GenerateMaze, GenerateSudoku
 from trm.data.sudoku import SIDES, box_of
 from trm.errors import TrmError
 from trm.progress import Progress
@@ -24,53 +29,57 @@ SPARE_CLUES = 1  # a board whose digging gets stuck this far above the target is
 PATIENCE = 2000  # boards refused in a row before giving up
 
 
-def generate_sudoku(spec: Generate, out_dir: Path) -> None:
-    """Write out_dir/train.csv and test.csv: spec.train and spec.test boards, all different.
+@dataclass(frozen=True)
+class Puzzle:
+    """A row of a table to be, and what tells it from the others."""
 
-    Different means: none is an image of another under relabelling digits, exchanging rows in a
-    band, bands, columns in a stack, stacks (and, with square boxes, transposing). The rating is
-    the number of guesses that a solver propagating singles needs. Raises TrmError where there are
-    not as many boards.
+    question: str
+    answer: str
+    rating: int
+    form: bytes  # equal for boards that are images of each other
+
+
+def generate_table(spec: Generate, out_dir: Path) -> None:
+    """Write out_dir/train.csv and test.csv: spec.train and spec.test puzzles, all different.
+
+    Different means: none is an image of another. A sudoku's images: digits relabelled, rows in a
+    band exchanged, bands, columns in a stack, stacks, and with square boxes the transposed board;
+    its rating is the number of guesses that a solver propagating singles needs. A maze's images:
+    its eight symmetries; its rating is the number of steps from S to G. The files depend on the
+    spec alone, seed included. Raises TrmError where there are not as many puzzles.
     """
-    if spec.side not in SIDES:
-        raise TrmError(f"no sudoku of side {spec.side}: choose from {', '.join(map(str, SIDES))}")
     rng = np.random.default_rng(spec.seed)
-    rows = _distinct_rows(spec, rng)
+    if isinstance(spec, GenerateMaze):
+        name, wish = f"maze-{spec.side}x{spec.side}", _maze_wish(spec)
+        rows = _distinct_rows(spec, name, wish, _mazes(spec, rng))
+    else:
+        name, wish = f"sudoku-{spec.side}x{spec.side}", _sudoku_wish(spec)
+        rows = _distinct_rows(spec, name, wish, _sudokus(spec, rng))
     write_atomically(out_dir / "train.csv", _to_csv(rows[: spec.train]))
     write_atomically(out_dir / "test.csv", _to_csv(rows[spec.train :]))
 
 
-def _distinct_rows(spec: Generate, rng: np.random.Generator) -> list[list[str]]:
-    box_rows, box_columns = box_of(spec.side)
-    row_orders = line_orders(box_rows, spec.side)
-    column_orders = line_orders(box_columns, spec.side)
+def _distinct_rows(
+    spec: Generate, name: str, wish: str, puzzles: Iterator[Puzzle | None]
+) -> list[list[str]]:
+    """The first different ones of `puzzles`; None there is a draw that failed."""
+    wanted = spec.train + spec.test
     seen: set[bytes] = set()
     rows: list[list[str]] = []
     refused = 0
-    with Progress(spec.train + spec.test, f"sudoku-{spec.side}x{spec.side}", "boards") as progress:
-        while len(rows) < spec.train + spec.test:
-            question, answer = random_board(rng, box_rows, box_columns, spec.clues)
-            form = canonical_form(question, row_orders, column_orders).tobytes()
-            clues = np.count_nonzero(question)
-            if clues > spec.clues + SPARE_CLUES or form in seen:
+    with Progress(wanted, name, "boards") as progress:
+        while len(rows) < wanted:
+            puzzle = next(puzzles)
+            if puzzle is None or puzzle.form in seen:
                 refused += 1
                 if refused == PATIENCE:
-                    raise TrmError(
-                        f"found {len(rows)} different boards of side {spec.side} with about "
-                        f"{spec.clues} clues, {spec.train + spec.test} wanted: allow more clues"
-                    )
+                    raise TrmError(f"found {len(rows)} of {wanted} different {wish}")
                 continue
             refused = 0
-            seen.add(form)
-            rating = guesses(question, box_rows, box_columns)
-            name = f"sudoku-{spec.side}x{spec.side}"
-            rows.append([name, _to_text(question), _to_text(answer), str(rating)])
+            seen.add(puzzle.form)
+            rows.append([name, puzzle.question, puzzle.answer, str(puzzle.rating)])
             progress.update(1)
     return rows
-
-
-def _to_text(board: np.ndarray) -> str:
-    return "".join(map(str, board.tolist())).replace("0", ".")
 
 
 def _to_csv(rows: list[list[str]]) -> bytes:
@@ -81,11 +90,61 @@ def _to_csv(rows: list[list[str]]) -> bytes:
     return text.getvalue().encode()
 
 
+# --- mazes ----------------------------------------------------------------------------------------
+
+
+def _mazes(spec: GenerateMaze, rng: np.random.Generator) -> Iterator[Puzzle | None]:
+    check_possible(spec)
+    while True:
+        maze = random_maze(spec, rng)
+        if maze is None:
+            yield None
+        else:
+            texts = maze_text(maze.question), maze_text(maze.answer)
+            yield Puzzle(*texts, maze.steps, maze_form(maze.question))
+
+
+def _maze_wish(spec: GenerateMaze) -> str:
+    low, high = spec.wall_density
+    return (
+        f"mazes of side {spec.side} with {spec.min_path} steps or more and {low:.0%} to {high:.0%} "
+        "walls: lower min_path, or allow more walls"
+    )
+
+
+# --- sudokus --------------------------------------------------------------------------------------
+
+
+def _sudokus(spec: GenerateSudoku, rng: np.random.Generator) -> Iterator[Puzzle | None]:
+    if spec.side not in SIDES:
+        raise TrmError(f"no sudoku of side {spec.side}: choose from {', '.join(map(str, SIDES))}")
+    box = box_of(spec.side)
+    orders = line_orders(box[0], spec.side), line_orders(box[1], spec.side)
+    while True:
+        question, answer = random_board(rng, *box, spec.clues)
+        rating = guesses(question, *box)
+        if np.count_nonzero(question) > spec.clues + SPARE_CLUES or rating < spec.min_rating:
+            yield None
+        else:
+            form = canonical_form(question, *orders).tobytes()
+            yield Puzzle(_sudoku_text(question), _sudoku_text(answer), rating, form)
+
+
+def _sudoku_wish(spec: GenerateSudoku) -> str:
+    hard = f" and {spec.min_rating} guesses or more" if spec.min_rating else ""
+    remedy = "allow more clues, or lower min_rating" if hard else "allow more clues"
+    return f"boards of side {spec.side} with about {spec.clues} clues{hard}: {remedy}"
+
+
+def _sudoku_text(board: np.ndarray) -> str:
+    return "".join(map(str, board.tolist())).replace("0", ".")
+
+
 # --- equivalence ----------------------------------------------------------------------------------
 
 
 def line_orders(box_lines: int, side: int) -> np.ndarray:
-    """All orders [n, side] of rows (or columns) that keep the boxes whole."""
+    """All orders [n, side] of rows (or columns) that keep the boxes whole, lowest first."""
     inside = list(permutations(range(box_lines)))
     bands = side // box_lines
     orders = [
@@ -97,14 +156,17 @@ def line_orders(box_lines: int, side: int) -> np.ndarray:
         for order in permutations(range(bands))
         for choice in product(inside, repeat=bands)
     ]
-    return np.array(orders, dtype=np.int64)
+    return np.array(sorted(orders), dtype=np.int64)
 
 
 @njit(cache=True)
 def _lower(
     best: np.ndarray, board: np.ndarray, rows: np.ndarray, columns: np.ndarray, labels: np.ndarray
-) -> None:
-    """Replace `best` by the image of board, digits relabelled as they appear, if that is lower."""
+) -> int:
+    """Replace `best` by the image of board, digits relabelled as they appear, if that is lower.
+
+    Returns the cell at which the image turned out higher, else the last one.
+    """
     side = len(rows)
     labels[:] = 0
     used = 0
@@ -116,29 +178,44 @@ def _lower(
             labels[digit] = used
         label = labels[digit]
         if not lower and label > best[k]:
-            return
+            return k
         if label < best[k]:
             lower = True
         if lower:
             best[k] = label
+    return len(board) - 1
 
 
 @njit(cache=True)
 def canonical_form(
     board: np.ndarray, row_orders: np.ndarray, column_orders: np.ndarray
 ) -> np.ndarray:
-    """The lexicographically lowest image [side·side] of a board: equal for equivalent boards."""
+    """The lexicographically lowest image [side·side] of a board: equal for equivalent boards.
+
+    The orders are those of `line_orders`.
+    """
     side = row_orders.shape[1]
-    # Boxes are square just where rows and columns may be exchanged in the same ways.
-    transposable = len(row_orders) == len(column_orders)
+    # Orders that begin with the same lines stand together, equally many for every beginning: an
+    # image that is higher in one of these lines rules out all of them.
+    together = np.empty(side, dtype=np.int64)
+    for row in range(side):
+        together[row] = len(row_orders)
+        for line in range(row + 1):
+            together[row] = np.count_nonzero(
+                row_orders[: together[row], line] == row_orders[0, line]
+            )
     best = np.full(len(board), side + 1, dtype=np.uint8)
     labels = np.empty(side + 1, dtype=np.uint8)
     transposed = board.reshape(side, side).T.copy().reshape(-1)
-    for rows in row_orders:
+    # Boxes are square just where rows and columns may be exchanged in the same ways.
+    square = len(row_orders) == len(column_orders)
+    for turn in range(2 if square else 1):
+        image = transposed if turn else board
         for columns in column_orders:
-            _lower(best, board, rows, columns, labels)
-            if transposable:
-                _lower(best, transposed, rows, columns, labels)
+            order = 0
+            while order < len(row_orders):
+                cell = _lower(best, image, row_orders[order], columns, labels)
+                order += together[cell // side] - order % together[cell // side]
     return best
 
 

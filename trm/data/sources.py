@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from trm.data.format import file_sha256, write_atomically
-from trm.data.generate import generate_sudoku
+from trm.data.generate import generate_table
 from trm.data.specs import RawSource, TableSource
 from trm.errors import TrmError
 from trm.progress import say
@@ -271,7 +271,7 @@ def fetch_table(source: TableSource, out_dir: Path) -> None:
         for name in CSV_FILES:
             _copy_atomically(folder / name, out_dir / name)
     elif source.generate is not None:
-        generate_sudoku(source.generate, out_dir)
+        generate_table(source.generate, out_dir)
 
 
 def table_folder(source_repo: str, revision: str | None, raw_dir: Path) -> Path:

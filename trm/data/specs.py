@@ -38,14 +38,43 @@ class RawSource(Strict):
         return self
 
 
-class Generate(Strict):
-    """Sudokus made here: `train` and `test` boards of `side` with one solution."""
+class GenerateSudoku(Strict):
+    """Sudokus made here: `train` and `test` boards of `side` with one solution and about `clues`
+    clues, none that a solver propagating singles finishes with fewer than `min_rating` guesses."""
 
+    kind: Literal["sudoku"]
     side: int = Field(ge=4, le=9)
     clues: int = Field(ge=1)
     train: int = Field(ge=1)
     test: int = Field(ge=1)
     seed: int = Field(0, ge=0)
+    min_rating: int = Field(0, ge=0)
+
+
+class GenerateMaze(Strict):
+    """Mazes made here: `train` and `test` boards of `side`, `min_path` steps or more from start to
+    goal, the share of walls within `wall_density`."""
+
+    kind: Literal["maze"]
+    side: int = Field(ge=5, le=30)
+    min_path: int = Field(ge=1)
+    wall_density: tuple[float, float] = (0.3, 0.5)
+    train: int = Field(ge=1)
+    test: int = Field(ge=1)
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> GenerateMaze:
+        low, high = self.wall_density
+        if not 0 <= low <= high < 1:
+            raise ValueError(
+                f"wall_density is [low, high] with 0 <= low <= high < 1, not {low, high}"
+            )
+        return self
+
+
+Generate = Annotated[GenerateSudoku | GenerateMaze, Field(discriminator="kind")]
+"""What `generate:` of a table may say."""
 
 
 class TableSource(Strict):
