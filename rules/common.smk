@@ -1,6 +1,8 @@
 # Wildcards, and the functions that read the table of experiments for the rules.
+import hashlib
 import json
 import shlex
+from pathlib import Path
 
 from trm.errors import TrmError
 from trm.study import Study
@@ -18,12 +20,18 @@ wildcard_constraints:
     dataset="|".join(study.datasets),
     table="|".join(study.raw.tables),
     subset="[a-z]+2?",
+    table_name="|".join(study.tables),
     seed="[0-9]+",
 
 
 ENV = f"../envs/{study.env}.yaml"
-RESULT = "results/{benchmark}/{variant}/seed-{seed}"
-RUN = "checkpoints/{benchmark}/{variant}/seed-{seed}"
+# A scale of its own (config/tiny.yaml) keeps its files apart from those of the full study.
+RESULTS = f"results{study.subfolder}"
+DATA = f"data{study.subfolder}"
+LOGS = f"logs{study.subfolder}"
+RESULT = f"{RESULTS}/{{benchmark}}/{{variant}}/seed-{{seed}}"
+RUN = f"checkpoints{study.subfolder}/{{benchmark}}/{{variant}}/seed-{{seed}}"
+RUN_LOG = "{benchmark}/{variant}/seed-{seed}"
 
 
 def row(wildcards):
@@ -31,7 +39,7 @@ def row(wildcards):
 
 
 def dataset_of(wildcards):
-    return f"data/{row(wildcards).dataset}"
+    return f"{DATA}/{row(wildcards).dataset}"
 
 
 def resource(name):
@@ -57,6 +65,21 @@ def raw_files(wildcards):
             part=["challenges", "solutions"],
         )
     return expand("raw/{table}/{part}.csv", table=spec.table, part=["train", "test"])
+
+
+def existing_results(table_name):
+    """Folders with a metrics.json, of every seed of a table's rows."""
+    return sorted(
+        str(path.parent)
+        for name in study.tables[table_name].rows
+        for path in Path(RESULTS, name).glob("seed-*/metrics.json")
+    )
+
+
+def what_was_seen(folders):
+    """Changes when a metrics.json does."""
+    contents = b"".join(Path(folder, "metrics.json").read_bytes() for folder in folders)
+    return hashlib.sha256(contents).hexdigest()
 
 
 def refuse_target(wildcards):

@@ -5,11 +5,11 @@ rule dataset:
     input:
         raw_files,
     output:
-        directory("data/{dataset}"),
+        directory(DATA + "/{dataset}"),
     log:
-        "logs/dataset/{dataset}.log",
+        LOGS + "/dataset/{dataset}.log",
     benchmark:
-        "logs/dataset/{dataset}.benchmark.tsv"
+        LOGS + "/dataset/{dataset}.benchmark.tsv"
     conda:
         "../envs/data.yaml"
     threads: 2

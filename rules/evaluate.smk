@@ -12,9 +12,9 @@ rule evaluate:
         predictions=f"{RESULT}/predictions.npz",
         provenance=f"{RESULT}/provenance.json",
     log:
-        "logs/evaluate/{benchmark}/{variant}/seed-{seed}.log",
+        LOGS + "/evaluate/{benchmark}/{variant}/seed-{seed}.log",
     benchmark:
-        "logs/evaluate/{benchmark}/{variant}/seed-{seed}.benchmark.tsv"
+        LOGS + "/evaluate/{benchmark}/{variant}/seed-{seed}.benchmark.tsv"
     conda:
         ENV
     threads: resource("threads")
@@ -24,12 +24,13 @@ rule evaluate:
         runtime=resource("runtime"),
     params:
         ranks=lambda wildcards: row(wildcards).resources.ranks,
+        kind=lambda wildcards: row(wildcards).kind,
         submission="",
     shell:
         "python workflow/scripts/evaluate.py --dataset {input.data} --weights {input.weights} "
         "--train-config {input.config} --train-provenance {input.provenance} --ranks {params.ranks} "
         "--threads {threads} --benchmark {wildcards.benchmark} --variant {wildcards.variant} "
-        "--out-metrics {output.metrics} --out-predictions {output.predictions} "
+        "--kind {params.kind} --out-metrics {output.metrics} --out-predictions {output.predictions} "
         "--out-provenance {output.provenance} {params.submission} 2> >(tee {log} >&2)"
 
 
@@ -44,7 +45,58 @@ use rule evaluate as evaluate_arc with:
         benchmark=study.benchmark_pattern("arc"),
     params:
         ranks=lambda wildcards: row(wildcards).resources.ranks,
+        kind=lambda wildcards: row(wildcards).kind,
         submission=f"--out-submission {RESULT}/submission.json",
 
 
 ruleorder: evaluate_arc > evaluate
+
+
+# Two questions more, each an evaluation of its own.
+rule steps:
+    input:
+        data=dataset_of,
+        weights=f"{RUN}/final",
+        config=f"{RESULT}/config.yaml",
+    output:
+        f"{RESULT}/steps.csv",
+    log:
+        LOGS + "/steps/" + RUN_LOG + ".log",
+    conda:
+        ENV
+    threads: resource("threads")
+    resources:
+        gpu=resource("gpus"),
+        mem_mb=resource("mem_mb"),
+        runtime=resource("runtime"),
+    params:
+        steps=study.supervision_steps,
+        ranks=lambda wildcards: row(wildcards).resources.ranks,
+    shell:
+        "python workflow/scripts/steps.py --dataset {input.data} --weights {input.weights} "
+        "--train-config {input.config} --ranks {params.ranks} --threads {threads} "
+        "--steps {params.steps} --out-steps {output} 2> >(tee {log} >&2)"
+
+
+rule task_ids:
+    input:
+        data=dataset_of,
+        weights=f"{RUN}/final",
+        config=f"{RESULT}/config.yaml",
+    output:
+        f"{RESULT}/task-ids.csv",
+    log:
+        LOGS + "/task_ids/" + RUN_LOG + ".log",
+    conda:
+        ENV
+    threads: resource("threads")
+    resources:
+        gpu=resource("gpus"),
+        mem_mb=resource("mem_mb"),
+        runtime=resource("runtime"),
+    params:
+        ranks=lambda wildcards: row(wildcards).resources.ranks,
+    shell:
+        "python workflow/scripts/task_ids.py --dataset {input.data} --weights {input.weights} "
+        "--train-config {input.config} --ranks {params.ranks} --threads {threads} "
+        "--out {output} 2> >(tee {log} >&2)"

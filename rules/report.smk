@@ -11,7 +11,7 @@ rule figures:
         curve=f"{RESULT}/figures/learning_curve.svg",
         examples=f"{RESULT}/figures/examples.svg",
     log:
-        "logs/figures/{benchmark}/{variant}/seed-{seed}.log",
+        LOGS + "/figures/{benchmark}/{variant}/seed-{seed}.log",
     conda:
         "../envs/report.yaml"
     params:
@@ -23,12 +23,45 @@ rule figures:
         "2> >(tee {log} >&2)"
 
 
+rule votes:
+    input:
+        data=dataset_of,
+        predictions=f"{RESULT}/predictions.npz",
+    output:
+        csv=f"{RESULT}/votes.csv",
+        figure=f"{RESULT}/figures/votes.svg",
+    log:
+        LOGS + "/votes/" + RUN_LOG + ".log",
+    wildcard_constraints:
+        benchmark=study.benchmark_pattern("arc"),
+    conda:
+        "../envs/report.yaml"
+    shell:
+        "python workflow/scripts/votes.py --dataset {input.data} "
+        "--predictions {input.predictions} --out-csv {output.csv} --out-figure {output.figure} "
+        "2> >(tee {log} >&2)"
+
+
+rule steps_figure:
+    input:
+        f"{RESULT}/steps.csv",
+    output:
+        f"{RESULT}/figures/steps.svg",
+    log:
+        LOGS + "/steps_figure/" + RUN_LOG + ".log",
+    conda:
+        "../envs/report.yaml"
+    shell:
+        "python workflow/scripts/steps_figure.py --steps {input} --out {output} "
+        "2> >(tee {log} >&2)"
+
+
 # The table of experiments as it was used, with --configfile and --config merged in.
 rule study:
     output:
-        "results/study.json",
+        RESULTS + "/study.json",
     log:
-        "logs/study.log",
+        LOGS + "/study.log",
     conda:
         "../envs/report.yaml"
     params:
@@ -39,14 +72,14 @@ rule study:
 
 rule summary:
     input:
-        study="results/study.json",
+        study=RESULTS + "/study.json",
         metrics=lambda wildcards: expand(
             "{result}/metrics.json", result=study.results_of(wildcards.benchmark)
         ),
     output:
-        "results/{benchmark}/summary.csv",
+        RESULTS + "/{benchmark}/summary.csv",
     log:
-        "logs/summary/{benchmark}.log",
+        LOGS + "/summary/{benchmark}.log",
     conda:
         "../envs/report.yaml"
     params:
@@ -57,11 +90,43 @@ rule summary:
         "2> >(tee {log} >&2)"
 
 
+# A table of the paper, from the results that are there. They are no input: a machine that has
+# only the results, without data and checkpoints, must not train them again for a table. What was
+# seen of them is a parameter, so that a new result makes the table anew.
+rule table:
+    input:
+        study=RESULTS + "/study.json",
+    output:
+        csv=RESULTS + "/tables/{table_name}.csv",
+        markdown=RESULTS + "/tables/{table_name}.md",
+        figure=RESULTS + "/tables/{table_name}.svg",
+    log:
+        LOGS + "/table/{table_name}.log",
+    conda:
+        "../envs/report.yaml"
+    params:
+        results=lambda wildcards: existing_results(wildcards.table_name),
+        seen=lambda wildcards: what_was_seen(existing_results(wildcards.table_name)),
+    shell:
+        "python workflow/scripts/table.py --config {input.study} --table {wildcards.table_name} "
+        "--results {params.results} --out-csv {output.csv} --out-md {output.markdown} "
+        "--out-figure {output.figure} 2> >(tee {log} >&2)"
+
+
+rule tables:
+    input:
+        expand(
+            RESULTS + "/tables/{table_name}.{ending}",
+            table_name=study.tables,
+            ending=["csv", "md", "svg"],
+        ),
+
+
 rule report:
     input:
-        study="results/study.json",
+        study=RESULTS + "/study.json",
         results=expand(
-            "results/{result}/{file}",
+            RESULTS + "/{result}/{file}",
             result=study.default,
             file=[
                 "metrics.json",
@@ -73,13 +138,13 @@ rule report:
             ],
         ),
     output:
-        "results/report.html",
+        RESULTS + "/report.html",
     log:
-        "logs/report.log",
+        LOGS + "/report.log",
     conda:
         "../envs/report.yaml"
     params:
-        results=expand("results/{result}", result=study.default),
+        results=expand(RESULTS + "/{result}", result=study.default),
     shell:
         "python workflow/scripts/report.py --config {input.study} --results {params.results} "
         "--out {output} 2> >(tee {log} >&2)"

@@ -11,9 +11,9 @@ rule train:
         history=f"{RESULT}/history.csv",
         config=f"{RESULT}/config.yaml",
     log:
-        "logs/train/{benchmark}/{variant}/seed-{seed}.log",
+        LOGS + "/train/{benchmark}/{variant}/seed-{seed}.log",
     benchmark:
-        "logs/train/{benchmark}/{variant}/seed-{seed}.benchmark.tsv"
+        LOGS + "/train/{benchmark}/{variant}/seed-{seed}.benchmark.tsv"
     conda:
         ENV
     threads: resource("threads")

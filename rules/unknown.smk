@@ -8,9 +8,9 @@ rule unknown_target:
     output:
         "{folder}/{unknown}",
     log:
-        "logs/unknown_target/{folder}/{unknown}.log",
+        LOGS + "/unknown_target/{folder}/{unknown}.log",
     wildcard_constraints:
-        folder="results|data",
+        folder=f"{RESULTS}|{DATA}",
         unknown=study.unknown_target_pattern(),
     conda:
         "../envs/report.yaml"

@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 
 PARTS = ("Snakefile", "rules", "workflow", "config", "envs", "profiles", "pretrain.py", "trm",
          "dataset", "slurm", "README.md")  # fmt: skip
-TINY = ROOT / "tests" / "workflow" / "tiny.yaml"
+FULL, TINY = (ROOT / "config" / name for name in ("config.yaml", "tiny.yaml"))
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,16 @@ class Project:
         self, *words: str, tiny: bool = True, configfile: Path | None = None
     ) -> subprocess.CompletedProcess:
         """`configfile` is laid over the tiny settings (or, without them, over config.yaml)."""
-        files = [str(f) for f in (TINY if tiny else None, configfile) if f is not None]
-        laid = ["--configfile", *files] if files else []
-        return self.run("-m", "snakemake", "--cores", "2", *words, *laid)
+        flags = [w for w in words if w.startswith("-")]
+        words = tuple(w for w in words if not w.startswith("-"))
+        files = [str(f) for f in (FULL, TINY if tiny else None, configfile) if f is not None]
+        return self.run(
+            "-m", "snakemake", "--cores", "2", "--configfile", *files, *flags, "--", *words,
+            timeout=1800,
+        )  # fmt: skip
+
+    def dry_run(self, *words: str, **settings: object) -> subprocess.CompletedProcess:
+        return self.snakemake("-n", *words, **settings)
 
 
 def copy_project(target: Path) -> Project:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
-from tests.workflow.conftest import TINY, Project
+from tests.workflow.conftest import FULL, TINY, Project, copy_project
 
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 RESULTS = [f"{b}/{v}" for b, row in CONFIG["benchmarks"].items() for v in row["variants"]]
@@ -35,7 +36,7 @@ def jobs(stdout: str) -> dict[str, int]:
 
 def test_every_result_of_the_study_resolves_from_raw_files(project: Project) -> None:
     targets = [f"results/{name}/seed-7/metrics.json" for name in RESULTS]
-    done = project.snakemake("-n", *targets, tiny=False)
+    done = project.dry_run(*targets, tiny=False)
     assert done.returncode == 0, done.stderr
     count = jobs(done.stdout)
     assert count["train"] == len(RESULTS)
@@ -45,7 +46,7 @@ def test_every_result_of_the_study_resolves_from_raw_files(project: Project) -> 
 
 
 def test_summary_takes_every_variant(project: Project) -> None:
-    done = project.snakemake("-n", "results/sudoku-extreme/summary.csv", tiny=False)
+    done = project.dry_run("results/sudoku-extreme/summary.csv", tiny=False)
     assert jobs(done.stdout)["train"] == len(CONFIG["benchmarks"]["sudoku-extreme"]["variants"])
 
 
@@ -60,7 +61,7 @@ def test_summary_takes_every_variant(project: Project) -> None:
     ],
 )
 def test_mistyped_target_lists_what_exists(project: Project, target: str, words: str) -> None:
-    done = project.snakemake("-n", target, tiny=False)
+    done = project.dry_run(target, tiny=False)
     assert done.returncode != 0
     assert words in done.stderr + done.stdout
 
@@ -82,7 +83,7 @@ def test_mistake_in_the_table_stops_before_any_job(
 ) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(change))
-    done = project.snakemake("-n", tiny=False, configfile=path)
+    done = project.dry_run(tiny=False, configfile=path)
     assert done.returncode != 0
     assert words in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
@@ -92,28 +93,30 @@ def test_mistake_in_the_table_stops_before_any_job(
 
 
 def test_the_chain_ends_in_a_report(finished: Project) -> None:
-    page = (finished.root / "results" / "report.html").read_text()
-    for title in ("Sudoku 6x6", "ARC-AGI-1, grids up to 10x10"):
+    page = (finished.root / "results" / "tiny" / "report.html").read_text()
+    for title in ("Tiny Sudoku 6x6", "Tiny ARC-AGI-1, grids up to 5x5"):
         assert title in page
     assert "http://" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", page)
 
 
 def test_numbers_in_metrics_are_those_of_the_predictions(finished: Project) -> None:
-    folder = finished.root / "results/sudoku-6x6/mlp/seed-0"
+    folder = finished.root / "results/tiny/sudoku-6x6/mlp/seed-0"
     metrics = json.loads((folder / "metrics.json").read_text())
     with np.load(folder / "predictions.npz") as file:
         preds = file["preds"]
-    labels = np.load(finished.root / "data/sudoku-6x6-1k-aug-50/test/all__labels.npy")
-    assert preds.shape == labels.shape == (30, 36)
-    assert metrics["count"] == 30
+    labels = np.load(finished.root / "data/tiny/sudoku-6x6-1k-aug-50/test/all__labels.npy")
+    assert preds.shape == labels.shape == (24, 36)
+    assert metrics["count"] == 24
     assert metrics["accuracy"] == pytest.approx((preds == labels).mean())
     assert metrics["exact_accuracy"] == pytest.approx((preds == labels).all(axis=1).mean())
 
 
 def test_submission_answers_every_task_that_fits(finished: Project) -> None:
-    folder = finished.root / "results/arc-agi-1-10x10/att/seed-0"
+    folder = finished.root / "results/tiny/arc-agi-1-10x10/att/seed-0"
     submission = json.loads((folder / "submission.json").read_text())
-    tasks = json.loads((finished.root / "data/arc1-10x10-aug-10/test_puzzles.json").read_text())
+    tasks = json.loads(
+        (finished.root / "data/tiny/arc1-10x10-aug-10/test_puzzles.json").read_text()
+    )
     assert set(submission) == set(tasks)
     raw = json.loads((finished.root / "raw/arc/arc-agi_evaluation_challenges.json").read_text())
     for name, attempts in submission.items():
@@ -125,7 +128,7 @@ def test_submission_answers_every_task_that_fits(finished: Project) -> None:
 
 
 def test_history_and_provenance_stand_beside(finished: Project) -> None:
-    folder = finished.root / "results/arc-agi-1-10x10/att/seed-0"
+    folder = finished.root / "results/tiny/arc-agi-1-10x10/att/seed-0"
     history = pd.read_csv(folder / "history.csv")
     assert set(history.split) == {"train", "test"}
     provenance = json.loads((folder / "provenance.json").read_text())
@@ -137,7 +140,7 @@ def test_history_and_provenance_stand_beside(finished: Project) -> None:
 
 
 def test_nothing_is_left_to_do(finished: Project) -> None:
-    done = finished.snakemake("-n")
+    done = finished.dry_run()
     assert "Nothing to be done" in done.stdout + done.stderr
 
 
@@ -147,7 +150,7 @@ def test_what_a_change_makes_again(finished: Project, tmp_path: Path) -> None:
     def planned(change: dict) -> dict[str, int]:
         path = tmp_path / "change.yaml"
         path.write_text(yaml.safe_dump(change))
-        done = finished.snakemake("-n", configfile=path)
+        done = finished.dry_run(configfile=path)
         return jobs(done.stdout) if "Job stats" in done.stdout else {}
 
     (finished.root / "README.md").touch()
@@ -157,16 +160,19 @@ def test_what_a_change_makes_again(finished: Project, tmp_path: Path) -> None:
     retrained = planned({"benchmarks": {"sudoku-6x6": {"overrides": {"lr": 0.002}}}})
     assert retrained["train"] == 1
     assert "dataset" not in retrained
-    (finished.root / "results/sudoku-6x6/mlp/seed-0/figures/examples.svg").unlink()
+    for file in ("report.html", "sudoku-6x6/mlp/seed-0/figures/examples.svg"):
+        (finished.root / "results/tiny" / file).unlink()
     assert set(planned({})) == {"all", "figures", "report"}
     assert finished.snakemake().returncode == 0
 
 
 def test_report_script_alone_takes_what_is_there(finished: Project) -> None:
     """The README's command, over a glob of results, without Snakemake."""
-    folders = sorted(str(p.parent) for p in finished.root.glob("results/*/*/seed-*/metrics.json"))
+    folders = sorted(
+        str(p.parent) for p in finished.root.glob("results/tiny/*/*/seed-*/metrics.json")
+    )
     done = finished.run(
-        "workflow/scripts/report.py", "--config", "config/config.yaml", "--results", *folders,
+        "workflow/scripts/report.py", "--config", "results/tiny/study.json", "--results", *folders,
         "--out", "alone.html",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -176,9 +182,10 @@ def test_report_script_alone_takes_what_is_there(finished: Project) -> None:
 
 
 def test_slurm_profile_resolves_with_its_resources(project: Project) -> None:
-    done = project.snakemake(
-        "--profile", "slurm", "-n", "results/sudoku-extreme/mlp/seed-0/metrics.json", tiny=False
-    )
+    done = project.run(
+        "-m", "snakemake", "--profile", "slurm", "-n",
+        "results/sudoku-extreme/mlp/seed-0/metrics.json",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     train = done.stdout.split("rule train:")[1].split("rule evaluate:")[0]
     for wanted in ("gpu=1", "runtime=2880", "mem_mb=64000"):
@@ -187,13 +194,14 @@ def test_slurm_profile_resolves_with_its_resources(project: Project) -> None:
 
 def test_interrupted_training_leaves_no_target(project: Project) -> None:
     """Ctrl-C in the middle: no declared output stays, and the same command then goes through."""
-    target = "results/sudoku-6x6/mlp/seed-3/metrics.json"
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", target, "--configfile", str(TINY)]
+    target = "results/tiny/sudoku-6x6/mlp/seed-3/metrics.json"
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", str(FULL),
+               str(TINY), "--", target]  # fmt: skip
     process = subprocess.Popen(
         command, cwd=project.root, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    run = project.root / "checkpoints/sudoku-6x6/mlp/seed-3"
+    run = project.root / "checkpoints/tiny/sudoku-6x6/mlp/seed-3"
     deadline = time.monotonic() + 120
     while not (run / "all_config.yaml").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -205,3 +213,54 @@ def test_interrupted_training_leaves_no_target(project: Project) -> None:
     done = project.snakemake(target)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert (project.root / target).exists()
+
+
+# --- every target of the study --------------------------------------------------------------------
+
+
+def test_tables_fill_what_is_there_and_train_nothing(finished: Project, tmp_path: Path) -> None:
+    """Results copied from another machine, without data and checkpoints."""
+    elsewhere = copy_project(tmp_path / "elsewhere")
+    for metrics in finished.root.glob("results/tiny/*/*/seed-*/metrics.json"):
+        target = elsewhere.root / metrics.relative_to(finished.root)
+        target.parent.mkdir(parents=True)
+        shutil.copy(metrics, target)
+    planned = jobs(elsewhere.dry_run("tables").stdout)
+    assert set(planned) == {"study", "table", "tables"}
+    done = elsewhere.snakemake("tables")
+    assert done.returncode == 0, done.stdout[-3000:]
+    table = pd.read_csv(elsewhere.root / "results/tiny/tables/table1.csv").set_index("variant")
+    assert table.verdict["no-ema"] == "not run"
+    assert pd.isna(table.ours_percent["no-ema"])
+    assert 0 <= table.ours_percent["mlp"] <= 100
+    text = (elsewhere.root / "results/tiny/tables/table1.md").read_text()
+    assert "not run" in text
+
+
+@pytest.mark.slow
+def test_every_target_of_the_study_runs(finished: Project) -> None:
+    done = finished.snakemake("complete")
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    root = finished.root / "results/tiny"
+    for name in RESULTS:
+        folder = root / name / "seed-0"
+        metrics = json.loads((folder / "metrics.json").read_text())
+        assert 0 <= metrics["accuracy"] <= 1
+        steps = pd.read_csv(folder / "steps.csv")
+        assert list(steps.supervision_steps) == [1, 2, 4]
+        assert (steps["count"] == metrics["count"]).all()
+        ids = pd.read_csv(folder / "task-ids.csv")
+        assert list(ids.task_ids) == ["own", "blank", "other"]
+        assert ids.accuracy[0] == pytest.approx(metrics["accuracy"], rel=1e-5)
+        if CONFIG["benchmarks"][name.split("/")[0]]["kind"] == "maze":
+            assert 0 <= metrics["valid_path"] <= 1
+        if CONFIG["benchmarks"][name.split("/")[0]]["kind"] == "arc":
+            votes = pd.read_csv(folder / "votes.csv")
+            assert votes.n_augmentations[0] == 1
+            assert votes["pass@2"].iloc[-1] == pytest.approx(metrics["ARC/pass@2"])
+    for table in CONFIG["tables"]:
+        rows = pd.read_csv(root / "tables" / f"{table}.csv")
+        assert (rows.verdict != "not run").all(), table
+        assert rows.ours_percent.notna().all()
+    summary = pd.read_csv(root / "sudoku-extreme" / "summary.csv")
+    assert len(summary) == len(CONFIG["benchmarks"]["sudoku-extreme"]["variants"])

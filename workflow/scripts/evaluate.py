@@ -1,8 +1,9 @@
 """Evaluate one result's weights: metrics, predictions and what they were made with.
 
-    python workflow/scripts/evaluate.py --dataset data/D --weights checkpoints/B/V/seed-0/final \
+    python workflow/scripts/evaluate.py --dataset data/D --kind sudoku \
+        --benchmark B --variant V --weights checkpoints/B/V/seed-0/final \
         --train-config results/B/V/seed-0/config.yaml \
-        --train-provenance checkpoints/B/V/seed-0/provenance.json --benchmark B --variant V \
+        --train-provenance checkpoints/B/V/seed-0/provenance.json \
         --out-metrics metrics.json --out-predictions predictions.npz \
         --out-provenance provenance.json
 """
@@ -27,6 +28,7 @@ def main() -> None:
     )
     parser.add_argument("--benchmark", required=True)
     parser.add_argument("--variant", required=True)
+    parser.add_argument("--kind", required=True, help="arc, sudoku or maze")
     parser.add_argument("--out-metrics", required=True)
     parser.add_argument("--out-predictions", required=True)
     parser.add_argument("--out-provenance", type=Path, required=True)
@@ -35,7 +37,9 @@ def main() -> None:
 
     began = time.monotonic()
     extra = {"submission": args.out_submission} if args.out_submission else {}
-    run_evaluation(args, out=args.out_metrics, predictions=args.out_predictions, **extra)
+    run_evaluation(
+        args, out=args.out_metrics, kind=args.kind, predictions=args.out_predictions, **extra
+    )
     training = json.loads(args.train_provenance.read_text())
     provenance = {
         "benchmark": args.benchmark,

@@ -14,8 +14,8 @@ import argparse
 import shutil
 from pathlib import Path
 
-from trm.checkpoint import latest_weights
 from trm.errors import run_cli
+from trm.files import latest_weights
 from trm.launch import run_ranks
 
 ROOT = Path(__file__).resolve().parents[2]
