@@ -247,7 +247,7 @@ def test_of_several_shortest_paths_the_first_of_up_left_right_down_is_taken():
 
 @pytest.mark.parametrize(
     ("side", "min_path", "density"),
-    [(5, 10, (0.2, 0.33)), (6, 10, (0.3, 0.5)), (13, 40, (0.35, 0.35)), (30, 60, (0.1, 0.15))],
+    [(5, 10, (0.2, 0.33)), (6, 10, (0.3, 0.5)), (13, 40, (0.35, 0.35)), (30, 130, (0.1, 0.14))],
 )
 def test_mazes_of_other_sides_and_densities(tmp_path, side, min_path, density):
     low, high = density

@@ -1,6 +1,8 @@
 """The maze score against a slow reading of its definition, and its refusals."""
 
+import csv
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,6 +112,15 @@ def test_the_score_is_that_of_trying_every_path(cases):
         )
         expected.append(kept and marked in shortest_paths(question))
     assert valid_shortest_path(inputs, preds).tolist() == expected
+
+
+def test_the_answers_of_a_table_are_valid():
+    """Their paths need not be those that our tie-break takes; the rating is their steps."""
+    table = Path(__file__).parents[1] / "golden/source/maze/train.csv"
+    _, *rows = csv.reader(table.open())
+    inputs, preds = (np.concatenate([tokens(row[k]) for row in rows]) for k in (1, 2))
+    assert valid_shortest_path(inputs, preds).all()
+    assert ((preds == 5).sum(axis=1) + 1).tolist() == [int(row[3]) for row in rows]
 
 
 def test_the_metric_is_a_share():
