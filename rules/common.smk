@@ -67,18 +67,28 @@ def raw_files(wildcards):
     return expand("raw/{table}/{part}.csv", table=spec.table, part=["train", "test"])
 
 
-def existing_results(table_name):
-    """Folders with a metrics.json, of every seed of a table's rows."""
-    return sorted(
-        str(path.parent)
-        for name in study.tables[table_name].rows
-        for path in Path(RESULTS, name).glob("seed-*/metrics.json")
+def table_results(table_name):
+    """Result folders of a table's rows: those that exist, or every seed of the rows."""
+    rows = study.tables[table_name].rows
+    if study.tables_take == "all":
+        return [folder for row in rows for folder in study.results_of(*row.split("/"))]
+    found = (
+        path for row in rows for path in Path(RESULTS, row).glob("seed-*/metrics.json")
     )
+    return sorted(str(path.parent) for path in found)
+
+
+def table_inputs(wildcards):
+    """Nothing where a table takes what exists: it must not train again what it finds."""
+    if study.tables_take == "existing":
+        return []
+    return [f"{folder}/metrics.json" for folder in table_results(wildcards.table_name)]
 
 
 def what_was_seen(folders):
     """Changes when a metrics.json does."""
-    contents = b"".join(Path(folder, "metrics.json").read_bytes() for folder in folders)
+    found = (Path(folder, "metrics.json") for folder in folders)
+    contents = b"".join(path.read_bytes() for path in found if path.exists())
     return hashlib.sha256(contents).hexdigest()
 
 

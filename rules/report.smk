@@ -90,11 +90,13 @@ rule summary:
         "2> >(tee {log} >&2)"
 
 
-# A table of the paper, from the results that are there. They are no input: a machine that has
-# only the results, without data and checkpoints, must not train them again for a table. What was
-# seen of them is a parameter, so that a new result makes the table anew.
+# A table of the paper, from the results that are there. They are no input, unless `tables_take: all`
+# asks for them: a machine that has only the results, without data and checkpoints, must not train
+# them again for a table. What was seen of them is a parameter, so that a new result makes the table
+# anew.
 rule table:
     input:
+        table_inputs,
         study=RESULTS + "/study.json",
     output:
         csv=RESULTS + "/tables/{table_name}.csv",
@@ -105,8 +107,8 @@ rule table:
     conda:
         "../envs/report.yaml"
     params:
-        results=lambda wildcards: existing_results(wildcards.table_name),
-        seen=lambda wildcards: what_was_seen(existing_results(wildcards.table_name)),
+        results=lambda wildcards: table_results(wildcards.table_name),
+        seen=lambda wildcards: what_was_seen(table_results(wildcards.table_name)),
     shell:
         "python workflow/scripts/table.py --config {input.study} --table {wildcards.table_name} "
         "--results {params.results} --out-csv {output.csv} --out-md {output.markdown} "

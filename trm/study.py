@@ -107,6 +107,7 @@ class Study(Strict):
     default: list[str]
     scale: str = Field("full", pattern="^[a-z0-9-]+$")
     env: Literal["cpu", "cuda"] = "cpu"
+    tables_take: Literal["existing", "all"] = "existing"
     supervision_steps: list[Annotated[int, Field(ge=1)]] = Field([16], min_length=1)
     raw: Raw
     datasets: dict[str, DatasetSpec]
@@ -223,11 +224,14 @@ class Study(Strict):
         """Between `results`, `data`, … and what lies there: a scale of its own keeps apart."""
         return "" if self.scale == "full" else f"/{self.scale}"
 
-    def results_of(self, benchmark: str) -> list[str]:
-        """Result folders of every variant and seed of a benchmark."""
+    def results_of(self, benchmark: str, variant: str | None = None) -> list[str]:
+        """Result folders of every seed of a benchmark's variants, or of one of them."""
         b = self.benchmarks[benchmark]
         return [
-            f"results{self.subfolder}/{benchmark}/{v}/seed-{s}" for v in b.variants for s in b.seeds
+            f"results{self.subfolder}/{benchmark}/{v}/seed-{s}"
+            for v in b.variants
+            for s in b.seeds
+            if variant in (None, v)
         ]
 
     def all_files(self) -> list[str]:

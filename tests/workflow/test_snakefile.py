@@ -225,9 +225,11 @@ def test_tables_fill_what_is_there_and_train_nothing(finished: Project, tmp_path
         target = elsewhere.root / metrics.relative_to(finished.root)
         target.parent.mkdir(parents=True)
         shutil.copy(metrics, target)
-    planned = jobs(elsewhere.dry_run("tables").stdout)
+    existing = tmp_path / "existing.yaml"
+    existing.write_text("tables_take: existing\n")
+    planned = jobs(elsewhere.dry_run("tables", configfile=existing).stdout)
     assert set(planned) == {"study", "table", "tables"}
-    done = elsewhere.snakemake("tables")
+    done = elsewhere.snakemake("tables", configfile=existing)
     assert done.returncode == 0, done.stdout[-3000:]
     table = pd.read_csv(elsewhere.root / "results/tiny/tables/table1.csv").set_index("variant")
     assert table.verdict["no-ema"] == "not run"

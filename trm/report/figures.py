@@ -267,6 +267,9 @@ def draw_sudoku(
     _bare(axes, n, n)
 
 
+_LARGE_MAZE = 15  # cells a side
+
+
 def draw_maze(axes: Axes, grid: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> None:
     """The maze with the predicted path: right cells dots, wrong ones crosses, missed ones rings.
 
@@ -294,10 +297,13 @@ def draw_maze(axes: Axes, grid: np.ndarray, truth: np.ndarray, prediction: np.nd
     _scatter(axes, wrong, "X", cell, facecolor=VERMILLION, edgecolor="none")
     for token, letter in ((MAZE_START, "S"), (MAZE_GOAL, "G")):
         for row, column in np.argwhere(grid == token):
-            # Larger than its cell, or the letter could not be read.
-            corner = (column - 0.4, row - 0.4)
-            axes.add_patch(Rectangle(corner, 1.8, 1.8, color=GREEN, lw=0, zorder=3, clip_on=False))
-            _write(axes, row, column, letter, cell * 1.3, color="white", weight="bold")
+            # In a large maze larger than its cell, or the letter could not be read.
+            edge = 0.4 if n > _LARGE_MAZE else 0.0
+            corner, size = (column - edge, row - edge), 1 + 2 * edge
+            axes.add_patch(
+                Rectangle(corner, size, size, color=GREEN, lw=0, zorder=3, clip_on=False)
+            )
+            _write(axes, row, column, letter, cell * size * 0.72, color="white", weight="bold")
     _bare(axes, n, n)
 
 
