@@ -100,3 +100,30 @@ rule task_ids:
         "python workflow/scripts/task_ids.py --dataset {input.data} --weights {input.weights} "
         "--train-config {input.config} --ranks {params.ranks} --threads {threads} "
         "--out {output} 2> >(tee {log} >&2)"
+
+
+rule pooled:
+    input:
+        data=dataset_of,
+        weights=f"{RUN}/final",
+        config=f"{RESULT}/config.yaml",
+    output:
+        f"{RESULT}/pooled.csv",
+    log:
+        LOGS + "/pooled/" + RUN_LOG + ".log",
+    wildcard_constraints:
+        benchmark=study.benchmark_pattern("arc"),
+    conda:
+        ENV
+    threads: resource("threads")
+    resources:
+        gpu=resource("gpus"),
+        mem_mb=resource("mem_mb"),
+        runtime=resource("runtime"),
+    params:
+        run=subpath(input.weights, parent=True),
+        ranks=lambda wildcards: row(wildcards).resources.ranks,
+    shell:
+        "python workflow/scripts/pooled.py --dataset {input.data} --run-folder {params.run} "
+        "--train-config {input.config} --ranks {params.ranks} --threads {threads} "
+        "--out {output} 2> >(tee {log} >&2)"

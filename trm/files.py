@@ -26,9 +26,15 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
-def latest_weights(folder: Path) -> Path:
-    """The `step_N` of a run folder with the largest N."""
+def checkpoints_of(folder: Path) -> list[Path]:
+    """The `step_N` of a run folder, by N."""
     steps = [p for p in folder.glob("step_*") if p.name.removeprefix("step_").isdigit()]
+    return sorted(steps, key=lambda p: int(p.name.removeprefix("step_")))
+
+
+def latest_weights(folder: Path) -> Path:
+    """The `step_N` of a run folder with the largest N; TrmError where there is none."""
+    steps = checkpoints_of(folder)
     if not steps:
         raise TrmError(f"no checkpoint step_N in {folder}")
-    return max(steps, key=lambda p: int(p.name.removeprefix("step_")))
+    return steps[-1]

@@ -27,10 +27,11 @@ def run_ranks(command: list[str], ranks: int, threads: int) -> None:
         raise SystemExit(done.returncode if done.returncode > 0 else 128 - done.returncode)
 
 
-def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
-    """What every script that evaluates a result's weights is told."""
+def add_evaluation_arguments(parser: argparse.ArgumentParser, weights: bool = True) -> None:
+    """What every script that evaluates a result is told; without `weights` it finds its own."""
     parser.add_argument("--dataset", required=True, help="data/NAME")
-    parser.add_argument("--weights", required=True, help="a checkpoint")
+    if weights:
+        parser.add_argument("--weights", required=True, help="a checkpoint")
     parser.add_argument("--train-config", required=True, help="the all_config.yaml of its training")
     parser.add_argument("--ranks", type=int, default=1, help="processes (default 1)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads over all ranks")

@@ -32,7 +32,7 @@ RESULT_FILES = (
     "figures/examples.svg",
     "figures/steps.svg",
 )
-ARC_FILES = ("submission.json", "votes.csv", "figures/votes.svg")
+ARC_FILES = ("submission.json", "votes.csv", "pooled.csv", "figures/votes.svg")
 
 
 class Resources(Strict):

@@ -22,7 +22,7 @@ from trm.report.curves import (
 )
 from trm.report.figures import save_figure
 from trm.scoring import arc
-from trm.scoring.arc import score_arc, score_arc_by_votes, score_arc_pooled
+from trm.scoring.arc import pooled_scores, score_arc, score_arc_by_votes
 from trm.scoring.predictions import Predictions, save_predictions
 
 SCRIPT = ROOT / "workflow" / "scripts" / "votes.py"
@@ -161,24 +161,22 @@ def test_pooled_votes_add_up_under_their_own_name(dataset):
     alone = [score_arc(dataset, p.preds, p.q_halt_logits, (1,)).metrics for p in (first, second)]
     assert alone == [{"ARC/pass@1": 0.5}, {"ARC/pass@1": 1.0}]
     # one: TRUTH and WORSE 3 times each, WRONG twice; TRUTH came before WORSE.
-    score = score_arc_pooled(dataset, [first, second], ks=(1, 2))
+    *_, score = pooled_scores(dataset, [first, second], ks=(1, 2))
     assert score.metrics == {"ARC/pooled_pass@1": 1.0, "ARC/pooled_pass@2": 1.0}
     assert [c.votes for c in score.tasks[0].tests[0].candidates] == [3, 3, 2]
     assert score.submission["one"] == [{"attempt_1": TRUTH, "attempt_2": WORSE}]
 
 
 def test_one_checkpoint_pooled_scores_as_alone(dataset):
-    pooled = score_arc_pooled(dataset, iter([Predictions(PREDS, NO_Q)])).metrics
+    pooled = next(pooled_scores(dataset, iter([Predictions(PREDS, NO_Q)]))).metrics
     alone = score_arc(dataset, PREDS, NO_Q).metrics
     assert {name.replace("pooled_", ""): value for name, value in pooled.items()} == alone
     assert not pooled.keys() & alone.keys()
 
 
-def test_pooling_refuses_nothing_and_foreign_predictions(dataset):
-    with pytest.raises(TrmError, match="at least one checkpoint"):
-        score_arc_pooled(dataset, [])
+def test_pooling_refuses_foreign_predictions(dataset):
     with pytest.raises(TrmError, match="another dataset"):
-        score_arc_pooled(dataset, [Predictions(PREDS, NO_Q), Predictions(PREDS[1:], NO_Q[1:])])
+        list(pooled_scores(dataset, [Predictions(PREDS, NO_Q), Predictions(PREDS[1:], NO_Q[1:])])
 
 
 # --- curves -------------------------------------------------------------------------------------

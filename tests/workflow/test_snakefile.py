@@ -257,6 +257,9 @@ def test_every_target_of_the_study_runs(finished: Project) -> None:
         if CONFIG["benchmarks"][name.split("/")[0]]["kind"] == "maze":
             assert 0 <= metrics["valid_path"] <= 1
         if CONFIG["benchmarks"][name.split("/")[0]]["kind"] == "arc":
+            pooled = pd.read_csv(folder / "pooled.csv")
+            assert len(pooled) == 2
+            assert (pooled["ARC/pooled_pass@2"].iloc[0]) == pooled["ARC/pass@2"].iloc[0]
             votes = pd.read_csv(folder / "votes.csv")
             assert votes.n_augmentations[0] == 1
             assert votes["pass@2"].iloc[-1] == pytest.approx(metrics["ARC/pass@2"])

@@ -5,7 +5,7 @@ prediction is cropped, its augmentation undone, and the grid that remains gets o
 
 One `Votes` is one ballot. The published code never clears its ballot between the evaluations of
 one run, so its later pass@K pools several checkpoints; here every evaluation opens its own, and
-pooled votes (`score_arc_pooled`) have a name of their own.
+pooled votes (`pooled_scores`) have a name of their own.
 """
 
 from __future__ import annotations
@@ -251,13 +251,14 @@ def score_arc_by_votes(
     return {n: {**score.metrics, "ARC/tasks": score.n_tasks} for n, score in scores.items()}
 
 
-def score_arc_pooled(
+def pooled_scores(
     dataset_dir: Path, predictions: Iterable[Predictions], ks: Sequence[int] = PASS_KS
-) -> ArcScore:
-    """Score the votes of several checkpoints together, as "ARC/pooled_pass@K".
+) -> Iterator[ArcScore]:
+    """Score the votes of more and more checkpoints together, as "ARC/pooled_pass@K".
 
-    Not comparable with `score_arc`'s pass@K: more voters, of more models. The order of the
-    checkpoints decides between full ties only.
+    The n-th score pools the first n checkpoints, as the published code does over a run's
+    evaluations. Not comparable with `score_arc`'s pass@K: more voters, of more models. The order of
+    the checkpoints decides between full ties only.
 
     Args:
         dataset_dir: dataset folder (SPEC 1).
@@ -265,20 +266,16 @@ def score_arc_pooled(
         ks: the K of pass@K.
 
     Raises:
-        TrmError: as `score_arc`, or there are no predictions.
+        TrmError: as `score_arc`.
     """
     test = _TestSplit.load(dataset_dir)
     votes = test.new_votes()
-    n_checkpoints = 0
     for one in predictions:
-        n_checkpoints += 1
         for rows in test.poll(one.preds, one.q_halt_logits):
             rows.vote(votes)
-    if not n_checkpoints:
-        raise TrmError("pooled votes need the predictions of at least one checkpoint")
-    score = votes.score(ks)
-    renamed = {f"ARC/pooled_pass@{k}": score.metrics[f"ARC/pass@{k}"] for k in ks}
-    return replace(score, metrics=renamed)
+        score = votes.score(ks)
+        renamed = {f"ARC/pooled_pass@{k}": score.metrics[f"ARC/pass@{k}"] for k in ks}
+        yield replace(score, metrics=renamed)
 
 
 @dataclass(frozen=True)
