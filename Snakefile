@@ -24,12 +24,12 @@ include: "rules/unknown.smk"
 rule complete:
     input:
         study.all_files(),
-        expand(RESULTS + "/{benchmark}/summary.csv", benchmark=study.benchmarks),
+        expand(f"{RESULTS}/{{benchmark}}/summary.csv", benchmark=study.benchmarks),
         rules.tables.input,
-        RESULTS + "/report.html",
+        f"{RESULTS}/report.html",
 
 
 rule all:
     default_target: True
     input:
-        RESULTS + "/report.html",
+        f"{RESULTS}/report.html",

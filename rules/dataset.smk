@@ -5,11 +5,11 @@ rule dataset:
     input:
         raw_files,
     output:
-        directory(DATA + "/{dataset}"),
+        directory(f"{DATA}/{{dataset}}"),
     log:
-        LOGS + "/dataset/{dataset}.log",
+        f"{LOGS}/dataset/{{dataset}}.log",
     benchmark:
-        LOGS + "/dataset/{dataset}.benchmark.tsv"
+        f"{LOGS}/dataset/{{dataset}}.benchmark.tsv"
     conda:
         "../envs/data.yaml"
     threads: 2

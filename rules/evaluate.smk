@@ -12,9 +12,9 @@ rule evaluate:
         predictions=f"{RESULT}/predictions.npz",
         provenance=f"{RESULT}/provenance.json",
     log:
-        LOGS + "/evaluate/{benchmark}/{variant}/seed-{seed}.log",
+        f"{LOGS}/evaluate/{RUN_LOG}.log",
     benchmark:
-        LOGS + "/evaluate/{benchmark}/{variant}/seed-{seed}.benchmark.tsv"
+        f"{LOGS}/evaluate/{RUN_LOG}.benchmark.tsv"
     conda:
         ENV
     threads: resource("threads")
@@ -61,7 +61,7 @@ rule steps:
     output:
         f"{RESULT}/steps.csv",
     log:
-        LOGS + "/steps/" + RUN_LOG + ".log",
+        f"{LOGS}/steps/{RUN_LOG}.log",
     conda:
         ENV
     threads: resource("threads")
@@ -86,7 +86,7 @@ rule task_ids:
     output:
         f"{RESULT}/task-ids.csv",
     log:
-        LOGS + "/task_ids/" + RUN_LOG + ".log",
+        f"{LOGS}/task_ids/{RUN_LOG}.log",
     conda:
         ENV
     threads: resource("threads")
@@ -110,7 +110,7 @@ rule pooled:
     output:
         f"{RESULT}/pooled.csv",
     log:
-        LOGS + "/pooled/" + RUN_LOG + ".log",
+        f"{LOGS}/pooled/{RUN_LOG}.log",
     wildcard_constraints:
         benchmark=study.benchmark_pattern("arc"),
     conda:

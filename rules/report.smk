@@ -11,7 +11,7 @@ rule figures:
         curve=f"{RESULT}/figures/learning_curve.svg",
         examples=f"{RESULT}/figures/examples.svg",
     log:
-        LOGS + "/figures/{benchmark}/{variant}/seed-{seed}.log",
+        f"{LOGS}/figures/{RUN_LOG}.log",
     conda:
         "../envs/report.yaml"
     params:
@@ -31,7 +31,7 @@ rule votes:
         csv=f"{RESULT}/votes.csv",
         figure=f"{RESULT}/figures/votes.svg",
     log:
-        LOGS + "/votes/" + RUN_LOG + ".log",
+        f"{LOGS}/votes/{RUN_LOG}.log",
     wildcard_constraints:
         benchmark=study.benchmark_pattern("arc"),
     conda:
@@ -48,7 +48,7 @@ rule steps_figure:
     output:
         f"{RESULT}/figures/steps.svg",
     log:
-        LOGS + "/steps_figure/" + RUN_LOG + ".log",
+        f"{LOGS}/steps_figure/{RUN_LOG}.log",
     conda:
         "../envs/report.yaml"
     shell:
@@ -59,9 +59,9 @@ rule steps_figure:
 # The table of experiments as it was used, with --configfile and --config merged in.
 rule study:
     output:
-        RESULTS + "/study.json",
+        f"{RESULTS}/study.json",
     log:
-        LOGS + "/study.log",
+        f"{LOGS}/study.log",
     conda:
         "../envs/report.yaml"
     params:
@@ -72,14 +72,14 @@ rule study:
 
 rule summary:
     input:
-        study=RESULTS + "/study.json",
+        study=f"{RESULTS}/study.json",
         metrics=lambda wildcards: expand(
             "{result}/metrics.json", result=study.results_of(wildcards.benchmark)
         ),
     output:
-        RESULTS + "/{benchmark}/summary.csv",
+        f"{RESULTS}/{{benchmark}}/summary.csv",
     log:
-        LOGS + "/summary/{benchmark}.log",
+        f"{LOGS}/summary/{{benchmark}}.log",
     conda:
         "../envs/report.yaml"
     params:
@@ -97,13 +97,13 @@ rule summary:
 rule table:
     input:
         table_inputs,
-        study=RESULTS + "/study.json",
+        study=f"{RESULTS}/study.json",
     output:
-        csv=RESULTS + "/tables/{table_name}.csv",
-        markdown=RESULTS + "/tables/{table_name}.md",
-        figure=RESULTS + "/tables/{table_name}.svg",
+        csv=f"{RESULTS}/tables/{{table_name}}.csv",
+        markdown=f"{RESULTS}/tables/{{table_name}}.md",
+        figure=f"{RESULTS}/tables/{{table_name}}.svg",
     log:
-        LOGS + "/table/{table_name}.log",
+        f"{LOGS}/table/{{table_name}}.log",
     conda:
         "../envs/report.yaml"
     params:
@@ -118,7 +118,7 @@ rule table:
 rule tables:
     input:
         expand(
-            RESULTS + "/tables/{table_name}.{ending}",
+            f"{RESULTS}/tables/{{table_name}}.{{ending}}",
             table_name=study.tables,
             ending=["csv", "md", "svg"],
         ),
@@ -126,9 +126,9 @@ rule tables:
 
 rule report:
     input:
-        study=RESULTS + "/study.json",
+        study=f"{RESULTS}/study.json",
         results=expand(
-            RESULTS + "/{result}/{file}",
+            f"{RESULTS}/{{result}}/{{file}}",
             result=study.default,
             file=[
                 "metrics.json",
@@ -140,13 +140,13 @@ rule report:
             ],
         ),
     output:
-        RESULTS + "/report.html",
+        f"{RESULTS}/report.html",
     log:
-        LOGS + "/report.log",
+        f"{LOGS}/report.log",
     conda:
         "../envs/report.yaml"
     params:
-        results=expand(RESULTS + "/{result}", result=study.default),
+        results=expand(f"{RESULTS}/{{result}}", result=study.default),
     shell:
         "python workflow/scripts/report.py --config {input.study} --results {params.results} "
         "--out {output} 2> >(tee {log} >&2)"

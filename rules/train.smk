@@ -11,9 +11,9 @@ rule train:
         history=f"{RESULT}/history.csv",
         config=f"{RESULT}/config.yaml",
     log:
-        LOGS + "/train/{benchmark}/{variant}/seed-{seed}.log",
+        f"{LOGS}/train/{RUN_LOG}.log",
     benchmark:
-        LOGS + "/train/{benchmark}/{variant}/seed-{seed}.benchmark.tsv"
+        f"{LOGS}/train/{RUN_LOG}.benchmark.tsv"
     conda:
         ENV
     threads: resource("threads")

@@ -8,7 +8,7 @@ rule unknown_target:
     output:
         "{folder}/{unknown}",
     log:
-        LOGS + "/unknown_target/{folder}/{unknown}.log",
+        f"{LOGS}/unknown_target/{{folder}}/{{unknown}}.log",
     wildcard_constraints:
         folder=f"{RESULTS}|{DATA}",
         unknown=study.unknown_target_pattern(),

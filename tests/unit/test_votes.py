@@ -176,7 +176,7 @@ def test_one_checkpoint_pooled_scores_as_alone(dataset):
 
 def test_pooling_refuses_foreign_predictions(dataset):
     with pytest.raises(TrmError, match="another dataset"):
-        list(pooled_scores(dataset, [Predictions(PREDS, NO_Q), Predictions(PREDS[1:], NO_Q[1:])])
+        list(pooled_scores(dataset, [Predictions(PREDS, NO_Q), Predictions(PREDS[1:], NO_Q[1:])]))
 
 
 # --- curves -------------------------------------------------------------------------------------
