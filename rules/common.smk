@@ -4,6 +4,7 @@ import json
 import shlex
 from pathlib import Path
 
+from trm.config import hydra_word
 from trm.errors import TrmError
 from trm.study import Study
 
@@ -21,7 +22,7 @@ wildcard_constraints:
     table="|".join(study.raw.tables),
     subset="[a-z]+2?",
     table_name="|".join(study.tables),
-    seed="[0-9]+",
+    seed="0|[1-9][0-9]*",
 
 
 ENV = f"../envs/{study.env}.yaml"
@@ -49,9 +50,7 @@ def resource(name):
 
 def overrides_of(wildcards):
     """Training options as the words that pretrain.py takes."""
-    words = (
-        f"{key}={json.dumps(value)}" for key, value in row(wildcards).overrides.items()
-    )
+    words = (hydra_word(key, value) for key, value in row(wildcards).overrides.items())
     return " ".join(map(shlex.quote, words))
 
 

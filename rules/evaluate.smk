@@ -105,7 +105,7 @@ rule task_ids:
 rule pooled:
     input:
         data=dataset_of,
-        weights=f"{RUN}/final",
+        provenance=f"{RUN}/provenance.json",
         config=f"{RESULT}/config.yaml",
     output:
         f"{RESULT}/pooled.csv",
@@ -121,7 +121,7 @@ rule pooled:
         mem_mb=resource("mem_mb"),
         runtime=resource("runtime"),
     params:
-        run=subpath(input.weights, parent=True),
+        run=subpath(input.provenance, parent=True),
         ranks=lambda wildcards: row(wildcards).resources.ranks,
     shell:
         "python workflow/scripts/pooled.py --dataset {input.data} --run-folder {params.run} "

@@ -1,5 +1,4 @@
-# Training. The run folder with its checkpoints is no declared output: Snakemake deletes those of a
-# failed job, and a run must find its checkpoints again.
+# Training. The checkpoints step_N are no declared outputs: Snakemake deletes those of a failed job.
 
 
 rule train:

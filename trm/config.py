@@ -7,6 +7,7 @@ are understood. Anything unknown is an error before any work starts.
 from __future__ import annotations
 
 import difflib
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -281,6 +282,41 @@ def compose(overrides: list[str]) -> TrainConfig:
     except HydraException as error:
         raise TrmError(str(error)) from None
     return parse_train_config(raw)
+
+
+def resolve(overrides: dict[str, Any], what: str) -> TrainConfig:
+    """Check `overrides` (dotted keys; `arch` names a file) over the defaults, without Hydra.
+
+    What Hydra composes for the same words, for checking many rows before any job starts.
+    """
+    from omegaconf import OmegaConf
+
+    name = overrides.get("arch", "trm")
+    path = CONFIG_FOLDER / "arch" / f"{name}.yaml"
+    if not path.is_file():
+        known = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        raise TrmError(f"{what}: no arch {name!r}{suggest(str(name), known)}; there are {known}")
+    base = OmegaConf.load(CONFIG_FOLDER / "pretrain.yaml")
+    for key in ("defaults", "hydra"):
+        del base[key]
+    base["arch"] = OmegaConf.load(path)
+    for key, value in overrides.items():
+        if key != "arch":
+            OmegaConf.update(base, key, value, force_add=True)
+    return parse_train_config(OmegaConf.to_container(base, resolve=True), what)
+
+
+def hydra_word(key: str, value: Any) -> str:
+    """`key=value` in the grammar of Hydra's overrides, where a mapping's keys are not quoted."""
+
+    def text(v: Any) -> str:
+        if isinstance(v, dict):
+            return "{" + ",".join(f"{k}:{text(x)}" for k, x in v.items()) + "}"
+        if isinstance(v, list | tuple):
+            return "[" + ",".join(map(text, v)) + "]"
+        return json.dumps(v)
+
+    return f"{key}={text(value)}"
 
 
 def load_train_config(path: Path) -> TrainConfig:

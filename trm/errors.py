@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 
@@ -11,7 +12,11 @@ class TrmError(Exception):
 
 
 def run_cli(main: Callable[[], None]) -> None:
-    """Run an entry point; turn TrmError into one sentence on stderr and exit status 2."""
+    """Run an entry point; turn TrmError into one sentence on stderr and exit status 2.
+
+    A TERM signal ends it as Ctrl-C does, so that half-made files are cleaned up.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         main()
     except TrmError as error:
@@ -20,3 +25,7 @@ def run_cli(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _terminate(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)

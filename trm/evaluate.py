@@ -9,6 +9,7 @@ metrics and submission do not depend on the number of processes.
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 import pydantic
 import torch
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
@@ -198,7 +200,7 @@ class EvaluateConfig(Strict):
     predictions: Path | None = None  # where to write predictions.npz
     submission: Path | None = None  # default, for ARC: submission.json beside `out`
     global_batch_size: int | None = pydantic.Field(None, ge=1)
-    device: str = "auto"
+    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     at_steps: list[int] = []  # supervision steps to take the metrics after
     steps_out: Path | None = None  # CSV of those
     kind: Literal["arc", "sudoku", "maze"] | None = None  # maze: any shortest path is scored too
@@ -208,6 +210,9 @@ class EvaluateConfig(Strict):
     def _consistent(self) -> EvaluateConfig:
         if bool(self.at_steps) != (self.steps_out is not None):
             raise ValueError("at_steps and steps_out go together")
+        for path in (self.out, self.predictions, self.submission, self.steps_out):
+            if path is not None and path.is_dir():
+                raise ValueError(f"{path} is a folder; a file is to be written there")
         return self
 
 
@@ -223,7 +228,7 @@ def parse_arguments(arguments: list[str]) -> tuple[EvaluateConfig, TrainConfig]:
         config = EvaluateConfig(**raw)
     except pydantic.ValidationError as error:
         raise explain(error, "trm.evaluate", list(EvaluateConfig.model_fields)) from None
-    except (OmegaConfBaseException, ValueError) as error:
+    except (OmegaConfBaseException, ValueError, yaml.YAMLError) as error:
         raise TrmError(f"trm.evaluate: {error}") from None
     check_exists(config.checkpoint)
     beside = config.checkpoint.parent / "all_config.yaml"
@@ -248,6 +253,9 @@ def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ran
     """Evaluate one checkpoint on each data path; rank 0 writes the files."""
     began = time.monotonic()
     paths = config.data_paths or trained.test_paths
+    lacking = [p for p in paths if not (Path(p) / TEST_PUZZLES).is_file()]
+    if lacking and (config.submission is not None or config.kind == "arc"):
+        raise TrmError(f"{lacking[0]} is no ARC dataset (it has no {TEST_PUZZLES})")
     batch_size = config.global_batch_size or trained.global_batch_size
     if batch_size % ranks.world_size:
         # An evaluation's result does not depend on its batch size, so round up, don't refuse.
@@ -270,6 +278,11 @@ def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ran
         if config.task_ids_out is not None:
             for ids in ("blank", "other"):
                 by_ids[ids] = evaluate(model, data, loss_type, batch_size, ranks, task_ids=ids)
+        if not math.isfinite(result.metrics["lm_loss"]):
+            raise TrmError(
+                f"the loss on {path} is {result.metrics['lm_loss']}: the weights of "
+                f"{config.checkpoint} have diverged"
+            )
         if ranks.is_main:
             several = len(paths) > 1
             results[path] = (

@@ -1,7 +1,8 @@
-"""Files that are whole or absent, and the latest of a run."""
+"""Files that are whole or absent, and the checkpoints of a run."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,14 +28,13 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 
 def checkpoints_of(folder: Path) -> list[Path]:
-    """The `step_N` of a run folder, by N."""
-    steps = [p for p in folder.glob("step_*") if p.name.removeprefix("step_").isdigit()]
-    return sorted(steps, key=lambda p: int(p.name.removeprefix("step_")))
+    """The `step_N` that the finished run in `folder` wrote, in order; the last is its result.
 
-
-def latest_weights(folder: Path) -> Path:
-    """The `step_N` of a run folder with the largest N; TrmError where there is none."""
-    steps = checkpoints_of(folder)
-    if not steps:
-        raise TrmError(f"no checkpoint step_N in {folder}")
-    return steps[-1]
+    From the run's provenance.json, not from what lies there: an earlier run's may lie there too.
+    TrmError where the run has not ended well.
+    """
+    try:
+        names = json.loads((folder / "provenance.json").read_text())["checkpoints"]
+    except (FileNotFoundError, KeyError, ValueError):
+        raise TrmError(f"no run has ended in {folder}: train first") from None
+    return [folder / name for name in names]

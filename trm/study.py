@@ -14,12 +14,12 @@ import pydantic
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from trm.config import Strict, explain, known_keys, suggest
+from trm.config import Strict, explain, known_keys, resolve, suggest
 from trm.data.specs import DatasetSpec, RawSource, TableSource
 from trm.errors import TrmError
 
 Kind = Literal["arc", "sudoku", "maze"]
-Scalar = bool | int | float | str | list | None
+Scalar = bool | int | float | str | list | None  # of a training option
 RESULT_FILES = (
     "metrics.json",
     "predictions.npz",
@@ -32,6 +32,12 @@ RESULT_FILES = (
     "figures/examples.svg",
     "figures/steps.svg",
 )
+SHARES = ("exact_accuracy", "accuracy", "q_halt_accuracy")
+METRICS = {
+    "arc": tuple(f"ARC/pass@{k}" for k in (1, 2, 5, 10, 100, 1000)) + SHARES,
+    "sudoku": SHARES,
+    "maze": (*SHARES, "valid_path"),
+}
 ARC_FILES = ("submission.json", "votes.csv", "pooled.csv", "figures/votes.svg")
 
 
@@ -152,6 +158,7 @@ class Study(Strict):
                         raise ValueError(
                             f"{name}/{variant}: no training option {key!r}{suggest(key, known)}"
                         )
+            self._check_variants(name)
         for name, spec in self.datasets.items():
             table = getattr(spec, "table", None)
             if table is not None and table not in self.raw.tables:
@@ -164,6 +171,28 @@ class Study(Strict):
         for name, paper_table in self.tables.items():
             self._check_rows(name, paper_table)
         return self
+
+    def _check_variants(self, name: str) -> None:
+        """That each variant's training would start, and its score be found: told before any job."""
+        benchmark = self.benchmarks[name]
+        builder = self.datasets[benchmark.dataset].builder
+        if builder != benchmark.kind:
+            raise ValueError(
+                f"benchmark {name}: kind is {benchmark.kind}, but its dataset {benchmark.dataset} "
+                f"is built by {builder}"
+            )
+        if benchmark.metric not in METRICS[benchmark.kind]:
+            raise ValueError(
+                f"benchmark {name}: no metric {benchmark.metric!r}"
+                f"{suggest(benchmark.metric, list(METRICS[benchmark.kind]))}; there are "
+                f"{', '.join(METRICS[benchmark.kind])}"
+            )
+        for variant in benchmark.variants:
+            row = self.row(name, variant)
+            try:
+                resolve(row.overrides, f"{name}/{variant}").check_world_size(row.resources.ranks)
+            except TrmError as error:
+                raise ValueError(str(error)) from None
 
     def _check_result(self, result: str) -> None:
         parts = result.split("/")
@@ -247,7 +276,7 @@ class Study(Strict):
         """Regular expression of the paths under results/ and data/ that no rule makes."""
         datasets = "|".join(map(re.escape, self.datasets))
         rows = [
-            rf"{re.escape(name)}/(?:{'|'.join(map(re.escape, b.variants))})/seed-[0-9]+/"
+            rf"{re.escape(name)}/(?:{'|'.join(map(re.escape, b.variants))})/seed-(?:0|[1-9][0-9]*)/"
             rf"(?:{'|'.join(map(re.escape, self.files_of(name)))})"
             for name, b in self.benchmarks.items()
         ]

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +58,7 @@ class TrainState:
     ema: EMA | None
     generator: torch.Generator  # draws ACT exploration, the same on every rank
     total_steps: int
+    saved: list[int] = field(default_factory=list)  # steps with a checkpoint of this run
     carries: list[Carry] | None = None  # one per slice of micro_batch_size rows
     step: int = 0
 
@@ -73,6 +74,12 @@ class Trainer:
         self.rows = rank_rows(ranks.rank, ranks.world_size, config.global_batch_size)
         self.evaluators = _usable_evaluators(config, ranks)
         self.folder, self.project, self.run_name = _name_run(config, ranks)
+        if self.data.total_steps(config.epochs, config.global_batch_size) < 1:
+            raise TrmError(
+                f"epochs={config.epochs} of this dataset do not fill one batch of "
+                f"global_batch_size={config.global_batch_size}; choose a smaller batch or more "
+                "epochs"
+            )
         self.state = _initial_state(config, self.data, ranks)
         self.began = time.monotonic()
         self.joules_before = gpu_joules(ranks.device)
@@ -101,6 +108,7 @@ class Trainer:
     def _train_iteration(self, iteration: int, progress: Progress) -> None:
         config, state = self.config, self.state
         state.model.train()
+        before = state.step
         meter = Meter(self.ranks, config.global_batch_size)
         batches = train_batches(
             self.data, config.seed, iteration, config.epochs_per_iteration,
@@ -115,6 +123,12 @@ class Trainer:
             if state.step % config.log_interval == 0:
                 note = self._record_training(meter, lr)
             progress.update(1, note)
+        if state.step == before and state.step < state.total_steps:
+            raise TrmError(
+                f"{config.epochs_per_iteration} epochs between evaluations do not fill one batch "
+                f"of global_batch_size={config.global_batch_size}; choose a smaller batch or a "
+                "larger eval_interval"
+            )
         if meter.steps:
             self._record_training(meter, lr)
 
@@ -149,6 +163,7 @@ class Trainer:
         with state.ema.applied(state.model) if state.ema else nullcontext():
             if ranks.is_main and (last or config.checkpoint_every_eval):
                 save_weights(self.folder / f"step_{state.step}", state.model)
+                state.saved.append(state.step)
             for path, data in self.test_data.items():
                 result = evaluate(
                     state.model, data, config.arch.loss.loss_type, config.global_batch_size,
@@ -260,6 +275,7 @@ class Trainer:
             "world_size": self.ranks.world_size,
             "seed": self.config.seed,
             "steps": self.state.step,
+            "checkpoints": [f"step_{step}" for step in self.state.saved],
             "num_params": self._num_params(),
             **cost,
             "data_paths": self.config.data_paths,

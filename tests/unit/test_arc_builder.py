@@ -2,6 +2,7 @@
 
 import copy
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -363,3 +364,12 @@ def test_an_interrupted_build_leaves_what_was_there(tmp_path, monkeypatch, error
     with pytest.raises((KeyboardInterrupt, TrmError)):
         build_arc(spec_of("a", seed=1), prefix, tmp_path / "out")
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_missing_solutions_are_told(tmp_path, capsys):
+    prefix = write_raw(tmp_path, {"a": random_tasks(np.random.default_rng(0), "t", 3)})
+    build_arc(spec_of("a"), prefix, tmp_path / "whole")
+    assert "lack a solution" not in capsys.readouterr().err
+    Path(f"{prefix}_a_solutions.json").write_text("{}")
+    build_arc(spec_of("a"), prefix, tmp_path / "without")
+    assert "a: 3 of 3 tasks lack a solution" in capsys.readouterr().err

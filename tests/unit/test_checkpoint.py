@@ -13,7 +13,7 @@ from tests.unit.test_model import small
 from trm.checkpoint import load_weights, read_state_dict, save_weights
 from trm.config import ModelConfig
 from trm.errors import TrmError
-from trm.files import latest_weights
+from trm.files import checkpoints_of
 from trm.model.registry import build_model
 
 GOLDEN = Path(os.environ.get("TRM_GOLDEN_DIR", Path(__file__).parents[1] / "golden"))
@@ -89,7 +89,11 @@ def test_bad_checkpoints_are_refused_by_name(tmp_path: Path, monkeypatch) -> Non
         load_weights(tmp_path / "step_5", build_model(small(hidden_size=32, puzzle_emb_ndim=32)))
 
 
-def test_latest_is_by_number(tmp_path: Path) -> None:
-    for name in ("step_9", "step_10", "step_10_all_preds.0"):
+def test_checkpoints_are_those_of_the_run_that_ended(tmp_path: Path) -> None:
+    """A shorter run in a folder where a longer one left its own."""
+    for name in ("step_4", "step_16", "step_2"):
         (tmp_path / name).touch()
-    assert latest_weights(tmp_path).name == "step_10"
+    with pytest.raises(TrmError, match="no run has ended"):
+        checkpoints_of(tmp_path)
+    (tmp_path / "provenance.json").write_text('{"checkpoints": ["step_2", "step_4"]}')
+    assert [p.name for p in checkpoints_of(tmp_path)] == ["step_2", "step_4"]

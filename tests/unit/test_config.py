@@ -10,8 +10,10 @@ from trm.config import (
     ARCHITECTURE_NAMES,
     ArchConfig,
     compose,
+    hydra_word,
     load_train_config,
     parse_train_config,
+    resolve,
 )
 from trm.errors import TrmError
 
@@ -84,3 +86,21 @@ def test_architecture_by_bare_or_published_name() -> None:
     assert ArchConfig(name="trm").architecture == "trm"
     with pytest.raises(TrmError, match="is no architecture"):
         parse_train_config(compose([]).model_dump() | {"arch": {"name": "gpt"}})
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURE_NAMES)
+def test_resolving_without_hydra_is_what_hydra_composes(arch: str) -> None:
+    evaluators = [{"name": "arc@ARC", "pass_Ks": [1, 2]}]
+    overrides = {"arch": arch, "lr": 0.5, "arch.hidden_size": 96, "evaluators": evaluators,
+                 "eval_interval": None, "ema": True}  # fmt: skip
+    words = [hydra_word(key, value) for key, value in overrides.items()]
+    composed = compose([w if w.startswith("arch=") else f"++{w}" for w in words])
+    assert resolve(overrides, "row") == composed
+    assert composed.evaluators[0].pass_Ks == (1, 2)
+
+
+def test_resolving_names_the_row() -> None:
+    with pytest.raises(TrmError, match=r"a/b: no arch 'trn'; did you mean 'trm'"):
+        resolve({"arch": "trn"}, "a/b")
+    with pytest.raises(TrmError, match="a/b: epochs=7 is not a multiple"):
+        resolve({"epochs": 7, "eval_interval": 2}, "a/b")

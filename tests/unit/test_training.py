@@ -211,6 +211,37 @@ def test_a_diverging_run_says_so(sudoku_data: Path, tmp_path: Path) -> None:
         train(config_for(sudoku_data, tmp_path, lr=1e30, weight_decay=1e30), ALONE)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"global_batch_size": 1000}, "do not fill one batch of global_batch_size=1000"),
+        ({"global_batch_size": 40, "eval_interval": 1}, "1 epochs between evaluations do not fill"),
+    ],
+)
+def test_training_of_nothing_is_refused(
+    sudoku_data: Path, tmp_path: Path, changes: dict, message: str
+) -> None:
+    with pytest.raises(TrmError, match=message):
+        train(config_for(sudoku_data, tmp_path, **changes), ALONE)
+    assert not list(tmp_path.glob("step_*"))
+
+
+def test_diverged_weights_are_told(run: Path, tmp_path: Path) -> None:
+    state = torch.load(run / "step_12", weights_only=True)
+    state["model.inner.lm_head.weight"].fill_(float("nan"))
+    torch.save(state, tmp_path / "step_12")
+    words = [f"checkpoint={tmp_path / 'step_12'}", f"config={run / 'all_config.yaml'}"]
+    config, trained = parse_arguments([*words, f"out={tmp_path / 'm.json'}", "device=cpu"])
+    with pytest.raises(TrmError, match="have diverged"):
+        evaluate_checkpoint(config, trained, ALONE)
+    assert not (tmp_path / "m.json").exists()
+
+
+def test_submission_of_no_arc_dataset_is_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrmError, match="is no ARC dataset"):
+        evaluated(run, tmp_path, f"submission={tmp_path / 's.json'}")
+
+
 def test_one_run_folder_one_process(sudoku_data: Path, tmp_path: Path) -> None:
     with _locked(tmp_path), pytest.raises(TrmError, match="another process is training into"):
         train(config_for(sudoku_data, tmp_path), ALONE)
@@ -243,6 +274,9 @@ def test_cuda_where_there_is_none_is_refused() -> None:
         (["checkpoint=x", "ouput=y"], "unknown key 'ouput'; did you mean 'out'"),
         (["out=y"], "checkpoint: Field required"),
         (["checkpoint"], "expected key=value"),
+        (["checkpoint=x", "device=tpu"], "device"),
+        (["checkpoint=x", "data_paths=[x"], "trm.evaluate"),
+        (["checkpoint=x", "out=."], "is a folder"),
         ([f"checkpoint={__file__}", "arch.L_cylces=3"], "L_cylces"),
     ],
 )

@@ -72,6 +72,10 @@ def test_mistyped_target_lists_what_exists(project: Project, target: str, words:
         ({"benchmarks": {"sudoku-6x6": {"dataset": "nope"}}}, "no dataset 'nope'"),
         ({"benchmarks": {"sudoku-6x6": {"overrides": {"learning_rate": 1}}}}, "learning_rate"),
         ({"benchmarks": {"sudoku-6x6": {"overrides": {"arch.L_cycle": 1}}}}, "arch.L_cycles"),
+        ({"benchmarks": {"sudoku-6x6": {"overrides": {"epochs": 70}}}}, "not a multiple of"),
+        ({"benchmarks": {"sudoku-6x6": {"metric": "exact_acc"}}}, "'exact_accuracy'"),
+        ({"benchmarks": {"sudoku-6x6": {"kind": "arc"}}}, "is built by sudoku"),
+        ({"benchmarks": {"sudoku-6x6": {"resources": {"ranks": 3}}}}, "not divisible by the 3"),
         ({"benchmraks": {}}, "did you mean 'benchmarks'"),
         ({"default": ["sudoku-6x6/mpl/seed-0"]}, "did you mean 'sudoku-6x6/mlp'"),
         ({"datasets": {"arc1concept-aug-1000": {"num_aug": -1}}}, "num_aug"),
@@ -109,6 +113,22 @@ def test_numbers_in_metrics_are_those_of_the_predictions(finished: Project) -> N
     assert metrics["count"] == 24
     assert metrics["accuracy"] == pytest.approx((preds == labels).mean())
     assert metrics["exact_accuracy"] == pytest.approx((preds == labels).all(axis=1).mean())
+
+
+def test_a_shorter_run_is_not_scored_by_an_earlier_ones_weights(finished: Project) -> None:
+    """The run folder still holds a later step of an earlier, longer run."""
+    run = finished.root / "checkpoints/tiny/sudoku-6x6/mlp/seed-0"
+    result = finished.root / "results/tiny/sudoku-6x6/mlp/seed-0"
+    own = (result / "metrics.json").read_bytes()
+    shutil.copy(run / "final", run / "step_999")
+    steps = json.loads((run / "provenance.json").read_text())["checkpoints"]
+    assert (run / "final").read_bytes() == (run / steps[-1]).read_bytes()
+    (run / "step_999").write_bytes(b"of an earlier run")
+    (run / "final").unlink()
+    (result / "metrics.json").unlink()
+    done = finished.snakemake("results/tiny/sudoku-6x6/mlp/seed-0/metrics.json")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert (result / "metrics.json").read_bytes() == own
 
 
 def test_submission_answers_every_task_that_fits(finished: Project) -> None:

@@ -143,11 +143,14 @@ def read_tasks(spec: ArcSpec, prefix: str, subset: str) -> list[Group]:
     solutions_path = Path(f"{prefix}_{subset}_solutions.json")
     solutions = _read_json(solutions_path) if solutions_path.exists() else {}
     groups = []
+    without = 0
     for name, task in raw.items():
         where = f"{path}, task {name}"
         _check_task(task, _is_test(spec, subset), where)
-        _fill_solutions(task, solutions.get(name, []), where)
+        without += _fill_solutions(task, solutions.get(name, []), where)
         groups.append(Group(name, _split_pairs(task, _is_test(spec, subset), where), task))
+    if without:
+        say(f"{subset}: {without} of {len(raw)} tasks lack a solution; [[0]] stands in for it")
     fitting = [g for g in groups if max(p.side for p in g.splits.values()) <= spec.canvas]
     if left_out := len(groups) - len(fitting):
         say(f"{subset}: {left_out} of {len(groups)} tasks do not fit {spec.canvas}x{spec.canvas}")
@@ -194,13 +197,16 @@ def _check_task(task: object, is_test: bool, where: str) -> None:
         raise TrmError(f"{where}: it has no pairs")
 
 
-def _fill_solutions(task: dict, solutions: list, where: str) -> None:
+def _fill_solutions(task: dict, solutions: list, where: str) -> bool:
+    """Put the solutions in place; returns whether [[0]] had to stand in for one."""
     if len(solutions) > len(task["test"]):
         raise TrmError(f"{where}: {len(solutions)} solutions for {len(task['test'])} test pairs")
     for pair, solution in zip(task["test"], solutions, strict=False):
         pair["output"] = solution
-    for pair in task["test"]:
-        pair.setdefault("output", [[0]])
+    unsolved = [pair for pair in task["test"] if "output" not in pair]
+    for pair in unsolved:
+        pair["output"] = [[0]]
+    return bool(unsolved)
 
 
 def _split_pairs(task: dict, is_test: bool, where: str) -> dict[str, Pairs]:

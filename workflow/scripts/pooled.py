@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from trm.errors import run_cli
-from trm.files import atomic_write, checkpoints_of, latest_weights
+from trm.files import atomic_write, checkpoints_of
 from trm.launch import add_evaluation_arguments, run_evaluation
 from trm.scoring.arc import pooled_scores, score_arc
 from trm.scoring.predictions import Predictions, load_predictions
@@ -31,7 +31,6 @@ def main() -> None:
     parser.add_argument("--run-folder", type=Path, required=True, help="holds the step_N")
     parser.add_argument("--out", type=Path, required=True, help="the CSV file to write")
     args = parser.parse_args()
-    latest_weights(args.run_folder)  # or says that there are none
     checkpoints = checkpoints_of(args.run_folder)
     dataset = Path(args.dataset)
     rows: list[dict[str, float]] = []

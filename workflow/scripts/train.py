@@ -15,7 +15,7 @@ import shutil
 from pathlib import Path
 
 from trm.errors import run_cli
-from trm.files import latest_weights
+from trm.files import checkpoints_of
 from trm.launch import run_ranks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,7 +48,7 @@ def main() -> None:
     run_ranks(command, args.ranks, args.threads)
 
     copies = {
-        latest_weights(args.run_folder): args.out_weights,
+        checkpoints_of(args.run_folder)[-1]: args.out_weights,
         args.run_folder / "history.csv": args.out_history,
         args.run_folder / "all_config.yaml": args.out_config,
     }
