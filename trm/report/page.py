@@ -32,6 +32,11 @@ _METRIC_LABELS = {
     "steps": "supervision steps",
     "count": "test examples",
     "lm_loss": "loss",
+    "q_halt_loss": "halting loss",
+    "halting/mean_probability": "mean halting probability",
+    "halting/calibration_error": "its calibration error",
+    "halting/auroc": "its AUROC for being right",
+    "valid_path": "any shortest path found",
     "ARC/tasks": "tasks",
 }
 
