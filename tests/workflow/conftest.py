@@ -11,6 +11,9 @@ import pytest
 
 from tests.conftest import ROOT
 
+# The rules call `python`: this one, even where the virtual environment is not activated.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
 PARTS = ("Snakefile", "rules", "workflow", "config", "envs", "profiles", "pretrain.py", "trm",
          "dataset", "slurm", "README.md")  # fmt: skip
 FULL, TINY = (ROOT / "config" / name for name in ("config.yaml", "tiny.yaml"))
