@@ -25,7 +25,6 @@ ARCHITECTURE_NAMES = (
     "hrm",
     "transformers_baseline",
 )
-DTYPES = ("bfloat16", "float16", "float32", "float64")
 
 
 class Strict(BaseModel):

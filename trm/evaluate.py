@@ -45,12 +45,11 @@ from trm.model.base import RecursiveModel
 from trm.model.loss import act_loss
 from trm.model.registry import build_model
 from trm.progress import Progress, say
-from trm.scoring.arc import score_arc, write_submission
+from trm.scoring.arc import TEST_PUZZLES, score_arc, write_submission
 from trm.scoring.halting import halting_statistics
 from trm.scoring.maze import maze_metrics
 from trm.scoring.predictions import Predictions, save_predictions
 
-TEST_PUZZLES = "test_puzzles.json"
 TaskIds = Literal["own", "blank", "other"]
 
 
@@ -235,11 +234,12 @@ def parse_arguments(arguments: list[str]) -> tuple[EvaluateConfig, TrainConfig]:
     path = config.config or (beside if beside.is_file() else None)
     if path is None:
         # A bare published checkpoint: its architecture is what the command line says.
-        return config, compose(arch)
-    trained = load_train_config(path).model_dump()
-    overrides = OmegaConf.to_container(OmegaConf.from_dotlist([a for a in arch if "." in a]))
-    merged = OmegaConf.to_container(OmegaConf.merge(trained, overrides))
-    trained = parse_train_config(merged, str(path))
+        trained = compose(arch)
+    else:
+        saved = load_train_config(path).model_dump()
+        overrides = OmegaConf.to_container(OmegaConf.from_dotlist([a for a in arch if "." in a]))
+        merged = OmegaConf.to_container(OmegaConf.merge(saved, overrides))
+        trained = parse_train_config(merged, str(path))
     beyond = [step for step in config.at_steps if not 1 <= step <= trained.arch.halt_max_steps]
     if beyond:
         raise TrmError(

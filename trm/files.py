@@ -27,6 +27,12 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that is either whole or not there."""
+    with atomic_write(path) as file:
+        file.write(content)
+
+
 def checkpoints_of(folder: Path) -> list[Path]:
     """The `step_N` that the finished run in `folder` wrote, in order; the last is its result.
 

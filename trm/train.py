@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import logging
 import math
 import os
 import time
@@ -44,8 +43,6 @@ from trm.progress import Progress, duration, say
 from trm.provenance import code_and_packages
 from trm.scoring.arc import score_arc, write_submission
 from trm.tracking import History, Tracker, wandb_mode
-
-log = logging.getLogger(__name__)
 
 
 @dataclass

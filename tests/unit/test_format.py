@@ -12,12 +12,12 @@ from trm.data.format import (
     load_identifiers,
     load_split,
     new_dataset,
-    write_atomically,
     write_identifiers,
     write_indices,
     write_metadata,
 )
 from trm.errors import TrmError
+from trm.files import write_atomically
 
 ROWS = np.arange(12, dtype=np.uint8).reshape(4, 3)
 

@@ -18,11 +18,11 @@ import numpy as np
 from numba import njit
 
 from trm.data.boards import COLUMNS
-from trm.data.format import write_atomically
 from trm.data.generate_maze import check_possible, maze_form, maze_text, random_maze
 from trm.data.specs import Generate, GenerateMaze, GenerateSudoku
 from trm.data.sudoku import SIDES, box_of
 from trm.errors import TrmError
+from trm.files import write_atomically
 from trm.progress import Progress
 
 SPARE_CLUES = 1  # a board whose digging gets stuck this far above the target is still kept

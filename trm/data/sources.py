@@ -6,7 +6,6 @@ import hashlib
 import importlib.util
 import io
 import json
-import secrets
 import shutil
 import tarfile
 import urllib.error
@@ -14,10 +13,11 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from trm.data.format import file_sha256, write_atomically
+from trm.data.format import file_sha256
 from trm.data.generate import generate_table
 from trm.data.specs import RawSource, TableSource
 from trm.errors import TrmError
+from trm.files import atomic_write, write_atomically
 from trm.progress import say
 
 RAW = Path("raw")  # where the published commands keep what they fetch
@@ -329,13 +329,8 @@ def _recorded(record: Path, origin: str) -> dict[str, str]:
 
 
 def _copy_atomically(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.partial-{secrets.token_hex(4)}")
-    try:
-        shutil.copyfile(source, temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with source.open("rb") as content, atomic_write(target) as file:
+        shutil.copyfileobj(content, file)
 
 
 def _hub_file(repo: str, name: str, revision: str | None) -> Path:

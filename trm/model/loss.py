@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trm.data.batches import IGNORE_LABEL
 from trm.model.act import Carry, StepOutput
-
-IGNORE_LABEL = -100
 
 
 def _widest_float(device: torch.device) -> torch.dtype:
