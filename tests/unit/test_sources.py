@@ -355,6 +355,21 @@ def test_a_table_comes_from_a_folder(tmp_path):
         assert (tmp_path / "raw" / name).read_bytes() == (GOLDEN_SUDOKU / name).read_bytes()
 
 
+def test_a_local_copy_of_a_hubs_table_is_checked_as_the_download_is(tmp_path, hub):
+    """`path` laid over a pinned hub table takes the copy, and only the right one."""
+    right = {name: sources.file_sha256(GOLDEN_SUDOKU / name) for name in ("train.csv", "test.csv")}
+    pinned = {"hub": "o/n", "revision": "abc", "sha256": right}
+    fetch_table(TableSource(**pinned, path=str(GOLDEN_SUDOKU)), tmp_path / "copy")
+    assert hub == []
+    fetch_table(TableSource(**pinned), tmp_path / "hub")
+    assert hub[0] == ("o/n", "train.csv", "abc")
+    other = pinned | {"sha256": right | {"test.csv": "0" * 64}}
+    for source in (TableSource(**other, path=str(GOLDEN_SUDOKU)), TableSource(**other)):
+        with pytest.raises(TrmError, match=r"test.csv has SHA-256 \w+, not 0+ as config.yaml says"):
+            fetch_table(source, tmp_path / "other")
+        assert not (tmp_path / "other" / "test.csv").exists()
+
+
 def test_a_local_folder_is_used_as_it_is(tmp_path):
     assert table_folder(str(GOLDEN_SUDOKU), None, tmp_path) == GOLDEN_SUDOKU
     assert list(tmp_path.iterdir()) == []

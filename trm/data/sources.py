@@ -263,13 +263,14 @@ CSV_CHECKSUMS = "SHA256SUMS"
 
 
 def fetch_table(source: TableSource, out_dir: Path) -> None:
-    """Put train.csv and test.csv in out_dir: from the hub, from a folder, or generated."""
-    if source.hub is not None:
-        fetch_csv(source.hub, source.revision, out_dir)
-    elif source.path is not None:
+    """Put train.csv and test.csv in out_dir: from a folder, from the hub, or generated."""
+    if source.path is not None:
         folder = local_table(source.path)
         for name in CSV_FILES:
+            _check_is(folder / name, (source.sha256 or {}).get(name))
             _copy_atomically(folder / name, out_dir / name)
+    elif source.hub is not None:
+        fetch_csv(source.hub, source.revision, out_dir, source.sha256)
     elif source.generate is not None:
         generate_table(source.generate, out_dir)
 
@@ -295,8 +296,19 @@ def local_table(path: str) -> Path:
     return folder
 
 
-def fetch_csv(repo: str, revision: str | None, out_dir: Path) -> None:
-    """Put train.csv and test.csv of the hub dataset `repo` in out_dir.
+def _check_is(path: Path, sha256: str | None) -> None:
+    """TrmError where `path` is not the file that the table of experiments means."""
+    if sha256 is not None and (found := file_sha256(path)) != sha256:
+        raise TrmError(
+            f"{path} has SHA-256 {found}, not {sha256} as config.yaml says of this table: it is "
+            "damaged or another version. Where another is meant, change `sha256` or set it to null"
+        )
+
+
+def fetch_csv(
+    repo: str, revision: str | None, out_dir: Path, sha256: Mapping[str, str] | None = None
+) -> None:
+    """Put train.csv and test.csv of the hub dataset `repo` in out_dir, checked against `sha256`.
 
     The first call records their sizes and SHA-256 in out_dir/SHA256SUMS; later calls verify what
     is there, and whatever is fetched again. Raises TrmError where a file differs or cannot be had,
@@ -310,7 +322,9 @@ def fetch_csv(repo: str, revision: str | None, out_dir: Path) -> None:
         path = out_dir / name
         # Without a record of this origin, a file that is there may come from anywhere.
         if not path.is_file() or not recorded:
-            _copy_atomically(_hub_file(repo, name, revision), path)
+            fetched = _hub_file(repo, name, revision)
+            _check_is(fetched, (sha256 or {}).get(name))
+            _copy_atomically(fetched, path)
         found = file_sha256(path)
         if (expected := recorded.get(name, found)) != found:
             raise TrmError(

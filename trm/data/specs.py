@@ -73,24 +73,33 @@ class GenerateMaze(Strict):
         return self
 
 
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
 Generate = Annotated[GenerateSudoku | GenerateMaze, Field(discriminator="kind")]
 """What `generate:` of a table may say."""
 
 
 class TableSource(Strict):
-    """train.csv and test.csv of a puzzle family: of a hub, of a local folder, or generated."""
+    """train.csv and test.csv of a puzzle family: of a hub, of a local folder, or generated.
+
+    `path` beside `hub` is a local copy of what the hub has, and is taken in its place.
+    """
 
     hub: str | None = None
     revision: str | None = None
     path: str | None = None
+    sha256: dict[Literal["train.csv", "test.csv"], Sha256] | None = None
     generate: Generate | None = None
 
     @model_validator(mode="after")
     def _one(self) -> TableSource:
-        if sum(s is not None for s in (self.hub, self.path, self.generate)) != 1:
-            raise ValueError("a table comes from exactly one of hub, path, generate")
+        where = [s for s in (self.hub, self.path) if s is not None]
+        if bool(where) == (self.generate is not None):
+            raise ValueError("a table comes from a hub or a path, or is generated")
         if self.revision is not None and self.hub is None:
             raise ValueError("only a table of a hub has a revision")
+        if self.sha256 is not None and self.generate is not None:
+            raise ValueError("a generated table has no sha256")
         return self
 
 
