@@ -11,8 +11,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -35,11 +34,12 @@ from trm.config import (
     load_train_config,
     parse_train_config,
 )
+from trm.cost import CostMeter
 from trm.data.batches import PuzzleData, Rows, eval_batches, rank_rows
 from trm.data.format import DatasetMetadata
 from trm.distributed import Ranks, start
 from trm.errors import TrmError, run_cli
-from trm.files import atomic_write
+from trm.files import atomic_write, write_atomically
 from trm.model.act import Batch, StepOutput, act_step, initial_carry
 from trm.model.base import RecursiveModel
 from trm.model.loss import act_loss
@@ -59,7 +59,7 @@ class Evaluation:
 
     metrics: dict[str, float]
     predictions: Predictions | None
-    at_steps: dict[int, dict[str, float]] = field(default_factory=dict)
+    at_steps: dict[int, Evaluation] = field(default_factory=dict)
     saved: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -85,12 +85,14 @@ def evaluate(
     keep: tuple[str, ...] = (),
     at_steps: tuple[int, ...] = (),
     task_ids: TaskIds = "own",
+    before_batch: Callable[[], None] | None = None,
 ) -> Evaluation:
     """Run halt_max_steps supervision steps on every test example, as published.
 
     `keep` names outputs (of SAVABLE_OUTPUTS) to return as tensors of this rank's rows; `at_steps`
     are supervision steps after which to take the metrics too. `task_ids` gives every example its
-    own puzzle embedding, the blank one, or that of another puzzle.
+    own puzzle embedding, the blank one, or that of another puzzle. `before_batch` may raise, on
+    every rank alike, to end it.
     """
     was_training = model.training
     model.eval()
@@ -98,8 +100,8 @@ def evaluate(
     rows = rank_rows(ranks.rank, ranks.world_size, global_batch_size)
     last = model.config.halt_max_steps
     sums: dict[int, dict[str, float]] = {step: {} for step in sorted({*at_steps, last})}
-    preds: list[np.ndarray] = []
-    q_halts: list[np.ndarray] = []
+    preds: dict[int, list[np.ndarray]] = {step: [] for step in sums}
+    q_halts: dict[int, list[np.ndarray]] = {step: [] for step in sums}
     kept: dict[str, list[Tensor]] = {name: [] for name in keep}
 
     with Progress(total, "evaluating", "examples", shown=ranks.is_main) as progress:
@@ -107,6 +109,8 @@ def evaluate(
         for batch_rows, length in zip(
             eval_batches(data, global_batch_size, rows), lengths, strict=True
         ):
+            if before_batch is not None:
+                before_batch()
             batch_rows = _with_task_ids(batch_rows, task_ids, data.metadata)
             batch = to_batch(batch_rows, ranks.device)
             carry = initial_carry(model, batch)
@@ -117,22 +121,27 @@ def evaluate(
                     _, metrics, answer = act_loss(loss_type, everyone, output)
                     for name, value in metrics.items():
                         sums[step][name] = sums[step].get(name, 0.0) + value.item()
+                    everyones = ranks.all_gather(answer.to(torch.uint8))
+                    q_halt = ranks.all_gather(output.q_halt)
+                    if ranks.is_main:
+                        preds[step].append(everyones[:length].cpu().numpy())
+                        q_halts[step].append(q_halt[:length].cpu().numpy())
             _keep_outputs(kept, batch, output, answer)
-            answer = ranks.all_gather(answer.to(torch.uint8))
-            q_halt = ranks.all_gather(output.q_halt)
-            if ranks.is_main:
-                preds.append(answer[:length].cpu().numpy())
-                q_halts.append(q_halt[:length].cpu().numpy())
             progress.update(length)
 
     model.train(was_training)
-    averages = {step: _averages(of_step, ranks) for step, of_step in sums.items()}
-    return Evaluation(
-        metrics=averages[last],
-        predictions=Predictions(np.concatenate(preds), np.concatenate(q_halts))
-        if ranks.is_main
-        else None,
-        at_steps={step: averages[step] for step in sorted(at_steps)},
+    after = {
+        step: Evaluation(
+            metrics=_averages(sums[step], ranks),
+            predictions=Predictions(np.concatenate(preds[step]), np.concatenate(q_halts[step]))
+            if ranks.is_main
+            else None,
+        )
+        for step in sums
+    }
+    return replace(
+        after[last],
+        at_steps={step: after[step] for step in sorted(at_steps)},
         saved={name: torch.cat(parts) for name, parts in kept.items()},
     )
 
@@ -202,6 +211,7 @@ class EvaluateConfig(Strict):
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     at_steps: list[int] = []  # supervision steps to take the metrics after
     steps_out: Path | None = None  # CSV of those
+    cost_out: Path | None = None  # JSON of what the evaluation took
     kind: Literal["arc", "sudoku", "maze"] | None = None  # maze: any shortest path is scored too
     task_ids_out: Path | None = None  # CSV of metrics under own, blank and another puzzle's ids
 
@@ -209,7 +219,8 @@ class EvaluateConfig(Strict):
     def _consistent(self) -> EvaluateConfig:
         if bool(self.at_steps) != (self.steps_out is not None):
             raise ValueError("at_steps and steps_out go together")
-        for path in (self.out, self.predictions, self.submission, self.steps_out):
+        files = (self.out, self.predictions, self.submission, self.steps_out, self.task_ids_out)
+        for path in (*files, self.cost_out):
             if path is not None and path.is_dir():
                 raise ValueError(f"{path} is a folder; a file is to be written there")
         return self
@@ -251,7 +262,8 @@ def parse_arguments(arguments: list[str]) -> tuple[EvaluateConfig, TrainConfig]:
 
 def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ranks) -> None:
     """Evaluate one checkpoint on each data path; rank 0 writes the files."""
-    began = time.monotonic()
+    meter = CostMeter(ranks)
+    examples = 0
     paths = config.data_paths or trained.test_paths
     lacking = [p for p in paths if not (Path(p) / TEST_PUZZLES).is_file()]
     if lacking and (config.submission is not None or config.kind == "arc"):
@@ -270,6 +282,7 @@ def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ran
                 if ranks.is_main:
                     say(f"note: {remark}")
             model.to(ranks.device)
+        examples += sum(len(arrays.inputs) for arrays in data.sets)
         loss_type = trained.arch.loss.loss_type
         result = evaluate(
             model, data, loss_type, batch_size, ranks, at_steps=tuple(config.at_steps)
@@ -290,8 +303,11 @@ def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ran
                 | _further_metrics(config, data, result)
                 | _write_outputs(config, path, by_ids, several)
             )
+    cost = meter.read("evaluate", examples)
     if ranks.is_main:
-        _write_metrics(config, results, time.monotonic() - began, ranks)
+        _write_metrics(config, results, cost["evaluate_wall_s"], ranks)
+        if config.cost_out is not None:
+            write_atomically(config.cost_out, (json.dumps(cost, indent=2) + "\n").encode())
 
 
 def _further_metrics(
@@ -323,9 +339,9 @@ def _write_outputs(
     if config.predictions is not None:
         save_predictions(named(config.predictions), result.predictions)
     if config.steps_out is not None:
-        _write_steps(named(config.steps_out), result.at_steps)
+        _write_by(named(config.steps_out), "supervision_steps", Path(data_path), result.at_steps)
     if config.task_ids_out is not None:
-        _write_task_ids(named(config.task_ids_out), Path(data_path), by_ids)
+        _write_by(named(config.task_ids_out), "task_ids", Path(data_path), by_ids)
     if not (Path(data_path) / TEST_PUZZLES).is_file():
         return {}
     score = score_arc(Path(data_path), result.predictions.preds, result.predictions.q_halt_logits)
@@ -334,27 +350,19 @@ def _write_outputs(
     return {**score.metrics, "ARC/tasks": len(score.tasks)}
 
 
-def _write_steps(path: Path, at_steps: dict[int, dict[str, float]]) -> None:
-    names = ["accuracy", "exact_accuracy", "q_halt_accuracy", "count"]
-    _write_csv(path, "supervision_steps", names, at_steps)
+def _write_by(path: Path, index: str, data_path: Path, results: Mapping[Any, Evaluation]) -> None:
+    """One row per evaluation, named in the column `index`; for ARC with the votes' pass@1 and 2.
 
-
-def _write_task_ids(path: Path, data_path: Path, by_ids: dict[str, Evaluation]) -> None:
-    """For ARC the votes too; the ids that name the augmentations are always the puzzles' own."""
+    The ids that name ARC's augmentations are the puzzles' own, whatever the model was shown.
+    """
     names = ["accuracy", "exact_accuracy", "q_halt_accuracy", "count"]
-    rows = {ids: dict(result.metrics) for ids, result in by_ids.items()}
+    rows = {key: dict(result.metrics) for key, result in results.items()}
     if (data_path / TEST_PUZZLES).is_file():
         names += ["ARC/pass@1", "ARC/pass@2"]
-        for ids, result in by_ids.items():
+        for key, result in results.items():
             assert result.predictions is not None
             p = result.predictions
-            rows[ids] |= score_arc(data_path, p.preds, p.q_halt_logits, (1, 2)).metrics
-    _write_csv(path, "task_ids", names, rows)
-
-
-def _write_csv(
-    path: Path, index: str, names: list[str], rows: Mapping[Any, dict[str, float]]
-) -> None:
+            rows[key] |= score_arc(data_path, p.preds, p.q_halt_logits, (1, 2)).metrics
     lines = [",".join([index, *names])]
     lines += [
         ",".join([str(key), *(f"{row[name]:.9g}" for name in names)]) for key, row in rows.items()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
+import tempfile
 from pathlib import Path
 
 from trm.errors import run_cli
@@ -35,18 +35,25 @@ def main() -> None:
     parser.add_argument("--out-submission", help="for ARC")
     args = parser.parse_args()
 
-    began = time.monotonic()
     extra = {"submission": args.out_submission} if args.out_submission else {}
-    run_evaluation(
-        args, out=args.out_metrics, kind=args.kind, predictions=args.out_predictions, **extra
-    )
+    with tempfile.TemporaryDirectory() as scratch:
+        cost_file = Path(scratch) / "cost.json"
+        run_evaluation(
+            args,
+            out=args.out_metrics,
+            kind=args.kind,
+            predictions=args.out_predictions,
+            cost_out=cost_file,
+            **extra,
+        )
+        cost = json.loads(cost_file.read_text())
     training = json.loads(args.train_provenance.read_text())
     provenance = {
         "benchmark": args.benchmark,
         "variant": args.variant,
         **training,
         "dataset_sha256": training["dataset_sha256"][args.dataset],
-        "evaluate_wall_s": round(time.monotonic() - began, 1),
+        **cost,
     }
     with atomic_write(args.out_provenance) as file:
         file.write((json.dumps(provenance, indent=2) + "\n").encode())
