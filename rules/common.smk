@@ -48,6 +48,36 @@ def resource(name):
     return lambda wildcards: getattr(row(wildcards).resources, name)
 
 
+def on(several, value):
+    """`value` of the row's resources where the job is on several nodes, or on one; else nothing."""
+
+    def of_row(wildcards):
+        resources = row(wildcards).resources
+        return value(resources) if (resources.nodes > 1) == several else None
+
+    return of_row
+
+
+# What training and evaluation ask for. A job on one node has its GPUs as `gpu`; on several, each
+# node brings `gres`, and one task a node starts the ranks there, with srun, inside the rule's own
+# command (Snakemake's `mpi`); the plugin takes `tasks` for tasks per GPU unless that is 0. `ranks`,
+# `devices` and `hosts` only tell the command: as resources, unlike parameters, they may be changed
+# without making a result again.
+JOB = dict(
+    gpu=on(False, lambda r: r.gpus),
+    gres=on(True, lambda r: f"gpu:{r.gpus // r.nodes}" if r.gpus else None),
+    nodes=on(True, lambda r: r.nodes),
+    tasks=on(True, lambda r: r.nodes),
+    tasks_per_gpu=0,
+    mpi=on(True, lambda r: "srun"),
+    mem_mb=resource("mem_mb"),
+    runtime=resource("runtime"),
+    ranks=resource("ranks"),
+    devices=resource("gpus"),
+    hosts=resource("nodes"),
+)
+
+
 def overrides_of(wildcards):
     """Training options as the words that pretrain.py takes."""
     words = (hydra_word(key, value) for key, value in row(wildcards).overrides.items())

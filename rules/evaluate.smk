@@ -19,16 +19,14 @@ rule evaluate:
         ENV
     threads: resource("threads")
     resources:
-        gpu=resource("gpus"),
-        mem_mb=resource("mem_mb"),
-        runtime=resource("runtime"),
+        **JOB,
     params:
-        ranks=lambda wildcards: row(wildcards).resources.ranks,
         kind=lambda wildcards: row(wildcards).kind,
         submission="",
     shell:
         "python workflow/scripts/evaluate.py --dataset {input.data} --weights {input.weights} "
-        "--train-config {input.config} --train-provenance {input.provenance} --ranks {params.ranks} "
+        "--train-config {input.config} --train-provenance {input.provenance} "
+        "--ranks {resources.ranks} --gpus {resources.devices} --nodes {resources.hosts} "
         "--threads {threads} --benchmark {wildcards.benchmark} --variant {wildcards.variant} "
         "--kind {params.kind} --out-metrics {output.metrics} --out-predictions {output.predictions} "
         "--out-provenance {output.provenance} {params.submission} 2> >(tee {log} >&2)"
@@ -44,7 +42,6 @@ use rule evaluate as evaluate_arc with:
     wildcard_constraints:
         benchmark=study.benchmark_pattern("arc"),
     params:
-        ranks=lambda wildcards: row(wildcards).resources.ranks,
         kind=lambda wildcards: row(wildcards).kind,
         submission=f"--out-submission {RESULT}/submission.json",
 
@@ -66,15 +63,13 @@ rule steps:
         ENV
     threads: resource("threads")
     resources:
-        gpu=resource("gpus"),
-        mem_mb=resource("mem_mb"),
-        runtime=resource("runtime"),
+        **JOB,
     params:
         steps=study.supervision_steps,
-        ranks=lambda wildcards: row(wildcards).resources.ranks,
     shell:
         "python workflow/scripts/steps.py --dataset {input.data} --weights {input.weights} "
-        "--train-config {input.config} --ranks {params.ranks} --threads {threads} "
+        "--train-config {input.config} --ranks {resources.ranks} --gpus {resources.devices} "
+        "--nodes {resources.hosts} --threads {threads} "
         "--steps {params.steps} --out-steps {output} 2> >(tee {log} >&2)"
 
 
@@ -91,14 +86,11 @@ rule task_ids:
         ENV
     threads: resource("threads")
     resources:
-        gpu=resource("gpus"),
-        mem_mb=resource("mem_mb"),
-        runtime=resource("runtime"),
-    params:
-        ranks=lambda wildcards: row(wildcards).resources.ranks,
+        **JOB,
     shell:
         "python workflow/scripts/task_ids.py --dataset {input.data} --weights {input.weights} "
-        "--train-config {input.config} --ranks {params.ranks} --threads {threads} "
+        "--train-config {input.config} --ranks {resources.ranks} --gpus {resources.devices} "
+        "--nodes {resources.hosts} --threads {threads} "
         "--out {output} 2> >(tee {log} >&2)"
 
 
@@ -117,13 +109,11 @@ rule pooled:
         ENV
     threads: resource("threads")
     resources:
-        gpu=resource("gpus"),
-        mem_mb=resource("mem_mb"),
-        runtime=resource("runtime"),
+        **JOB,
     params:
         run=subpath(input.provenance, parent=True),
-        ranks=lambda wildcards: row(wildcards).resources.ranks,
     shell:
         "python workflow/scripts/pooled.py --dataset {input.data} --run-folder {params.run} "
-        "--train-config {input.config} --ranks {params.ranks} --threads {threads} "
+        "--train-config {input.config} --ranks {resources.ranks} --gpus {resources.devices} "
+        "--nodes {resources.hosts} --threads {threads} "
         "--out {output} 2> >(tee {log} >&2)"

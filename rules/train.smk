@@ -1,4 +1,5 @@
-# Training. The checkpoints step_N are no declared outputs: Snakemake deletes those of a failed job.
+# Training. Checkpoints and snapshots are no declared outputs: Snakemake deletes those of a failed
+# job, and an interrupted one goes on from its last snapshot.
 
 
 rule train:
@@ -17,16 +18,16 @@ rule train:
         ENV
     threads: resource("threads")
     resources:
-        gpu=resource("gpus"),
-        mem_mb=resource("mem_mb"),
-        runtime=resource("runtime"),
+        **JOB,
     params:
         overrides=overrides_of,
         run=subpath(output.weights, parent=True),
-        ranks=lambda wildcards: row(wildcards).resources.ranks,
+    # Signals are for the trainer, which saves: it takes the shell's place, and tee outlives it.
     shell:
-        "python workflow/scripts/train.py --dataset {input} --run-folder {params.run} "
+        "exec python workflow/scripts/train.py --dataset {input} --run-folder {params.run} "
         "--project {wildcards.benchmark} --run-name {wildcards.variant}-seed-{wildcards.seed} "
-        "--seed {wildcards.seed} --ranks {params.ranks} --threads {threads} "
+        "--seed {wildcards.seed} --ranks {resources.ranks} --gpus {resources.devices} "
+        "--nodes {resources.hosts} --threads {threads} "
         "--out-weights {output.weights} --out-history {output.history} "
-        "--out-config {output.config} -- {params.overrides} 2> >(tee {log} >&2)"
+        "--out-config {output.config} -- {params.overrides} "
+        "2> >(trap '' INT TERM USR1; exec tee -a {log} >&2)"

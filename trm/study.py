@@ -46,9 +46,20 @@ class Resources(Strict):
 
     ranks: int = Field(1, ge=1)  # processes
     gpus: int = Field(0, ge=0)
-    threads: int = Field(2, ge=1)
+    nodes: int = Field(1, ge=1)  # of a cluster; ranks and gpus are of all of them together
+    threads: int = Field(2, ge=1)  # of each node
     mem_mb: int = Field(8000, ge=1)
     runtime: int = Field(120, ge=1)  # minutes
+
+    @model_validator(mode="after")
+    def _shared_out(self) -> Resources:
+        for name in ("ranks", "gpus"):
+            if getattr(self, name) % self.nodes:
+                raise ValueError(
+                    f"{name}: {getattr(self, name)} cannot be shared out evenly over {self.nodes} "
+                    "nodes"
+                )
+        return self
 
 
 class Variant(Strict):

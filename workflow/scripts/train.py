@@ -5,7 +5,8 @@
         --out-history results/B/V/seed-0/history.csv --out-config results/B/V/seed-0/config.yaml \
         -- lr=1e-4 arch.mlp_t=true
 
-Words after `--` are options of pretrain.py. The outputs appear only when training has ended well.
+Words after `--` are options of pretrain.py. The outputs appear only when training has ended well;
+interrupted, the same command goes on from the run's last snapshot.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from pathlib import Path
 
 from trm.errors import run_cli
 from trm.files import checkpoints_of
-from trm.launch import run_ranks
+from trm.interrupt import EXIT_SAVED
+from trm.launch import add_job_arguments, run_job
+from trm.slurm import put_back_into_queue
+from trm.snapshot import discard_snapshots, interrupted_at, newest_facts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,8 +32,7 @@ def main() -> None:
     parser.add_argument("--project", required=True)
     parser.add_argument("--run-name", required=True)
     parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--ranks", type=int, default=1, help="processes (default 1)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads over all ranks")
+    add_job_arguments(parser)
     parser.add_argument("--out-weights", type=Path, required=True)
     parser.add_argument("--out-history", type=Path, required=True)
     parser.add_argument("--out-config", type=Path, required=True)
@@ -44,8 +47,10 @@ def main() -> None:
         f"project_name={args.project}",
         f"run_name={args.run_name}",
         f"seed={args.seed}",
+        # A changed row of config.yaml is another run; its dry run has said so.
+        "resume=or_restart",
     ]
-    run_ranks(command, args.ranks, args.threads)
+    train_or_requeue(args, command)
 
     copies = {
         checkpoints_of(args.run_folder)[-1]: args.out_weights,
@@ -55,6 +60,22 @@ def main() -> None:
     for source, target in copies.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
+    discard_snapshots(args.run_folder)  # gigabytes, and `--force` must train anew
+
+
+def train_or_requeue(args: argparse.Namespace, command: list[str]) -> None:
+    """Train to the end. A run that was told to stop, and has got on, goes back into Slurm's queue;
+    elsewhere, or without progress, it ends with the exit status of a failure."""
+    began_at = (newest_facts(args.run_folder) or {}).get("step", 0)
+    try:
+        run_job(args, command)
+    except SystemExit:
+        stopped_at = interrupted_at(args.run_folder)
+        if stopped_at is None:
+            raise
+        if stopped_at > began_at:
+            put_back_into_queue()
+        raise SystemExit(EXIT_SAVED) from None
 
 
 if __name__ == "__main__":
