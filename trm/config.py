@@ -138,6 +138,15 @@ SAVABLE_OUTPUTS = ("inputs", "labels", "puzzle_identifiers", "preds", "logits", 
                    "q_continue_logits")  # fmt: skip
 
 
+IMMATERIAL = (
+    *("project_name", "run_name", "checkpoint_path", "resume", "save_every_minutes"),
+    *("save_every_steps", "keep_snapshots", "device", "compile", "wandb", "log_interval"),
+    *("micro_batch_size", "evaluators", "data_paths_test", "min_eval_interval"),
+    *("checkpoint_every_eval", "eval_save_outputs"),
+)
+"""Settings that a run may change in its middle: they decide no weight."""
+
+
 class TrainConfig(Strict):
     """One training run; the defaults stand in config/pretrain.yaml."""
 
@@ -167,6 +176,11 @@ class TrainConfig(Strict):
     ema_rate: float = Field(0.999, ge=0, lt=1)
     freeze_weights: bool = False
     seed: int = Field(0, ge=0)
+
+    resume: Literal[True, False, "or_restart"] = True
+    save_every_minutes: float = Field(15, gt=0)
+    save_every_steps: int | None = Field(None, ge=1)
+    keep_snapshots: int = Field(2, ge=1)
 
     project_name: str | None = None
     run_name: str | None = None
@@ -210,6 +224,15 @@ class TrainConfig(Strict):
                 "each process has of a batch"
             )
 
+    def differences(self, other: dict[str, Any]) -> list[str]:
+        """`key: other's value, not own` for the settings that decide the weights."""
+        mine, theirs = (_flat(c) for c in (self.model_dump(mode="json"), other))
+        return [
+            f"{key} {theirs.get(key)!r} there, {mine.get(key)!r} here"
+            for key in sorted({*mine, *theirs})
+            if key.split(".")[0] not in IMMATERIAL and mine.get(key) != theirs.get(key)
+        ]
+
     @property
     def epochs_per_iteration(self) -> int:
         return self.eval_interval or self.epochs
@@ -217,6 +240,17 @@ class TrainConfig(Strict):
     @property
     def test_paths(self) -> list[str]:
         return self.data_paths_test or self.data_paths
+
+
+def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{'arch': {'L_cycles': 6}} as {'arch.L_cycles': 6}."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
 
 
 def _neighbours(epochs: int, interval: int) -> str:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from trm.errors import TrmError
+
+# Longer than any rank works alone (rank 0 scores all of ARC, or writes a snapshot), and still an
+# end for those who wait for a rank that hangs.
+TIMEOUT = timedelta(minutes=30)
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,7 @@ class Ranks:
     rank: int
     world_size: int
     device: torch.device
+    control: dist.ProcessGroup | None = None  # on the CPU: asks nothing of the GPUs
 
     @property
     def is_main(self) -> bool:
@@ -42,13 +48,29 @@ class Ranks:
         for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
             tensor.copy_(part.view_as(tensor))
 
-    def same_everywhere(self, value: object) -> object:
+    def same_everywhere(self, value: Any) -> Any:
         """Rank 0's value on every rank."""
         if self.world_size == 1:
             return value
         box = [value]
-        dist.broadcast_object_list(box, src=0, device=self.device)
+        dist.broadcast_object_list(box, src=0, group=self.control)
         return box[0]
+
+    def any(self, flags: list[bool]) -> list[bool]:
+        """For each flag, whether any rank has it set; the same answer on every rank."""
+        if self.world_size == 1:
+            return flags
+        votes = torch.tensor(flags, dtype=torch.int32)
+        dist.all_reduce(votes, op=dist.ReduceOp.MAX, group=self.control)
+        return [bool(vote) for vote in votes.tolist()]
+
+    def gather_objects(self, value: object) -> list:
+        """Every rank's value, in rank order, on every rank."""
+        if self.world_size == 1:
+            return [value]
+        values = [None] * self.world_size
+        dist.all_gather_object(values, value, group=self.control)
+        return values
 
     def barrier(self) -> None:
         if self.world_size > 1:
@@ -57,6 +79,14 @@ class Ranks:
     def close(self) -> None:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def lost_peer(error: BaseException, ranks: Ranks) -> bool:
+    """Whether a collective failed because another rank is gone, rather than for its own fault."""
+    if ranks.world_size == 1 or not isinstance(error, RuntimeError):
+        return False
+    text = str(error)
+    return isinstance(error, dist.DistError) or "gloo" in text or "NCCL" in text
 
 
 def choose_device(wanted: str, local_rank: int = 0) -> torch.device:
@@ -97,5 +127,6 @@ def start(wanted_device: str) -> Ranks:
     backend = "nccl" if device.type == "cuda" else "gloo"
     if device.type == "mps":
         device = torch.device("cpu")  # gloo cannot reduce MPS tensors
-    dist.init_process_group(backend, timeout=timedelta(minutes=30))
-    return Ranks(dist.get_rank(), dist.get_world_size(), device)
+    dist.init_process_group(backend, timeout=TIMEOUT)
+    control = dist.new_group(backend="gloo", timeout=TIMEOUT)
+    return Ranks(dist.get_rank(), dist.get_world_size(), device, control)

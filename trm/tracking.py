@@ -6,6 +6,8 @@ import csv
 import logging
 import netrc
 import os
+import random
+import string
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,21 @@ COLUMNS = ("step", "split", "loss", "lm_loss", "q_halt_loss", "accuracy", "exact
 class History:
     """`history.csv`: one row per record, columns of COLUMNS and whatever a split adds."""
 
-    def __init__(self, path: Path, extra: list[str]) -> None:
+    def __init__(self, path: Path, extra: list[str], keep_bytes: int = 0) -> None:
+        """`keep_bytes`: how much of the file a resumed run goes on from; the rest is run again."""
         self.path = path
         self.columns = [*COLUMNS, *extra]
-        with path.open("w", newline="") as file:
-            csv.writer(file).writerow(self.columns)
+        if keep_bytes and path.is_file() and path.stat().st_size >= keep_bytes:
+            os.truncate(path, keep_bytes)
+            with path.open(newline="") as file:
+                self.columns = next(csv.reader(file))
+        else:
+            with path.open("w", newline="") as file:
+                csv.writer(file).writerow(self.columns)
+
+    @property
+    def bytes(self) -> int:
+        return self.path.stat().st_size
 
     def add(self, record: dict[str, Any]) -> None:
         unknown = set(record) - set(self.columns)
@@ -51,10 +63,20 @@ def wandb_mode(setting: str) -> str:
     return os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
 
 
-class Tracker:
-    """A W&B run. Whatever W&B raises is reported once and ends the tracking, not the training."""
+def new_run_id() -> str:
+    """Of W&B's alphabet and length, made here so that a snapshot can hold it."""
+    return "".join(random.SystemRandom().choices(string.ascii_lowercase + string.digits, k=8))
 
-    def __init__(self, mode: str, project: str, name: str, config: dict[str, Any]) -> None:
+
+class Tracker:
+    """A W&B run. Whatever W&B raises is reported once and ends the tracking, not the training.
+
+    A resumed run comes with its own `run_id` again and goes on with the same curves.
+    """
+
+    def __init__(
+        self, mode: str, project: str, name: str, config: dict[str, Any], run_id: str
+    ) -> None:
         self.run: Any = None
         if mode == "disabled":
             return
@@ -66,6 +88,8 @@ class Tracker:
                 name=name,
                 config=config,
                 mode=mode,
+                id=run_id,
+                resume="allow",
                 settings=wandb.Settings(init_timeout=30, console="off", silent=True),
             )
         except Exception as error:  # any failure of a third party's service, by design

@@ -2,70 +2,62 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import yaml
-from torch import Tensor
 
 from trm.checkpoint import load_weights, save_weights
 from trm.config import TrainConfig
-from trm.data.batches import (
-    PuzzleData,
-    check_compatible,
-    rank_rows,
-    train_batches,
-)
+from trm.cost import Cost, CostMeter
+from trm.data.batches import PuzzleData, check_compatible, rank_rows, train_batches
 from trm.data.format import dataset_fingerprint
-from trm.distributed import Ranks
+from trm.distributed import Ranks, lost_peer
 from trm.ema import EMA
-from trm.energy import gpu_joules
 from trm.errors import TrmError
 from trm.evaluate import TEST_PUZZLES, Evaluation, evaluate, model_for, to_batch
 from trm.files import atomic_write
+from trm.interrupt import EXIT_SAVED, Interrupted, Signals, signals_noted
 from trm.memory import estimate
-from trm.model.act import Batch, Carry, Exploration, StepOutput, act_step, initial_carry
 from trm.model.base import RecursiveModel
 from trm.model.layers import Net
-from trm.model.loss import act_loss
 from trm.model.registry import build_model
-from trm.optim import SignSGD, make_optimizer, scheduled_lr
+from trm.optim import SignSGD, make_optimizer
 from trm.progress import Progress, duration, say
 from trm.provenance import code_and_packages
+from trm.resume import pack, unpack
 from trm.scoring.arc import score_arc, write_submission
-from trm.tracking import History, Tracker, wandb_mode
+from trm.snapshot import (
+    clear_interrupted,
+    discard_snapshots,
+    mark_interrupted,
+    newest_facts,
+    read_snapshot,
+    write_snapshot,
+)
+from trm.step import Meter, TrainState, lr_at, train_step
+from trm.tracking import History, Tracker, new_run_id, wandb_mode
 
-
-@dataclass
-class TrainState:
-    """Everything that changes from step to step."""
-
-    model: RecursiveModel
-    optimizer: torch.optim.Optimizer | None  # None with freeze_weights
-    puzzle_optimizer: SignSGD | None  # None without a puzzle embedding
-    ema: EMA | None
-    generator: torch.Generator  # draws ACT exploration, the same on every rank
-    total_steps: int
-    saved: list[int] = field(default_factory=list)  # steps with a checkpoint of this run
-    carries: list[Carry] | None = None  # one per slice of micro_batch_size rows
-    step: int = 0
+SECONDS_TO_WAIT_FOR_LOCK = 60.0  # a run that was told to end is given the time to save
 
 
 class Trainer:
     """One run. Files are written by rank 0 only, into `folder`."""
 
-    def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
+    def __init__(self, config: TrainConfig, ranks: Ranks, signals: Signals) -> None:
         config.check_world_size(ranks.world_size)
-        self.config, self.ranks = config, ranks
+        self.config, self.ranks, self.signals = config, ranks, signals
         self.data = PuzzleData.load(config.data_paths, "train")
         self.test_data = _load_test_data(config, self.data)
         self.rows = rank_rows(ranks.rank, ranks.world_size, config.global_batch_size)
@@ -78,67 +70,89 @@ class Trainer:
                 "epochs"
             )
         self.state = _initial_state(config, self.data, ranks)
-        self.began = time.monotonic()
-        self.joules_before = gpu_joules(ranks.device)
+        self.meter = Meter(ranks, config.global_batch_size)
+        self.cost = CostMeter(ranks)
+        self.facts: dict[str, Any] = {}  # of the snapshot that this run goes on from
 
     def run(self) -> Path:
-        """Train to the end; returns the folder of checkpoints."""
-        config, ranks = self.config, self.ranks
+        """Train to the end, or on from the last snapshot; returns the folder of checkpoints.
+
+        Raises Interrupted after a signal, when the state is saved.
+        """
+        ranks, state = self.ranks, self.state
         with _locked(self.folder) if ranks.is_main else nullcontext():
+            self.dataset_sha256 = ranks.same_everywhere(
+                {p: dataset_fingerprint(Path(p)) for p in self.config.data_paths}
+                if ranks.is_main
+                else None
+            )
+            self._restore()
             if ranks.is_main:
                 self._open_records()
-            progress = Progress(self.state.total_steps, "training", "steps", shown=ranks.is_main)
-            with progress:
-                iterations = config.epochs // config.epochs_per_iteration
-                for iteration in range(1, iterations + 1):
-                    self._train_iteration(iteration, progress)
-                    if iteration > config.min_eval_interval or iteration == iterations:
-                        self._evaluate_and_save(last=iteration == iterations, progress=progress)
-            cost = self._cost()
+                clear_interrupted(self.folder)
+            self.saved_at, self.saved_step = time.monotonic(), state.step
+            progress = Progress(
+                state.total_steps, "training", "steps", shown=ranks.is_main, start=state.step
+            )
+            try:
+                with progress:
+                    self._train(progress)
+            except Interrupted:
+                if ranks.is_main:
+                    self.tracker.finish()
+                raise
+            cost = self.cost.read("train", state.step * self.config.global_batch_size)
             if ranks.is_main:
                 self._close_records(cost)
         ranks.barrier()
         return self.folder
 
+    def _train(self, progress: Progress) -> None:
+        config, state = self.config, self.state
+        iterations = config.epochs // config.epochs_per_iteration
+        while state.iteration <= iterations:
+            last = state.iteration == iterations
+            if not state.evaluating:
+                self._train_iteration(progress)
+            if state.iteration > config.min_eval_interval or last:
+                self._evaluate_and_save(last=last, progress=progress)
+            state.iteration, state.batches, state.evaluating = state.iteration + 1, 0, False
+
     # --- one iteration --------------------------------------------------------------------------
 
-    def _train_iteration(self, iteration: int, progress: Progress) -> None:
-        config, state = self.config, self.state
+    def _train_iteration(self, progress: Progress) -> None:
+        config, state, meter = self.config, self.state, self.meter
         state.model.train()
-        before = state.step
-        meter = Meter(self.ranks, config.global_batch_size)
         batches = train_batches(
-            self.data, config.seed, iteration, config.epochs_per_iteration,
-            config.global_batch_size, self.rows,
+            self.data, config.seed, state.iteration, config.epochs_per_iteration,
+            config.global_batch_size, self.rows, skip=state.batches,
         )  # fmt: skip
         for rows in batches:
             if state.step >= state.total_steps:
                 break
-            lr, metrics = train_step(config, state, to_batch(rows, self.ranks.device), self.ranks)
-            meter.add(metrics)
+            meter.add(train_step(config, state, to_batch(rows, self.ranks.device), self.ranks))
+            state.batches += 1
             note = ""
             if state.step % config.log_interval == 0:
-                note = self._record_training(meter, lr)
+                note = self._record_training()
             progress.update(1, note)
-        if state.step == before and state.step < state.total_steps:
+            self._save_if_due(progress)
+        if state.batches == 0 and state.step < state.total_steps:
             raise TrmError(
                 f"{config.epochs_per_iteration} epochs between evaluations do not fill one batch "
                 f"of global_batch_size={config.global_batch_size}; choose a smaller batch or a "
                 "larger eval_interval"
             )
         if meter.steps:
-            self._record_training(meter, lr)
+            self._record_training()
 
-    def _record_training(self, meter: Meter, lr: float) -> str:
+    def _record_training(self) -> str:
         """Average since the last record, on rank 0 into history.csv and W&B; the progress note."""
-        averages, rate = meter.read()
+        averages, rate = self.meter.read()
         if not math.isfinite(averages["loss"]):
-            raise TrmError(
-                f"the loss is {averages['loss']} at step {self.state.step}; the last checkpoint in "
-                f"{self.folder} is from before. A lower lr, more lr_warmup_steps or "
-                "arch.forward_dtype=float32 may help"
-            )
+            raise self._diverged(f"the loss is {averages['loss']}")
         if self.ranks.is_main:
+            lr = lr_at(self.config, self.state, self.config.lr)
             record = {**averages, "lr": lr, "examples_per_s": rate}
             self._add_record("train", record)
             self.tracker.log({f"train/{k}": v for k, v in record.items()}, self.state.step)
@@ -146,9 +160,8 @@ class Trainer:
         return f"loss {averages['loss']:.3f}" + ("" if exact is None else f"  exact {exact:.1%}")
 
     def _add_record(self, split: str, metrics: dict[str, float]) -> None:
-        elapsed = time.monotonic() - self.began
         self.history.add(
-            {"step": self.state.step, "split": split, "elapsed_s": elapsed}
+            {"step": self.state.step, "split": split, "elapsed_s": self.cost.elapsed()}
             | {k: v for k, v in metrics.items() if k in self.history.columns}
         )
 
@@ -156,15 +169,19 @@ class Trainer:
 
     def _evaluate_and_save(self, last: bool, progress: Progress) -> None:
         config, state, ranks = self.config, self.state, self.ranks
-        # Saved before it is evaluated: an evaluation that fails costs no training.
+        if not state.evaluating:
+            # Saved before it is evaluated: an evaluation that fails costs no training.
+            state.evaluating = True
+            self._save(progress)
         with state.ema.applied(state.model) if state.ema else nullcontext():
             if ranks.is_main and (last or config.checkpoint_every_eval):
                 save_weights(self.folder / f"step_{state.step}", state.model)
-                state.saved.append(state.step)
+                if state.step not in state.saved:
+                    state.saved.append(state.step)
             for path, data in self.test_data.items():
                 result = evaluate(
                     state.model, data, config.arch.loss.loss_type, config.global_batch_size,
-                    ranks, tuple(config.eval_save_outputs),
+                    ranks, tuple(config.eval_save_outputs), before_batch=self._stop_if_told,
                 )  # fmt: skip
                 self._save_outputs(path, result)
                 if ranks.is_main:
@@ -203,6 +220,113 @@ class Trainer:
         with atomic_write(self.folder / name) as file:
             torch.save(result.saved, file)
 
+    # --- the whole state ------------------------------------------------------------------------
+
+    def _restore(self) -> None:
+        """Go on from the newest snapshot, unless there is none or `resume` says otherwise."""
+        config, ranks = self.config, self.ranks
+        refusal = ranks.same_everywhere(self._look_for_another_run() if ranks.is_main else None)
+        if refusal is not None:
+            raise TrmError(refusal)
+        snapshot = read_snapshot(self.folder, ranks)
+        if snapshot is None:
+            return
+        unpack(snapshot, self.state, self.meter, ranks, config.micro_batch_size)
+        self.facts = snapshot.facts
+        self.cost = CostMeter(ranks, Cost(**snapshot.facts["cost"]))
+
+    def _look_for_another_run(self) -> str | None:
+        """Why the run in this folder cannot be gone on with; discards it where it is to be."""
+        config = self.config
+        facts = newest_facts(self.folder)
+        if facts is None:
+            return None
+        differs = config.differences(facts["config"])
+        if facts["dataset_sha256"] != self.dataset_sha256:
+            differs.append("the dataset")
+        if config.resume is True and differs:
+            return (
+                f"{self.folder} holds a run of {facts['step']} steps with other settings "
+                f"({'; '.join(differs[:4])}): choose another +run_name=… or checkpoint_path=…, or "
+                "discard it with resume=False"
+            )
+        if config.resume is False or differs:
+            why = "; ".join(differs[:4]) or "resume=False"
+            say(f"note: the state at step {facts['step']} in {self.folder} is discarded ({why})")
+            discard_snapshots(self.folder)
+        return None
+
+    def _save_if_due(self, progress: Progress) -> None:
+        """Save after a signal, then stop; save where the last one is old. All ranks together."""
+        config, step = self.config, self.state.step
+        every = config.save_every_steps
+        old = time.monotonic() - self.saved_at >= 60 * config.save_every_minutes
+        told, due = self.ranks.any(
+            [self.signals.noted is not None, old or (every is not None and step % every == 0)]
+        )
+        if told:
+            self._save(progress)
+            self._stop(progress)
+        elif due:
+            self._save(progress)
+
+    def _stop_if_told(self) -> None:
+        """In an evaluation: the state from before it is on the disk, so stop at once."""
+        if self.ranks.any([self.signals.noted is not None])[0]:
+            self._stop(None)
+
+    def _stop(self, progress: Progress | None) -> None:
+        if self.ranks.is_main:
+            name = self.signals.noted.name if self.signals.noted else "a signal to another process"
+            message = (
+                f"{name}: stopped at step {self.saved_step} of {self.state.total_steps}, saved in "
+                f"{self.folder}; the same command goes on from there"
+            )
+            (progress.say if progress else say)(message)
+            mark_interrupted(self.folder, self.saved_step)
+        raise Interrupted
+
+    def _save(self, progress: Progress) -> None:
+        """Write a snapshot, unless there is one of this step; a full disk ends no training."""
+        config, state = self.config, self.state
+        if self.saved_step == state.step:
+            return
+        # A diverged state must not take the place of a sound one.
+        parameters = [*state.model.parameters()]
+        if state.puzzle_optimizer is not None:
+            parameters.append(state.puzzle_optimizer.weights)
+        if not torch.stack([p.detach().isfinite().all() for p in parameters]).all().item():
+            raise self._diverged("the weights are not finite")
+        facts = {
+            "world_size": self.ranks.world_size,
+            "total_steps": state.total_steps,
+            "config": config.model_dump(mode="json"),
+            "dataset_sha256": self.dataset_sha256,
+            "cost": asdict(self.cost.total()),
+            "starts": self.facts.get("starts", 0) + 1,
+        }
+        if self.ranks.is_main:
+            facts |= {"history_bytes": self.history.bytes, "wandb_id": self.wandb_id}
+        snapshot = pack(state, self.meter, facts)
+        problem = write_snapshot(
+            self.folder, state.step, snapshot, self.ranks, config.keep_snapshots
+        )
+        self.saved_at = time.monotonic()
+        if problem is None:
+            self.saved_step = state.step
+        elif self.ranks.is_main:
+            message = (
+                f"note: the state at step {state.step} could not be saved ({problem}); the last "
+                f"that is saved is of step {self.saved_step}"
+            )
+            progress.say(message)
+
+    def _diverged(self, what: str) -> TrmError:
+        return TrmError(
+            f"{what} at step {self.state.step}; what is saved in {self.folder} is from before. A "
+            "lower lr, more lr_warmup_steps or arch.forward_dtype=float32 may help"
+        )
+
     # --- records --------------------------------------------------------------------------------
 
     def _open_records(self) -> None:
@@ -210,21 +334,29 @@ class Trainer:
         resolved = config.model_dump(mode="json")
         resolved |= {"project_name": self.project, "run_name": self.run_name}
         resolved |= {"checkpoint_path": str(self.folder)}
+        (self.folder / "provenance.json").unlink(missing_ok=True)  # of a run that had ended
         with atomic_write(self.folder / "all_config.yaml") as file:
             file.write(yaml.safe_dump(resolved, sort_keys=False).encode())
         ks = [f"ARC/pass@{k}" for e in self.evaluators for k in e.pass_Ks]
         self.history = History(
             self.folder / "history.csv",
             ["q_continue_loss", *ks] if _learns_continue(self.state.model) else ks,
+            keep_bytes=self.facts.get("history_bytes", 0),
         )
-        self.tracker = Tracker(wandb_mode(config.wandb), self.project, self.run_name, resolved)
-        self.tracker.log({"num_params": self._num_params()}, 0)
+        self.wandb_id = self.facts.get("wandb_id") or new_run_id()
+        self.tracker = Tracker(
+            wandb_mode(config.wandb), self.project, self.run_name, resolved, self.wandb_id
+        )
+        if not self.facts:
+            self.tracker.log({"num_params": self._num_params()}, 0)
         m = self.data.metadata
         say(
             f"{self.run_name}: {self._num_params() / 1e6:.2f}M parameters, {m.total_groups} "
             f"groups, {self.state.total_steps} steps of {config.global_batch_size} on "
             f"{self.ranks.device} x {self.ranks.world_size}, into {self.folder}"
         )
+        if self.facts:
+            say(f"going on from step {self.state.step}, saved in {self.folder}")
         self._say_memory()
 
     def _say_memory(self) -> None:
@@ -249,23 +381,6 @@ class Trainer:
     def _num_params(self) -> int:
         return sum(p.numel() for p in self.state.model.parameters())
 
-    def _cost(self) -> dict[str, float | None]:
-        """What the run took, over all ranks."""
-        wall = time.monotonic() - self.began
-        joules = torch.tensor(
-            gpu_joules(self.ranks.device) - self.joules_before, device=self.ranks.device
-        )
-        self.ranks.sum_([joules])
-        on_gpu = self.ranks.device.type == "cuda"
-        return {
-            "train_wall_s": round(wall, 1),
-            "train_examples_per_s": round(
-                self.state.step * self.config.global_batch_size / wall, 2
-            ),
-            "train_gpu_hours": round(wall * self.ranks.world_size / 3600, 4) if on_gpu else 0.0,
-            "train_energy_kwh": None if joules.isnan() else round(joules.item() / 3.6e6, 4),
-        }
-
     def _close_records(self, cost: dict[str, float | None]) -> None:
         content = code_and_packages() | {
             "device": _device_name(self.ranks),
@@ -274,122 +389,17 @@ class Trainer:
             "steps": self.state.step,
             "checkpoints": [f"step_{step}" for step in self.state.saved],
             "num_params": self._num_params(),
+            "starts": self.facts.get("starts", 0) + 1,
             **cost,
             "data_paths": self.config.data_paths,
-            "dataset_sha256": {p: dataset_fingerprint(Path(p)) for p in self.config.data_paths},
+            "dataset_sha256": self.dataset_sha256,
         }
         with atomic_write(self.folder / "provenance.json") as file:
             file.write((json.dumps(content, indent=2) + "\n").encode())
         offline = self.tracker.finish()
-        say(f"trained {self.state.step} steps in {duration(cost['train_wall_s'])}: {self.folder}")
+        say(f"trained {self.state.step} steps in {duration(self.cost.elapsed())}: {self.folder}")
         if offline:
             say(f"W&B was offline; to upload: wandb sync {offline}")
-
-
-def train_step(
-    config: TrainConfig, state: TrainState, batch: Batch, ranks: Ranks
-) -> tuple[float, dict[str, Tensor]]:
-    """One supervision step, its gradients, one update; returns lr and metrics as sums over rows."""
-    model = state.model
-    slices = batch.split(config.micro_batch_size)
-    if state.carries is None:
-        state.carries = [initial_carry(model, part) for part in slices]
-    explorations = _draw_explorations(config, state, ranks, len(slices))
-    sums: dict[str, Tensor] = {}
-    outputs: list[StepOutput] = []
-    for i, (part, exploration) in enumerate(zip(slices, explorations, strict=True)):
-        state.carries[i], output = act_step(model, state.carries[i], part, exploration)
-        loss, metrics, _ = act_loss(config.arch.loss.loss_type, state.carries[i], output)
-        # Already divided by the global batch size: slices and ranks only add up.
-        (loss / config.global_batch_size).backward()
-        outputs.append(output)
-        for name, value in (metrics | {"loss": loss.detach()}).items():
-            sums[name] = sums[name] + value if name in sums else value
-    state.step += 1
-    lr = _update(config, state, outputs, ranks)
-    return lr, sums
-
-
-def _draw_explorations(
-    config: TrainConfig, state: TrainState, ranks: Ranks, slices: int
-) -> Sequence[Exploration | None]:
-    arch = config.arch
-    if arch.halt_exploration_prob == 0 or arch.halt_max_steps == 1:
-        return [None] * slices
-    drawn = Exploration.draw(
-        state.generator,
-        config.global_batch_size,
-        rank_rows(ranks.rank, ranks.world_size, config.global_batch_size),
-        arch.halt_exploration_prob,
-        arch.halt_max_steps,
-    )
-    on_device = Exploration(drawn.min_steps.to(ranks.device, non_blocking=True))
-    return on_device.split(config.micro_batch_size)
-
-
-def _update(
-    config: TrainConfig, state: TrainState, outputs: list[StepOutput], ranks: Ranks
-) -> float:
-    """One update of embedding, weights and average from the gathered gradients; returns the lr."""
-    model = state.model
-
-    def lr_of(base: float) -> float:
-        return scheduled_lr(
-            state.step, base, config.lr_warmup_steps, state.total_steps, config.lr_min_ratio
-        )
-
-    if state.puzzle_optimizer is not None:
-        assert state.carries is not None
-        state.puzzle_optimizer.step(
-            lr_of(config.puzzle_emb_lr),
-            torch.cat([carry.current.puzzle_identifiers for carry in state.carries]),
-            torch.cat([output.puzzle_rows.grad for output in outputs]),
-        )
-    if state.optimizer is not None:
-        ranks.sum_([p.grad for p in model.parameters() if p.grad is not None])
-        for group in state.optimizer.param_groups:
-            group["lr"] = lr_of(config.lr)
-        state.optimizer.step()
-        state.optimizer.zero_grad(set_to_none=True)
-    if state.ema is not None:
-        state.ema.update(model)
-    return lr_of(config.lr)
-
-
-class Meter:
-    """Sums metrics on the device and reads them, over all ranks, only when a record is due."""
-
-    def __init__(self, ranks: Ranks, global_batch_size: int) -> None:
-        self.ranks, self.global_batch_size = ranks, global_batch_size
-        self._reset()
-
-    def _reset(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.steps = 0
-        self.began = time.monotonic()
-
-    def add(self, metrics: dict[str, Tensor]) -> None:
-        for name, value in metrics.items():
-            value = value.float()
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-        self.steps += 1
-
-    def read(self) -> tuple[dict[str, float], float]:
-        """(averages, examples per second) since the last reading; accuracies of halted rows."""
-        names = sorted(self.sums)
-        values = torch.stack([self.sums[name] for name in names])
-        self.ranks.sum_([values])
-        totals = dict(zip(names, values.tolist(), strict=True))
-        count = totals.pop("count")
-        rows = self.steps * self.global_batch_size
-        averages = {
-            name: total / (rows if name.endswith("loss") else count)
-            for name, total in totals.items()
-            if name.endswith("loss") or count > 0  # where no row halted, accuracy is not 0 %
-        }
-        rate = rows / max(time.monotonic() - self.began, 1e-9)
-        self._reset()
-        return averages | {"count": count}, rate
 
 
 # --- setting up ----------------------------------------------------------------------------------
@@ -481,16 +491,45 @@ def _locked(folder: Path) -> Iterator[None]:
     """Hold the run folder, so that the same run started twice does not write over itself."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise TrmError(
-                f"another process is training into {folder}; wait for it, stop it, or choose "
-                "another +run_name=… or checkpoint_path=…"
-            ) from None
+        deadline = time.monotonic() + SECONDS_TO_WAIT_FOR_LOCK
+        told = False
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise TrmError(
+                        f"another process is training into {folder}; wait for it, stop it, or "
+                        "choose another +run_name=… or checkpoint_path=…"
+                    ) from None
+            if not told:
+                say(f"another process is training into {folder}; waiting a minute for its end")
+                told = True
+            time.sleep(0.2)
         yield
 
 
 def train(config: TrainConfig, ranks: Ranks) -> Path:
-    """Train one run as `config` says; returns its folder of checkpoints."""
-    return Trainer(config, ranks).run()
+    """Train one run as `config` says, or go on with it; returns its folder of checkpoints.
+
+    After TERM, USR1 or Ctrl-C the state is saved and SystemExit(EXIT_SAVED) raised. TrmError where
+    another rank is lost or the disk is full.
+    """
+    with signals_noted() as signals:
+        try:
+            return Trainer(config, ranks, signals).run()
+        except Interrupted:
+            raise SystemExit(EXIT_SAVED) from None
+        except (RuntimeError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise TrmError(
+                    f"{error}; make room and start the same command again: it goes on from what "
+                    "was saved last"
+                ) from None
+            if lost_peer(error, ranks):
+                raise TrmError(
+                    "another process of this run has ended or does not answer; what it said stands "
+                    "above. The same command goes on from what was saved last"
+                ) from None
+            raise

@@ -19,7 +19,8 @@ from trm.data.batches import PuzzleData, Rows
 from trm.distributed import Ranks, choose_device
 from trm.errors import TrmError
 from trm.evaluate import _with_task_ids, evaluate_checkpoint, parse_arguments
-from trm.train import Meter, _locked, train
+from trm.step import Meter
+from trm.train import _locked, train
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 
@@ -242,7 +243,10 @@ def test_submission_of_no_arc_dataset_is_refused(run: Path, tmp_path: Path) -> N
         evaluated(run, tmp_path, f"submission={tmp_path / 's.json'}")
 
 
-def test_one_run_folder_one_process(sudoku_data: Path, tmp_path: Path) -> None:
+def test_one_run_folder_one_process(
+    sudoku_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trm.train.SECONDS_TO_WAIT_FOR_LOCK", 0.5)
     with _locked(tmp_path), pytest.raises(TrmError, match="another process is training into"):
         train(config_for(sudoku_data, tmp_path), ALONE)
 

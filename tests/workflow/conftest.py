@@ -19,6 +19,11 @@ PARTS = ("Snakefile", "rules", "workflow", "config", "envs", "profiles", "pretra
 FULL, TINY = (ROOT / "config" / name for name in ("config.yaml", "tiny.yaml"))
 
 
+def environment(root: Path) -> dict[str, str]:
+    """That of commands run in the project at `root`."""
+    return os.environ | {"PYTHONPATH": str(root), "WANDB_MODE": "disabled"}
+
+
 @dataclass(frozen=True)
 class Project:
     """A copy of the workflow in a folder of its own, so that its results are its own too."""
@@ -26,10 +31,9 @@ class Project:
     root: Path
 
     def run(self, *command: str, timeout: float = 600) -> subprocess.CompletedProcess:
-        environment = os.environ | {"PYTHONPATH": str(self.root), "WANDB_MODE": "disabled"}
         return subprocess.run(
-            [sys.executable, *command], cwd=self.root, env=environment, capture_output=True,
-            text=True, timeout=timeout, check=False,
+            [sys.executable, *command], cwd=self.root, env=environment(self.root),
+            capture_output=True, text=True, timeout=timeout, check=False,
         )  # fmt: skip
 
     def snakemake(

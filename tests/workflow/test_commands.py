@@ -15,10 +15,12 @@ from tests.conftest import ROOT, SOURCES, overrides
 from tests.workflow.conftest import Project
 from trm.checkpoint import read_state_dict
 
-TORCHRUN = (
-    "-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv_backend=c10d",
-    "--rdzv_endpoint=localhost:0", "--nnodes=1",
-)  # fmt: skip
+
+def torchrun(ranks: int) -> tuple[str, ...]:
+    return (
+        "-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--rdzv_backend=c10d",
+        "--rdzv_endpoint=localhost:0", "--nnodes=1",
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -49,32 +51,29 @@ def alone(project: Project, data: str) -> Path:
     return project.root / "checkpoints" / "Sudoku-test-ACT-torch" / "alone"
 
 
-@pytest.fixture(scope="module")
-def two_ranks(project: Project, data: str) -> Path:
-    done = project.run(*TORCHRUN, "pretrain.py", *published(data, "two"))
-    assert done.returncode == 0, done.stderr
-    # Several ranks report once.
-    assert len(re.findall(r"parameters, 24 groups", done.stderr)) == 1
-    return project.root / "checkpoints" / "Sudoku-test-ACT-torch" / "two"
-
-
 def test_published_paths(alone: Path) -> None:
     assert (alone / "all_config.yaml").is_file()
     assert (alone / "step_12").is_file()
 
 
-def test_two_ranks_train_as_one(alone: Path, two_ranks: Path) -> None:
-    one, two = (pd.read_csv(p / "history.csv") for p in (alone, two_ranks))
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_ranks_train_as_one(project: Project, data: str, alone: Path, ranks: int) -> None:
+    done = project.run(*torchrun(ranks), "pretrain.py", *published(data, f"ranks-{ranks}"))
+    assert done.returncode == 0, done.stderr
+    # Several ranks report once.
+    assert len(re.findall(r"parameters, 24 groups", done.stderr)) == 1
+    several = alone.with_name(f"ranks-{ranks}")
+    one, other = (pd.read_csv(p / "history.csv") for p in (alone, several))
     for column in ("loss", "accuracy", "count", "steps"):
-        np.testing.assert_allclose(one[column], two[column], rtol=1e-5, err_msg=column)
-    a, b = read_state_dict(alone / "step_12"), read_state_dict(two_ranks / "step_12")
+        np.testing.assert_allclose(one[column], other[column], rtol=1e-6, err_msg=column)
+    a, b = read_state_dict(alone / "step_12"), read_state_dict(several / "step_12")
     assert torch.equal(a["puzzle_emb.weights"], b["puzzle_emb.weights"])
 
 
 def test_evaluation_is_the_same_under_torchrun(project: Project, data: str, alone: Path) -> None:
     """The last batch is partial, and its second half empty: 100 examples in batches of 12."""
     results = []
-    for name, launcher in {"one": (), "two": TORCHRUN}.items():
+    for name, launcher in {"one": (), "two": torchrun(2), "four": torchrun(4)}.items():
         done = project.run(
             *launcher, "-m", "trm.evaluate", f"checkpoint={alone / 'step_12'}",
             f'data_paths="[{data}]"'.replace('"', ""), f"out={name}/metrics.json",
@@ -84,10 +83,11 @@ def test_evaluation_is_the_same_under_torchrun(project: Project, data: str, alon
         with np.load(project.root / name / "predictions.npz") as file:
             results.append((json.loads((project.root / name / "metrics.json").read_text()),
                             file["preds"], file["q_halt_logits"]))  # fmt: skip
-    (m1, p1, q1), (m2, p2, q2) = results
-    np.testing.assert_array_equal(p1, p2)
-    np.testing.assert_allclose(q1, q2, rtol=1e-5)
-    assert m1 == pytest.approx(m2, rel=1e-6)
+    (m1, p1, q1), *others = results
+    for m2, p2, q2 in others:
+        np.testing.assert_array_equal(p1, p2)
+        np.testing.assert_allclose(q1, q2, rtol=1e-5)
+        assert m1 == pytest.approx(m2, rel=1e-6)
 
 
 def test_arc_under_one_process(project: Project, tmp_path: Path) -> None:
@@ -114,6 +114,30 @@ def test_arc_under_one_process(project: Project, tmp_path: Path) -> None:
     (last, *_) = sorted(run.glob("evaluator_ARC_step_*/submission.json"))
     tasks = json.loads((project.root / "data/arc-test/test_puzzles.json").read_text())
     assert set(json.loads(last.read_text())) == set(tasks)
+
+    # The votes after each supervision step, and the same submission from any number of processes.
+    written = []
+    for ranks in (1, 2, 4):
+        out = project.root / f"arc-{ranks}"
+        done = project.run(
+            *(torchrun(ranks) if ranks > 1 else ()), "-m", "trm.evaluate",
+            f"checkpoint={run / max_step(run)}", "device=cpu",
+            f"out={out}/metrics.json", "at_steps=[1,3]", f"steps_out={out}/steps.csv",
+            f"cost_out={out}/cost.json",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        metrics = json.loads((out / "metrics.json").read_text())
+        steps = pd.read_csv(out / "steps.csv").set_index("supervision_steps")
+        assert steps["ARC/pass@2"][3] == pytest.approx(metrics["ARC/pass@2"])
+        written.append((metrics, (out / "submission.json").read_bytes()))
+        assert json.loads((out / "cost.json").read_text())["evaluate_examples_per_s"] > 0
+    for metrics, submission in written[1:]:
+        assert submission == written[0][1]
+        assert metrics == pytest.approx(written[0][0], rel=1e-5)
+
+
+def max_step(run: Path) -> str:
+    return max((p.name for p in run.glob("step_*")), key=lambda name: int(name.split("_")[1]))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +167,7 @@ def test_no_cuda_where_asked_for(project: Project, data: str) -> None:
 
 
 def test_ranks_must_divide_the_batch(project: Project, data: str) -> None:
-    done = project.run(*TORCHRUN, "pretrain.py", *published(data, "odd"), "global_batch_size=7")
+    done = project.run(*torchrun(2), "pretrain.py", *published(data, "odd"), "global_batch_size=7")
     assert done.returncode != 0
     assert "not divisible by the 2 processes" in done.stderr
 

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
-from tests.workflow.conftest import FULL, TINY, Project, copy_project
+from tests.workflow.conftest import FULL, TINY, Project, copy_project, environment
 
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 RESULTS = [f"{b}/{v}" for b, row in CONFIG["benchmarks"].items() for v in row["variants"]]
@@ -214,7 +214,7 @@ def test_slurm_profile_resolves_with_its_resources(project: Project) -> None:
 
 
 def test_interrupted_training_leaves_no_target(project: Project) -> None:
-    """Ctrl-C in the middle: no declared output stays, and the same command then goes through."""
+    """Ctrl-C in the middle: no declared output stays, and the same command goes on from there."""
     target = "results/tiny/sudoku-6x6/mlp/seed-3/metrics.json"
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", str(FULL),
                str(TINY), "--", target]  # fmt: skip
@@ -224,8 +224,8 @@ def test_interrupted_training_leaves_no_target(project: Project) -> None:
     )  # fmt: skip
     run = project.root / "checkpoints/tiny/sudoku-6x6/mlp/seed-3"
     deadline = time.monotonic() + 120
-    while not (run / "all_config.yaml").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    while not [*(run / "snapshots").glob("step_*")] and time.monotonic() < deadline:
+        time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)
     process.wait(timeout=120)
     assert process.returncode != 0
@@ -234,6 +234,33 @@ def test_interrupted_training_leaves_no_target(project: Project) -> None:
     done = project.snakemake(target)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert (project.root / target).exists()
+    assert (
+        "going on from step"
+        in (project.root / "logs/tiny/train/sudoku-6x6/mlp/seed-3.log").read_text()
+    )
+    assert not (run / "snapshots").exists()  # gigabytes that nobody needs any more
+    assert json.loads((run / "provenance.json").read_text())["starts"] == 2
+
+
+def test_killed_snakemake_goes_on_from_the_checkpoint(project: Project) -> None:
+    """SIGKILL for everything at once, as of a node that dies: --unlock, and the same command."""
+    target = "results/tiny/sudoku-6x6/mlp/seed-4/metrics.json"
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", str(FULL),
+               str(TINY), "--", target]  # fmt: skip
+    process = subprocess.Popen(
+        command, cwd=project.root, start_new_session=True, env=environment(project.root),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    run = project.root / "checkpoints/tiny/sudoku-6x6/mlp/seed-4"
+    deadline = time.monotonic() + 120
+    while not [*(run / "snapshots").glob("step_*")] and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(timeout=60)
+    assert project.snakemake("--unlock").returncode == 0
+    done = project.snakemake(target)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert json.loads((run / "provenance.json").read_text())["starts"] == 2
 
 
 # --- every target of the study --------------------------------------------------------------------
