@@ -20,6 +20,22 @@ include: "rules/report.smk"
 include: "rules/unknown.smk"
 
 
+# On a cluster these run where snakemake does: they want a network, or take seconds.
+localrules:
+    download_arc,
+    download_table,
+    figures,
+    votes,
+    steps_figure,
+    study,
+    summary,
+    table,
+    tables,
+    report,
+    complete,
+    all,
+
+
 # Everything that the table of experiments asks for: every variant and seed, every question.
 rule complete:
     input:
