@@ -31,7 +31,7 @@ from trm.files import atomic_write
 from trm.interrupt import EXIT_SAVED, Interrupted, Signals, signals_noted
 from trm.memory import estimate
 from trm.model.base import RecursiveModel
-from trm.model.layers import Net
+from trm.model.layers import compile_model
 from trm.model.registry import build_model
 from trm.optim import SignSGD, make_optimizer
 from trm.progress import Progress, duration, say
@@ -90,6 +90,8 @@ class Trainer:
             if ranks.is_main:
                 self._open_records()
                 clear_interrupted(self.folder)
+            if _wants_compile(self.config, ranks.device):
+                compile_model(state.model, ranks.device)  # after the memory is told, eagerly
             self.saved_at, self.saved_step = time.monotonic(), state.step
             progress = Progress(
                 state.total_steps, "training", "steps", shown=ranks.is_main, start=state.step
@@ -448,10 +450,6 @@ def _initial_state(config: TrainConfig, data: PuzzleData, ranks: Ranks) -> Train
     model.to(ranks.device)
     if config.freeze_weights:
         model.requires_grad_(False)
-    if _wants_compile(config, ranks.device):
-        for module in model.modules():
-            if isinstance(module, Net):
-                module.compile()
     return TrainState(
         model=model,
         optimizer=None

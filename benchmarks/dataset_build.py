@@ -1,7 +1,9 @@
-"""Time the ARC dataset build against writing the same bytes to the same disk.
+"""Time a dataset build against writing the same bytes to the same disk.
 
-    python benchmarks/arc_build.py --input-file-prefix kaggle/combined/arc-agi \
-        --subsets training evaluation --test-set-name evaluation --num-aug 1000
+    python benchmarks/dataset_build.py dataset.build_arc_dataset --test-set-name evaluation \
+        --input-file-prefix raw/arc/arc-agi --subsets training evaluation --num-aug 1000
+    python benchmarks/dataset_build.py dataset.build_sudoku_dataset --source-repo FOLDER \
+        --subsample-size 1000 --num-aug 1000
 
 Builds and copies alternate, since disks vary from second to second. Prints seconds of each, their
 ratio and the build's peak memory. The copy streams the built arrays through `dd … conv=fdatasync`
@@ -31,26 +33,21 @@ def timed(command: list[str]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--input-file-prefix", required=True)
-    parser.add_argument("--subsets", nargs="+", required=True)
-    parser.add_argument("--test-set-name", required=True)
-    parser.add_argument("--num-aug", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("builder", help="module of the builder, dataset.build_…_dataset")
+    parser.add_argument("options", nargs=argparse.REMAINDER, help="its options but --output-dir")
     args = parser.parse_args()
 
-    builder = [sys.executable, "-m", "dataset.build_arc_dataset"]
-    for name in ("input_file_prefix", "test_set_name", "num_aug"):
-        builder += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
-    builder += ["--subsets", *args.subsets]
     print(f"{date.today()}, {platform.processor() or platform.machine()}, {platform.platform()}")
-    with tempfile.TemporaryDirectory(dir=".", prefix=".arc_build-") as scratch:
+    with tempfile.TemporaryDirectory(dir=".", prefix=".dataset_build-") as scratch:
         out = Path(scratch) / "built"
+        command = [sys.executable, "-m", args.builder, *args.options, "--output-dir", str(out)]
         builds, copies = [], []
         for _ in range(args.rounds):
             shutil.rmtree(out, ignore_errors=True)
             subprocess.run(["sync"], check=True)
             began = time.monotonic()
-            timed([*builder, "--output-dir", str(out)])
+            timed(command)
             subprocess.run(["sync"], check=True)
             builds.append(time.monotonic() - began)
             files = sorted(out.rglob("*.npy"))

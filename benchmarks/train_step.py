@@ -1,0 +1,172 @@
+"""Time one training step, plain eager against compiled, in alternation.
+
+    python benchmarks/train_step.py                        # every case, bfloat16
+    python benchmarks/train_step.py sudoku-mlp demo --dtype float32 --steps 20
+
+Prints, for each path, the median of ms/step, examples/s, the share of the matrix multiplication
+rate that this machine reaches (measured at the start, 2048 x 2048), and what the first step took,
+compilation included; then the ratio, and the largest relative difference of the losses.
+The FLOP are those of the step's matrix multiplications and attention, as torch counts them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import time
+from dataclasses import dataclass
+from datetime import date
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from trm.config import ModelConfig, TrainConfig, compose
+from trm.distributed import Ranks, choose_device
+from trm.ema import EMA
+from trm.memory import estimate
+from trm.model.act import Batch
+from trm.model.layers import compile_model
+from trm.model.registry import build_model
+from trm.optim import SignSGD, make_optimizer
+from trm.step import TrainState, train_step
+
+
+@dataclass(frozen=True)
+class Case:
+    words: tuple[str, ...]
+    seq_len: int
+    vocab: int
+    batch: int
+
+
+MLP = ("arch.mlp_t=true", "arch.pos_encodings=none")
+DEMO = ("arch.hidden_size=128", "arch.num_heads=4", "arch.puzzle_emb_len=1", "arch.H_cycles=2",
+        "arch.L_cycles=3", "arch.halt_max_steps=8")  # fmt: skip
+CASES = {
+    "sudoku-mlp": Case(MLP, 81, 11, 16),
+    "sudoku-att": Case((), 81, 11, 16),
+    "maze-att": Case(("arch.L_cycles=4",), 900, 6, 2),
+    "arc-att": Case(("arch.L_cycles=4",), 900, 12, 2),
+    "demo": Case((*MLP, *DEMO), 36, 8, 128),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cases", nargs="*", help=f"of {', '.join(CASES)} (default: all)")
+    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
+    parser.add_argument("--steps", type=int, default=8, help="timed steps of each path")
+    parser.add_argument("--batch", type=int, help="rows per step, in place of the case's own")
+    parser.add_argument("--device", default="auto")
+    args = parser.parse_args()
+    unknown = set(args.cases) - set(CASES)
+    if unknown:
+        parser.error(f"no case {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
+
+    device = choose_device(args.device)
+    peak = matmul_rate(device, getattr(torch, args.dtype))
+    print(
+        f"{date.today()}, {device_name(device)}, torch {torch.__version__}, {args.dtype}: "
+        f"matmul {peak / 1e9:.0f} GFLOP/s"
+    )
+    for name in args.cases or CASES:
+        case = CASES[name]
+        rows = args.batch or case.batch
+        print(f"\n{name}, {rows} rows")
+        compare(case, rows, args.dtype, args.steps, device, peak)
+
+
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    names = [
+        line.split(":")[1].strip()
+        for line in open("/proc/cpuinfo")  # noqa: PTH123, SIM115
+        if line.startswith("model name")
+    ] if platform.system() == "Linux" else []  # fmt: skip
+    return f"{names[0] if names else platform.processor()}, {torch.get_num_threads()} threads"
+
+
+def finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of the best of several 2048 x 2048 products."""
+    a = torch.randn(2048, 2048, device=device).to(dtype)
+    times = []
+    for _ in range(20):
+        began = time.perf_counter()
+        a @ a
+        finish(device)
+        times.append(time.perf_counter() - began)
+    return 2 * 2048**3 / min(times)
+
+
+def compare(
+    case: Case, rows: int, dtype: str, steps: int, device: torch.device, peak: float
+) -> None:
+    words = [*case.words, f"arch.forward_dtype={dtype}", f"global_batch_size={rows}", "ema=true",
+             "lr=1e-4", "weight_decay=1.0", "evaluators=[]", "data_paths=[none]"]  # fmt: skip
+    config = compose(words)
+    ranks = Ranks(0, 1, device)
+    draw = torch.Generator().manual_seed(0)
+    shape = (rows, case.seq_len)
+    batches = [
+        Batch(
+            torch.randint(1, case.vocab, shape, generator=draw, dtype=torch.int32),
+            torch.randint(1, case.vocab, shape, generator=draw, dtype=torch.int32),
+            torch.zeros(rows, dtype=torch.int32),
+        ).to(device)
+        for _ in range(4)
+    ]
+    paths = {"eager": new_state(case, config, ranks), "compiled": new_state(case, config, ranks)}
+    kept = estimate(paths["eager"].model, batches[0], config.arch.loss.loss_type).bytes_per_row
+    compile_model(paths["compiled"].model, device)
+    seconds: dict[str, list[float]] = {path: [] for path in paths}
+    losses: dict[str, list[float]] = {path: [] for path in paths}
+    for step in range(steps + 2):
+        for path, state in paths.items():
+            began = time.perf_counter()
+            metrics = train_step(config, state, batches[step % 4], ranks)
+            finish(device)
+            seconds[path].append(time.perf_counter() - began)
+            losses[path].append(metrics["loss"].item())
+    with FlopCounterMode(display=False) as counter:
+        train_step(config, paths["eager"], batches[0], ranks)
+    flop = counter.get_total_flops()
+    for path in paths:
+        median = statistics.median(seconds[path][2:])
+        print(
+            f"  {path:9} {1000 * median:8.1f} ms/step  {rows / median:8.1f} examples/s  "
+            f"{flop / median / peak:4.0%} of the matmul rate  first step {seconds[path][0]:.1f} s"
+        )
+    pairs = zip(losses["eager"], losses["compiled"], strict=True)
+    ratio = statistics.median(
+        a / b for a, b in zip(seconds["eager"][2:], seconds["compiled"][2:], strict=True)
+    )
+    print(
+        f"  eager / compiled {ratio:.2f}, losses within "
+        f"{max(abs(a - b) / abs(a) for a, b in pairs):.1e}; {flop / 1e9:.0f} GFLOP a step, "
+        f"activations {kept * rows / 1e9:.2f} GB"
+    )
+
+
+def new_state(case: Case, config: TrainConfig, ranks: Ranks) -> TrainState:
+    torch.manual_seed(0)
+    model = build_model(ModelConfig.of(config.arch, case.seq_len, case.vocab, 1)).to(ranks.device)
+    model.train()
+    return TrainState(
+        model=model,
+        optimizer=make_optimizer("adam_atan2", model.parameters(), (0.9, 0.95), 1.0),
+        puzzle_optimizer=SignSGD(model.puzzle_emb.weights, 1.0, ranks),
+        ema=EMA(model, config.ema_rate),
+        generator=torch.Generator().manual_seed(0),
+        total_steps=65_000,
+    )
+
+
+if __name__ == "__main__":
+    main()
