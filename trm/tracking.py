@@ -104,13 +104,15 @@ class Tracker:
             self._give_up(error)
 
     def finish(self) -> str | None:
-        """Close the run; returns the folder to `wandb sync` where it was offline."""
+        """Close the run; returns what to `wandb sync` where it was offline: a pattern, since each
+        part of a resumed run has a folder of its own, under the same id."""
         if self.run is None:
             return None
         try:
             offline, folder = self.run.offline, Path(self.run.dir).parent
+            run_id = self.run.id
             self.run.finish()
-            return str(folder) if offline else None
+            return f"{folder.parent}/offline-run-*-{run_id}" if offline else None
         except Exception as error:
             self._give_up(error)
             return None
