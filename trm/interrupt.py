@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 EXIT_SAVED = os.EX_TEMPFAIL  # 75: "try again later"
+SECONDS_OF_ONE_CTRL_C = 2.0  # a rank hears it from the terminal and from torchrun
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
@@ -18,15 +20,16 @@ class Interrupted(Exception):
 
 @dataclass
 class Signals:
-    """The signal that came, if any. Only the first counts; a second Ctrl-C ends at once."""
+    """The signal that came, if any. Only the first counts; Ctrl-C once more ends at once."""
 
     noted: signal.Signals | None = None
+    at: float = 0.0
 
     def note(self, number: int, _frame: object) -> None:
-        if number == signal.SIGINT and self.noted == signal.SIGINT:
-            raise KeyboardInterrupt
         if self.noted is None:
-            self.noted = signal.Signals(number)
+            self.noted, self.at = signal.Signals(number), time.monotonic()
+        elif number == signal.SIGINT and time.monotonic() - self.at > SECONDS_OF_ONE_CTRL_C:
+            raise KeyboardInterrupt
 
 
 @contextmanager

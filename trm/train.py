@@ -281,8 +281,8 @@ class Trainer:
         if self.ranks.is_main:
             name = self.signals.noted.name if self.signals.noted else "a signal to another process"
             message = (
-                f"{name}: stopped at step {self.saved_step} of {self.state.total_steps}, saved in "
-                f"{self.folder}; the same command goes on from there"
+                f"{name}: stopped at step {self.state.step} of {self.state.total_steps}; the same "
+                f"command goes on from step {self.saved_step}, saved in {self.folder}"
             )
             (progress.say if progress else say)(message)
             mark_interrupted(self.folder, self.saved_step)
