@@ -1,4 +1,6 @@
-# Evaluation of the trained weights on the whole test split.
+# Evaluation of the trained weights on the whole test split. `trained_with` stands in no command: when
+# a retraining fails, Snakemake removes its outputs and forgets why it ran, and would take the older
+# evaluation, whose own parameters are the same, for up to date.
 
 
 rule evaluate:
@@ -21,6 +23,7 @@ rule evaluate:
     resources:
         **JOB,
     params:
+        trained_with=overrides_of,
         kind=lambda wildcards: row(wildcards).kind,
         submission="",
     shell:
@@ -42,6 +45,7 @@ use rule evaluate as evaluate_arc with:
     wildcard_constraints:
         benchmark=study.benchmark_pattern("arc"),
     params:
+        trained_with=overrides_of,
         kind=lambda wildcards: row(wildcards).kind,
         submission=f"--out-submission {RESULT}/submission.json",
 
@@ -65,6 +69,7 @@ rule steps:
     resources:
         **JOB,
     params:
+        trained_with=overrides_of,
         steps=study.supervision_steps,
     shell:
         "python workflow/scripts/steps.py --dataset {input.data} --weights {input.weights} "
@@ -87,6 +92,8 @@ rule task_ids:
     threads: resource("threads")
     resources:
         **JOB,
+    params:
+        trained_with=overrides_of,
     shell:
         "python workflow/scripts/task_ids.py --dataset {input.data} --weights {input.weights} "
         "--train-config {input.config} --ranks {resources.ranks} --gpus {resources.devices} "
@@ -111,6 +118,7 @@ rule pooled:
     resources:
         **JOB,
     params:
+        trained_with=overrides_of,
         run=subpath(input.provenance, parent=True),
     shell:
         "python workflow/scripts/pooled.py --dataset {input.data} --run-folder {params.run} "

@@ -18,7 +18,7 @@ rule train:
         ENV
     threads: resource("threads")
     resources:
-        **JOB,
+        **{**JOB, "runtime": resource("runtime")},
     params:
         overrides=overrides_of,
         run=subpath(output.weights, parent=True),

@@ -78,7 +78,7 @@ def write_snapshot(run: Path, step: int, snapshot: Snapshot, ranks: Ranks, keep:
             if problem is None:
                 files = {name: sha for _, part in gathered for name, sha in part.items()}
                 _name_it(partial, final, {"format": FORMAT, "files": files, **snapshot.facts})
-                _drop(snapshots_of(run)[:-keep])
+                _prune(run, final.name, keep)
         except OSError as error:
             problem = str(error)
         if problem is not None:
@@ -115,6 +115,13 @@ def _drop(folders: list[Path]) -> None:
         if folder.exists():
             doomed = folder.rename(folder.with_name(f".{folder.name}.old"))
             shutil.rmtree(doomed)
+
+
+def _prune(run: Path, newest: str, keep: int) -> None:
+    """Keep the last `keep` up to `newest`. What counts further was damaged, and passed over."""
+    found = snapshots_of(run)
+    until = [folder for folder in found if folder.name <= newest]
+    _drop([folder for folder in found if folder.name > newest] + until[:-keep])
 
 
 def _sweep(run: Path) -> None:
@@ -165,7 +172,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
             )
         return facts
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TrmError(f"{folder / MANIFEST} is damaged: {error}") from None
+        raise TrmError(f"{MANIFEST} cannot be read: {error}") from None
 
 
 def newest_facts(run: Path) -> dict[str, Any] | None:
@@ -218,6 +225,8 @@ def _newest_sound(run: Path) -> str | None:
         if problem is None:
             return folder.name
         say(f"note: {folder} is damaged ({problem}); looking for the one before")
+    if snapshots_of(run):
+        say("note: there is no sound one: starting anew")
     return None
 
 

@@ -50,6 +50,11 @@ class Resources(Strict):
     threads: int = Field(2, ge=1)  # of each node
     mem_mb: int = Field(8000, ge=1)
     runtime: int = Field(120, ge=1)  # minutes
+    evaluate_runtime: int | None = Field(None, ge=1)  # default: runtime, but at most 4 hours
+
+    @property
+    def minutes_to_evaluate(self) -> int:
+        return self.evaluate_runtime or min(self.runtime, 240)
 
     @model_validator(mode="after")
     def _shared_out(self) -> Resources:

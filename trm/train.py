@@ -80,7 +80,7 @@ class Trainer:
         Raises Interrupted after a signal, when the state is saved.
         """
         ranks, state = self.ranks, self.state
-        with _locked(self.folder) if ranks.is_main else nullcontext():
+        with _locked(self.folder, self.signals) if ranks.is_main else nullcontext():
             self.dataset_sha256 = ranks.same_everywhere(
                 {p: dataset_fingerprint(Path(p)) for p in self.config.data_paths}
                 if ranks.is_main
@@ -280,9 +280,12 @@ class Trainer:
     def _stop(self, progress: Progress | None) -> None:
         if self.ranks.is_main:
             name = self.signals.noted.name if self.signals.noted else "a signal to another process"
+            command = "the same command"
+            if self.config.resume is False:
+                command += ", without resume=False,"
             message = (
-                f"{name}: stopped at step {self.state.step} of {self.state.total_steps}; the same "
-                f"command goes on from step {self.saved_step}, saved in {self.folder}"
+                f"{name}: stopped at step {self.state.step} of {self.state.total_steps}; {command} "
+                f"goes on from step {self.saved_step}, saved in {self.folder}"
             )
             (progress.say if progress else say)(message)
             mark_interrupted(self.folder, self.saved_step)
@@ -485,7 +488,7 @@ def _device_name(ranks: Ranks) -> str:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path, signals: Signals) -> Iterator[None]:
     """Hold the run folder, so that the same run started twice does not write over itself."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
@@ -501,6 +504,8 @@ def _locked(folder: Path) -> Iterator[None]:
                         f"another process is training into {folder}; wait for it, stop it, or "
                         "choose another +run_name=… or checkpoint_path=…"
                     ) from None
+            if signals.noted:
+                raise KeyboardInterrupt
             if not told:
                 say(f"another process is training into {folder}; waiting a minute for its end")
                 told = True

@@ -20,6 +20,7 @@ from trm.data.batches import PuzzleData, Rows
 from trm.distributed import Ranks, choose_device
 from trm.errors import TrmError
 from trm.evaluate import _with_task_ids, evaluate_checkpoint, parse_arguments
+from trm.interrupt import Signals
 from trm.step import Meter
 from trm.train import _locked, train
 
@@ -264,7 +265,10 @@ def test_one_run_folder_one_process(
     sudoku_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trm.train.SECONDS_TO_WAIT_FOR_LOCK", 0.5)
-    with _locked(tmp_path), pytest.raises(TrmError, match="another process is training into"):
+    with (
+        _locked(tmp_path, Signals()),
+        pytest.raises(TrmError, match="another process is training into"),
+    ):
         train(config_for(sudoku_data, tmp_path), ALONE)
 
 

@@ -107,6 +107,13 @@ class Run:
         return was_running
 
 
+def wait_for(seen: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not seen():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 def newest(folder: Path) -> str:
     found = snapshots_of(folder)
     return found[-1].name if found else ""
@@ -186,6 +193,36 @@ def test_killed_once_and_damaged(
     weights.write_bytes(content)
     assert Run(words(sudoku_data, folder)).wait() == [0]
     assert_same_run(uninterrupted[1], folder)
+
+
+def test_all_damaged_begins_anew_and_saves_anew(
+    sudoku_data: Path, uninterrupted: dict[int, Path], tmp_path: Path
+) -> None:
+    """The damaged ones, of later steps, do not crowd out what is saved after them."""
+    folder = tmp_path / "damaged"
+    run = Run(words(sudoku_data, folder))
+    assert run.kill_when(lambda: newest(folder) > "step_00000040")
+    for snapshot in snapshots_of(folder):
+        (snapshot / "manifest.json").write_text("{")
+    run = Run(words(sudoku_data, folder))
+    assert run.kill_when(lambda: "step_00000010" < newest(folder) < "step_00000040")
+    assert "starting anew" in run.said
+    run = Run(words(sudoku_data, folder))
+    assert run.wait() == [0]
+    assert "going on from step" in run.said
+    assert_same_run(uninterrupted[1], folder)
+
+
+def test_ctrl_c_ends_the_wait_for_a_run_folder(sudoku_data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "taken"
+    first = Run(words(sudoku_data, folder, epochs=3600, eval_interval=1200))
+    wait_for(lambda: bool(newest(folder)))
+    second = Run(words(sudoku_data, folder, epochs=3600, eval_interval=1200))
+    wait_for(lambda: "waiting a minute" in second.said)
+    second.send(signal.SIGINT)
+    assert second.wait(timeout=20) == [130]
+    first.send(signal.SIGTERM)
+    assert first.wait() == [EXIT_SAVED]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
@@ -338,13 +375,6 @@ def start_rule(data: Path, folder: Path) -> subprocess.Popen:
          "--", *settings],
         stderr=subprocess.PIPE, text=True, env=environment(ROOT),
     )  # fmt: skip
-
-
-def wait_for(seen: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not seen():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def workers(launcher: subprocess.Popen) -> list[psutil.Process]:

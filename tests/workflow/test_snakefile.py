@@ -187,6 +187,24 @@ def test_what_a_change_makes_again(finished: Project, tmp_path: Path) -> None:
     assert finished.snakemake().returncode == 0
 
 
+def test_a_failed_retraining_does_not_leave_the_old_result_for_the_new(
+    finished: Project, tmp_path: Path
+) -> None:
+    change = tmp_path / "change.yaml"
+    change.write_text(
+        yaml.safe_dump(
+            {"benchmarks": {"sudoku-6x6": {"overrides": {"lr": 1e30, "log_interval": 1}}}}
+        )
+    )
+    target = "results/tiny/sudoku-6x6/mlp/seed-0/metrics.json"
+    failed = finished.snakemake(target, configfile=change)
+    assert failed.returncode != 0
+    assert "A lower lr" in failed.stdout + failed.stderr
+    planned = jobs(finished.dry_run(target, configfile=change).stdout)
+    assert planned["train"] == planned["evaluate"] == 1
+    assert finished.snakemake().returncode == 0  # as it was, for the tests that follow
+
+
 def test_report_script_alone_takes_what_is_there(finished: Project) -> None:
     """The README's command, over a glob of results, without Snakemake."""
     folders = sorted(
