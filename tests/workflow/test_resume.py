@@ -232,10 +232,8 @@ def test_signals_save_and_ask_to_be_started_again(
     folder = tmp_path / "told"
     settings = {"save_every_steps": 36}  # nothing but the signal saves before
     run = Run(words(sudoku_data, folder, **settings))
-    deadline = time.monotonic() + 60
-    while not (folder / "history.csv").exists() or len(pd.read_csv(folder / "history.csv")) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    history = folder / "history.csv"
+    wait_for(lambda: history.exists() and len(pd.read_csv(history)) >= 2)
     run.send(number)
     run.send(number)  # under torchrun it comes twice
     assert run.wait() == [EXIT_SAVED]
@@ -246,16 +244,18 @@ def test_signals_save_and_ask_to_be_started_again(
     assert_same_run(uninterrupted[1], folder)
 
 
+def two_ranks_under_way(data: Path, folder: Path) -> Run:
+    run = Run(words(data, folder), 2)
+    wait_for(lambda: newest(folder) > "step_00000010")
+    return run
+
+
 def test_one_of_two_ranks_is_told(
     sudoku_data: Path, uninterrupted: dict[int, Path], tmp_path: Path
 ) -> None:
     """Both stop after the same step."""
     folder = tmp_path / "told"
-    run = Run(words(sudoku_data, folder), 2)
-    deadline = time.monotonic() + 60
-    while newest(folder) < "step_00000010":
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    run = two_ranks_under_way(sudoku_data, folder)
     os.kill(run.ranks[1].pid, signal.SIGTERM)
     assert run.wait() == [EXIT_SAVED] * 2
     assert Run(words(sudoku_data, folder), 2).wait() == [0, 0]
@@ -266,11 +266,7 @@ def test_a_lost_rank_ends_the_others(
     sudoku_data: Path, uninterrupted: dict[int, Path], tmp_path: Path
 ) -> None:
     folder = tmp_path / "lost"
-    run = Run(words(sudoku_data, folder), 2)
-    deadline = time.monotonic() + 60
-    while newest(folder) < "step_00000010":
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    run = two_ranks_under_way(sudoku_data, folder)
     os.kill(run.ranks[1].pid, signal.SIGKILL)
     assert run.wait(timeout=60) == [2, -signal.SIGKILL]
     assert "another process of this run has ended" in run.said
