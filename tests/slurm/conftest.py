@@ -154,7 +154,7 @@ class Cluster:
         (here / "gres.conf").write_text("\n".join([*gres, ""]))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     reason = why_no_cluster()
     if reason is not None:
