@@ -231,22 +231,30 @@ def test_slurm_profile_resolves_with_its_resources(project: Project) -> None:
         assert wanted in train
 
 
-def test_interrupted_training_leaves_no_target(project: Project) -> None:
-    """Ctrl-C in the middle: no declared output stays, and the same command goes on from there."""
-    target = "results/tiny/sudoku-6x6/mlp/seed-3/metrics.json"
+def stop_in_the_middle(project: Project, seed: int, number: int) -> tuple[str, Path, int]:
+    """Ask for a result, and signal Snakemake's whole process group once a snapshot is there.
+
+    Gives the target, the run folder and Snakemake's exit status.
+    """
+    target = f"results/tiny/sudoku-6x6/mlp/seed-{seed}/metrics.json"
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", str(FULL),
                str(TINY), "--", target]  # fmt: skip
     process = subprocess.Popen(
-        command, cwd=project.root, start_new_session=True,
+        command, cwd=project.root, start_new_session=True, env=environment(project.root),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    run = project.root / "checkpoints/tiny/sudoku-6x6/mlp/seed-3"
+    run = project.root / f"checkpoints/tiny/sudoku-6x6/mlp/seed-{seed}"
     deadline = time.monotonic() + 120
     while not [*(run / "snapshots").glob("step_*")] and time.monotonic() < deadline:
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)
-    process.wait(timeout=120)
-    assert process.returncode != 0
+    os.killpg(process.pid, number)
+    return target, run, process.wait(timeout=120)
+
+
+def test_interrupted_training_leaves_no_target(project: Project) -> None:
+    """Ctrl-C in the middle: no declared output stays, and the same command goes on from there."""
+    target, run, status = stop_in_the_middle(project, 3, signal.SIGINT)
+    assert status != 0
     assert not (run / "final").exists()
     assert not (project.root / target).exists()
     done = project.snakemake(target)
@@ -262,19 +270,7 @@ def test_interrupted_training_leaves_no_target(project: Project) -> None:
 
 def test_killed_snakemake_goes_on_from_the_checkpoint(project: Project) -> None:
     """SIGKILL for everything at once, as of a node that dies: --unlock, and the same command."""
-    target = "results/tiny/sudoku-6x6/mlp/seed-4/metrics.json"
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", str(FULL),
-               str(TINY), "--", target]  # fmt: skip
-    process = subprocess.Popen(
-        command, cwd=project.root, start_new_session=True, env=environment(project.root),
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    run = project.root / "checkpoints/tiny/sudoku-6x6/mlp/seed-4"
-    deadline = time.monotonic() + 120
-    while not [*(run / "snapshots").glob("step_*")] and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait(timeout=60)
+    target, run, _ = stop_in_the_middle(project, 4, signal.SIGKILL)
     assert project.snakemake("--unlock").returncode == 0
     done = project.snakemake(target)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
