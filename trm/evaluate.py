@@ -8,7 +8,6 @@ metrics and submission do not depend on the number of processes.
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Callable, Mapping
@@ -39,7 +38,7 @@ from trm.data.batches import PuzzleData, Rows, eval_batches, rank_rows
 from trm.data.format import DatasetMetadata
 from trm.distributed import Ranks, start
 from trm.errors import TrmError, run_cli
-from trm.files import atomic_write, write_atomically
+from trm.files import atomic_write, write_json
 from trm.model.act import Batch, StepOutput, act_step, initial_carry
 from trm.model.base import RecursiveModel
 from trm.model.loss import act_loss
@@ -307,7 +306,7 @@ def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ran
     if ranks.is_main:
         _write_metrics(config, results, cost["evaluate_wall_s"], ranks)
         if config.cost_out is not None:
-            write_atomically(config.cost_out, (json.dumps(cost, indent=2) + "\n").encode())
+            write_json(config.cost_out, cost)
 
 
 def _further_metrics(
@@ -375,8 +374,7 @@ def _write_metrics(
     config: EvaluateConfig, results: dict[str, dict[str, float]], wall_s: float, ranks: Ranks
 ) -> None:
     content: dict[str, Any] = next(iter(results.values())) if len(results) == 1 else results
-    with atomic_write(config.out) as file:
-        file.write((json.dumps(content, indent=2) + "\n").encode())
+    write_json(config.out, content)
     for path, metrics in results.items():
         shown = "  ".join(f"{name} {value:.6g}" for name, value in metrics.items())
         print(f"{path}: {shown}")

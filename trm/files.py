@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from trm.errors import TrmError
 
@@ -31,6 +31,11 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that is either whole or not there."""
     with atomic_write(path) as file:
         file.write(content)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """A JSON file for programs and people, whole or not there."""
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def checkpoints_of(folder: Path) -> list[Path]:

@@ -25,7 +25,7 @@ from torch import Tensor
 from trm.data.format import file_sha256
 from trm.distributed import Ranks
 from trm.errors import TrmError
-from trm.files import write_atomically
+from trm.files import write_atomically, write_json
 from trm.progress import say
 
 FOLDER = "snapshots"
@@ -94,7 +94,7 @@ def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
 
 
 def _name_it(partial: Path, final: Path, manifest: dict[str, Any]) -> None:
-    write_atomically(partial / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+    write_json(partial / MANIFEST, manifest)
     _flush(partial)
     _drop([final])  # a damaged one, that was passed over
     partial.rename(final)

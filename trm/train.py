@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import math
 import os
 import time
@@ -27,7 +26,7 @@ from trm.distributed import Ranks, lost_peer
 from trm.ema import EMA
 from trm.errors import TrmError
 from trm.evaluate import TEST_PUZZLES, Evaluation, evaluate, model_for, to_batch
-from trm.files import atomic_write
+from trm.files import atomic_write, write_json
 from trm.interrupt import EXIT_SAVED, Interrupted, Signals, signals_noted
 from trm.memory import estimate
 from trm.model.base import RecursiveModel
@@ -399,8 +398,7 @@ class Trainer:
             "data_paths": self.config.data_paths,
             "dataset_sha256": self.dataset_sha256,
         }
-        with atomic_write(self.folder / "provenance.json") as file:
-            file.write((json.dumps(content, indent=2) + "\n").encode())
+        write_json(self.folder / "provenance.json", content)
         offline = self.tracker.finish()
         say(f"trained {self.state.step} steps in {duration(self.cost.elapsed())}: {self.folder}")
         if offline:

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from trm.errors import run_cli
-from trm.files import atomic_write
+from trm.files import write_json
 from trm.launch import add_evaluation_arguments, run_evaluation
 
 
@@ -55,8 +55,7 @@ def main() -> None:
         "dataset_sha256": training["dataset_sha256"][args.dataset],
         **cost,
     }
-    with atomic_write(args.out_provenance) as file:
-        file.write((json.dumps(provenance, indent=2) + "\n").encode())
+    write_json(args.out_provenance, provenance)
 
 
 if __name__ == "__main__":
