@@ -29,6 +29,12 @@ def main() -> None:
     parser.add_argument(
         "--canvas", type=int, default=30, help="side; tasks with larger grids are left out"
     )
+    parser.add_argument(
+        "--augment",
+        choices=["built", "on_the_fly"],
+        default="built",
+        help="on_the_fly: the same examples, painted when they are read instead of stored",
+    )
     options = vars(parser.parse_args())
     prefix, output_dir = options.pop("input_file_prefix"), options.pop("output_dir")
     build_arc(parse_spec(ArcSpec, {"builder": "arc", **options}), prefix, output_dir)

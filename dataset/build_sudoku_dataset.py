@@ -27,6 +27,12 @@ def main() -> None:
     parser.add_argument("--min-difficulty", type=int, help="lowest rating kept, in both splits")
     parser.add_argument("--num-aug", type=int, default=0, help="shuffles of a train board")
     parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument(
+        "--augment",
+        choices=["built", "on_the_fly"],
+        default="built",
+        help="on_the_fly: the same examples, painted when they are read instead of stored",
+    )
     options = vars(parser.parse_args())
     output_dir, revision = options.pop("output_dir"), options.pop("hub_revision")
     repo = options.pop("source_repo")

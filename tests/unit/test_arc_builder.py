@@ -360,7 +360,7 @@ def test_an_interrupted_build_leaves_what_was_there(tmp_path, monkeypatch, error
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(arc, "paint_puzzles", fail)
+    monkeypatch.setattr(arc, "paint_grids", fail)
     with pytest.raises((KeyboardInterrupt, TrmError)):
         build_arc(spec_of("a", seed=1), prefix, tmp_path / "out")
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before

@@ -11,7 +11,8 @@ from trm.data.boards import COLUMNS
 from trm.data.format import load_split
 from trm.data.legacy_random import legacy_stream
 from trm.data.specs import SudokuSpec
-from trm.data.sudoku import apply_shuffle, box_of, build_sudoku, draw_shuffle
+from trm.data.sudoku import box_of, build_sudoku
+from trm.data.sudoku_kernels import apply_shuffle, draw_shuffle
 from trm.errors import TrmError
 
 SOURCE = Path(__file__).parents[1] / "golden/source/sudoku"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trm.data.arc_kernels import COLOURS, LANES, draw_augmentations, paint_puzzles
+from trm.data.arc_kernels import COLOURS, LANES, draw_augmentations, draw_offsets, paint_grids
 from trm.data.format import (
     BLANK_NAME,
     SET,
@@ -24,6 +24,7 @@ from trm.data.format import (
     write_metadata,
 )
 from trm.data.legacy_random import legacy_stream, permutation
+from trm.data.on_the_fly import write_augmentations
 from trm.data.specs import ArcSpec
 from trm.errors import TrmError
 from trm.progress import Progress, say
@@ -251,8 +252,9 @@ BLOCK_ROWS = 8192  # examples painted at a time: 7 MB of inputs, as much of labe
 def build_arc(spec: ArcSpec, input_file_prefix: str, output_dir: Path) -> None:
     """Build the dataset `output_dir` from `{input_file_prefix}_{subset}_challenges.json` etc.
 
-    Byte-identical to the published builder's. What is kept of an augmentation is its dihedral and
-    its colour map; grids are painted straight into the output. Raises TrmError for bad input.
+    Byte-identical to the published builder's; with spec.augment "on_the_fly" its examples are
+    those, kept as tasks and augmentations. What is kept of an augmentation is its dihedral and its
+    colour map; grids are painted straight into the output. Raises TrmError for bad input.
     """
     if not any(_is_test(spec, subset) for subset in spec.subsets):
         raise TrmError(f"test set {spec.test_set_name} is none of the subsets {spec.subsets}")
@@ -370,7 +372,10 @@ def _write_split(
     puzzles = np.array([len(group.dihedrals) for group in groups])
     pairs = np.array([len(group.splits[split]) for group in groups])
     examples = int(puzzles @ pairs)
-    _write_examples(spec.canvas, groups, split, examples, state, split_folder)
+    if spec.augment == "built":
+        _paint_examples(spec.canvas, groups, split, examples, state, split_folder)
+    else:
+        _write_augmentations(spec.canvas, groups, split, state, split_folder)
     write_indices(
         split_folder,
         puzzle_identifiers=np.concatenate([group.ids for group in groups]),
@@ -392,7 +397,30 @@ def _write_split(
     write_metadata(split_folder, metadata)
 
 
-def _write_examples(
+def _write_augmentations(
+    canvas: int, groups: list[Group], split: str, state: np.ndarray, split_folder: Path
+) -> None:
+    """The tasks themselves and what was drawn for each example, instead of the examples."""
+    tasks = [group.splits[split] for group in groups]
+    together = _joined(tasks)
+    write_augmentations(
+        split_folder,
+        "arc",
+        cells=together.cells,
+        pairs=together.table,
+        first_pair=np.cumsum([0, *map(len, tasks)])[:-1],
+        dihedrals=np.concatenate([group.dihedrals for group in groups]),
+        colour_maps=np.concatenate([group.colour_maps for group in groups]),
+        offsets=np.concatenate(
+            [
+                draw_offsets(state, task.table, group.dihedrals, canvas, split == "train")
+                for group, task in zip(groups, tasks, strict=True)
+            ]
+        ),
+    )
+
+
+def _paint_examples(
     canvas: int,
     groups: list[Group],
     split: str,
@@ -421,16 +449,13 @@ def _write_examples(
             if (previous := writing[turn % 2]) is not None:
                 previous.result()
             block = buffers[turn % 2, :, : (last - first) * len(pairs)]
-            paint_puzzles(
-                state,
-                pairs.cells,
-                pairs.table,
-                group.dihedrals[first:last],
-                group.colour_maps[first:last],
-                split == "train",
-                block[0],
-                block[1],
-            )
+            dihedrals = group.dihedrals[first:last]
+            offsets = draw_offsets(state, pairs.table, dihedrals, canvas, split == "train")
+            table = np.tile(pairs.table, (last - first, 1))
+            each = np.repeat(dihedrals, len(pairs))
+            colours = np.repeat(group.colour_maps[first:last], len(pairs), axis=0)
+            for side, grids in enumerate((table[:, :3], table[:, 3:])):
+                paint_grids(pairs.cells, grids, each, colours, offsets, block[side])
             writing[turn % 2] = writer.submit(write, block)
             progress.update(block.shape[1])
         for future in filter(None, writing):

@@ -191,34 +191,41 @@ def _paint_grid(
 
 
 @njit(cache=True, nogil=True)
-def paint_puzzles(
-    state: np.ndarray,
-    cells: np.ndarray,
-    pairs: np.ndarray,
-    dihedrals: np.ndarray,
-    colour_maps: np.ndarray,
-    translate: bool,
-    inputs: np.ndarray,
-    labels: np.ndarray,
-) -> None:
-    """Paint the pairs under each augmentation [A]: inputs, labels [A·n, side, side] tokens.
+def draw_offsets(
+    state: np.ndarray, pairs: np.ndarray, dihedrals: np.ndarray, side: int, translate: bool
+) -> np.ndarray:
+    """Where each pair of each puzzle is painted, (top, left): [A·n, 2] uint8.
 
     One pair of each puzzle, drawn in any case, stays at the top left; with `translate` every other
     one is shifted, input and output together.
     """
-    n, side = len(pairs), inputs.shape[1]
-    tokens = np.empty(COLOURS, dtype=np.uint8)
+    n = len(pairs)
+    offsets = np.zeros((len(dihedrals) * n, 2), dtype=np.uint8)
     for a in range(len(dihedrals)):
         dihedral = dihedrals[a]
-        tokens[:] = colour_maps[a] + np.uint8(2)
         untranslated = below(state, n)
         for p in range(n):
-            top, left = 0, 0
             if translate and p != untranslated:
                 in_height, in_width = _turned(dihedral, pairs[p, 1], pairs[p, 2])
                 out_height, out_width = _turned(dihedral, pairs[p, 4], pairs[p, 5])
-                top = below(state, side - max(in_height, out_height) + 1)
-                left = below(state, side - max(in_width, out_width) + 1)
-            row = a * n + p
-            _paint_grid(inputs[row], cells, pairs[p, :3], dihedral, tokens, top, left)
-            _paint_grid(labels[row], cells, pairs[p, 3:], dihedral, tokens, top, left)
+                offsets[a * n + p, 0] = below(state, side - max(in_height, out_height) + 1)
+                offsets[a * n + p, 1] = below(state, side - max(in_width, out_width) + 1)
+    return offsets
+
+
+@njit(cache=True, nogil=True)
+def paint_grids(
+    cells: np.ndarray,
+    grids: np.ndarray,
+    dihedrals: np.ndarray,
+    colour_maps: np.ndarray,
+    offsets: np.ndarray,
+    canvases: np.ndarray,
+) -> None:
+    """Paint grids [k, 3] (start in cells, rows, columns), each under its own dihedral [k], colour
+    map [k, 10] and offset [k, 2], on canvases [k, side, side] as tokens."""
+    tokens = np.empty(COLOURS, dtype=np.uint8)
+    for i in range(len(grids)):
+        tokens[:] = colour_maps[i] + np.uint8(2)
+        top, left = np.int64(offsets[i, 0]), np.int64(offsets[i, 1])
+        _paint_grid(canvases[i], cells, grids[i], dihedrals[i], tokens, top, left)

@@ -133,6 +133,10 @@ class BoardTable:
         return values.astype(np.uint8)
 
 
+Boards = Iterator[tuple[np.ndarray, np.ndarray]]
+"""Questions and answers [n, cells], block by block."""
+
+
 class BoardVariants(Protocol):
     """What a builder makes of one board: the board itself and its images."""
 
@@ -141,6 +145,10 @@ class BoardVariants(Protocol):
 
     def make(self, questions: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Tokens [n·count, cells] of the variants of n boards [n, cells], board by board."""
+        ...
+
+    def write(self, split_folder: Path, boards: Boards, groups: int, cells: int) -> None:
+        """Write the examples of all `groups` boards, in one form or another."""
         ...
 
 
@@ -177,14 +185,24 @@ def write_board_split(
         raise TrmError(f"{table.path} has no row that is kept: lower the difficulty asked for")
     split_folder = folder / split
     split_folder.mkdir()
-    shape = (groups * variants.count, table.cells)
     blocks = table.blocks() if wanted is None else table.take(wanted)
+    variants.write(split_folder, blocks, groups, table.cells)
+    puzzles = np.arange(groups * variants.count + 1)
+    write_indices(split_folder, np.zeros(len(puzzles) - 1), puzzles, puzzles[:: variants.count])
+    write_metadata(split_folder, _metadata(table.cells, vocab_size, groups))
+
+
+def paint_examples(
+    split_folder: Path, boards: Boards, groups: int, cells: int, variants: BoardVariants
+) -> None:
+    """Write inputs and labels of every variant of every board."""
+    shape = (groups * variants.count, cells)
     with (
         ArrayWriter(split_folder / f"{SET}__inputs.npy", shape, variants.dtype) as inputs,
         ArrayWriter(split_folder / f"{SET}__labels.npy", shape, variants.dtype) as labels,
-        Progress(groups, split, "boards") as progress,
+        Progress(groups, split_folder.name, "boards") as progress,
     ):
-        for questions, answers in blocks:
+        for questions, answers in boards:
             boards_at_a_time = max(1, BLOCK_ROWS // variants.count)
             for start in range(0, len(questions), boards_at_a_time):
                 rows = slice(start, start + boards_at_a_time)
@@ -192,9 +210,6 @@ def write_board_split(
                 inputs.append(more_inputs)
                 labels.append(more_labels)
                 progress.update(len(questions[rows]))
-    puzzles = np.arange(groups * variants.count + 1)
-    write_indices(split_folder, np.zeros(len(puzzles) - 1), puzzles, puzzles[:: variants.count])
-    write_metadata(split_folder, _metadata(table.cells, vocab_size, groups))
 
 
 def write_blank_identifiers(folder: Path) -> None:

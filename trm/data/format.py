@@ -3,6 +3,7 @@
 NAME/identifiers.json                      name by puzzle id, `<blank>` at 0
 NAME/{train,test}/dataset.json             DatasetMetadata
 NAME/{train,test}/SET__inputs.npy          [N, seq_len] tokens
+                                           (or, with SET__labels.npy, SET__augmentations.npz)
 NAME/{train,test}/SET__labels.npy          [N, seq_len] tokens
 NAME/{train,test}/SET__puzzle_identifiers.npy  [P] int32, puzzle id
 NAME/{train,test}/SET__puzzle_indices.npy  [P+1] int32, example offsets of a puzzle
@@ -15,11 +16,13 @@ import hashlib
 import json
 import secrets
 import shutil
+import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +30,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trm.errors import TrmError
 
+if TYPE_CHECKING:
+    from trm.data.on_the_fly import PaintedExamples
+
 ARRAYS = ("inputs", "labels", "puzzle_identifiers", "puzzle_indices", "group_indices")
 BLANK_NAME = "<blank>"
 SET = "all"  # the one set that every builder here writes
+AUGMENTATIONS = "__augmentations.npz"
 
 
 class DatasetMetadata(BaseModel):
@@ -53,8 +60,8 @@ class DatasetMetadata(BaseModel):
 class SetArrays:
     """One set of a split; N examples, P puzzles, G groups, S = seq_len."""
 
-    inputs: np.ndarray  # [N, S], memory-mapped
-    labels: np.ndarray  # [N, S], memory-mapped
+    inputs: np.ndarray | PaintedExamples  # [N, S], memory-mapped or painted when read
+    labels: np.ndarray | PaintedExamples  # [N, S]
     puzzle_identifiers: np.ndarray  # [P]
     puzzle_indices: np.ndarray  # [P + 1]
     group_indices: np.ndarray  # [G + 1]
@@ -135,7 +142,12 @@ def _read_metadata(split_folder: Path) -> DatasetMetadata:
 
 
 def _load_set(split_folder: Path, name: str, metadata: DatasetMetadata) -> SetArrays:
-    arrays = SetArrays(**{key: _load_array(split_folder, name, key) for key in ARRAYS})
+    augmentations = split_folder / f"{name}{AUGMENTATIONS}"
+    stored = ARRAYS[2:] if augmentations.is_file() else ARRAYS
+    found: dict[str, Any] = {key: _load_array(split_folder, name, key) for key in stored}
+    if stored is not ARRAYS:
+        found["inputs"], found["labels"] = _painted(augmentations, found, metadata)
+    arrays = SetArrays(**found)
     examples, puzzles = len(arrays.inputs), len(arrays.puzzle_identifiers)
     expected = {"inputs": (examples, metadata.seq_len), "labels": (examples, metadata.seq_len)}
     for key, shape in expected.items():
@@ -159,6 +171,19 @@ def _load_set(split_folder: Path, name: str, metadata: DatasetMetadata) -> SetAr
             f"an id outside 0..{metadata.num_puzzle_identifiers - 1}",
         )
     return arrays
+
+
+def _painted(
+    path: Path, indices: dict[str, np.ndarray], metadata: DatasetMetadata
+) -> tuple[PaintedExamples, PaintedExamples]:
+    from trm.data.on_the_fly import painted_examples  # numba, which most readers can do without
+
+    try:
+        return painted_examples(
+            path, indices["puzzle_indices"], indices["group_indices"], metadata.seq_len
+        )
+    except (LookupError, ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise _damaged(path, str(error)) from None
 
 
 def _load_array(split_folder: Path, name: str, key: str) -> np.ndarray:

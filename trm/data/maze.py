@@ -9,9 +9,11 @@ import numpy as np
 from trm.data.arc import dihedral_transform
 from trm.data.arc_kernels import DIHEDRALS
 from trm.data.boards import (
+    Boards,
     BoardTable,
     Charset,
     choose,
+    paint_examples,
     side_of,
     write_blank_identifiers,
     write_board_split,
@@ -43,6 +45,9 @@ class _Images:
 
     def make(self, questions: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self._images(questions), self._images(answers)
+
+    def write(self, split_folder: Path, boards: Boards, groups: int, cells: int) -> None:
+        paint_examples(split_folder, boards, groups, cells, self)
 
     def _images(self, boards: np.ndarray) -> np.ndarray:
         images = [

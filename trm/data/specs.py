@@ -103,6 +103,10 @@ class TableSource(Strict):
         return self
 
 
+Augment = Literal["built", "on_the_fly"]
+"""Augmented examples written out as published, or painted when they are read: the same ones."""
+
+
 class ArcSpec(Strict):
     builder: Literal["arc"]
     subsets: list[str] = Field(min_length=1)
@@ -112,6 +116,7 @@ class ArcSpec(Strict):
     seed: int = Field(42, ge=0, lt=2**32)
     puzzle_identifiers_start: int = Field(1, ge=1)
     canvas: int = Field(30, ge=1, le=30)
+    augment: Augment = "built"
 
 
 class SudokuSpec(Strict):
@@ -121,6 +126,7 @@ class SudokuSpec(Strict):
     min_difficulty: int | None = None
     num_aug: int = Field(0, ge=0)
     seed: int = Field(42, ge=0, lt=2**32)
+    augment: Augment = "built"
 
 
 class MazeSpec(Strict):

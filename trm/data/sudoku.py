@@ -6,19 +6,22 @@ import math
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 
 from trm.data.boards import (
+    Boards,
     BoardTable,
     Charset,
     choose,
+    paint_examples,
     side_of,
     write_blank_identifiers,
     write_board_split,
 )
 from trm.data.format import new_dataset
-from trm.data.legacy_random import legacy_stream, shuffle, uniform
+from trm.data.legacy_random import legacy_stream
+from trm.data.on_the_fly import write_augmentations
 from trm.data.specs import SudokuSpec
+from trm.data.sudoku_kernels import draw_shuffles, shuffle_boards
 
 SIDES = (4, 6, 8, 9)
 
@@ -38,73 +41,6 @@ def digit_charset(side: int) -> Charset:
     return Charset(questions=".0" + digits, answers=digits, values=values)
 
 
-@njit(cache=True, nogil=True)
-def _line_order(state: np.ndarray, box_lines: int, boxes: int) -> np.ndarray:
-    """A permutation of lines that keeps boxes whole: of the bands, then inside each."""
-    bands = np.arange(boxes)
-    shuffle(state, bands)
-    order = np.empty(boxes * box_lines, dtype=np.int64)
-    for i, band in enumerate(bands):
-        inside = np.arange(box_lines)
-        shuffle(state, inside)
-        order[i * box_lines : (i + 1) * box_lines] = band * box_lines + inside
-    return order
-
-
-@njit(cache=True, nogil=True)
-def draw_shuffle(
-    state: np.ndarray, box_rows: int, box_columns: int
-) -> tuple[np.ndarray, bool, np.ndarray, np.ndarray]:
-    """Digits [side + 1] (0 stays), transpose, row order [side], column order [side].
-
-    A board is transposed before its lines are exchanged; with oblong boxes it never is, and
-    nothing is drawn for it.
-    """
-    side = box_rows * box_columns
-    digits = np.arange(side + 1)
-    shuffle(state, digits[1:])
-    transpose = box_rows == box_columns and uniform(state) < 0.5
-    rows = _line_order(state, box_rows, side // box_rows)
-    columns = _line_order(state, box_columns, side // box_columns)
-    return digits, transpose, rows, columns
-
-
-@njit(cache=True, nogil=True)
-def apply_shuffle(
-    board: np.ndarray,
-    digits: np.ndarray,
-    transpose: bool,
-    rows: np.ndarray,
-    columns: np.ndarray,
-    out: np.ndarray,
-) -> None:
-    """Fill out [side·side] with the image of board [side·side]."""
-    side = len(rows)
-    for i in range(side):
-        for j in range(side):
-            source = columns[j] * side + rows[i] if transpose else rows[i] * side + columns[j]
-            out[i * side + j] = digits[board[source]]
-
-
-@njit(cache=True, nogil=True)
-def _shuffled(
-    state: np.ndarray,
-    questions: np.ndarray,
-    answers: np.ndarray,
-    box_rows: int,
-    box_columns: int,
-    inputs: np.ndarray,
-    labels: np.ndarray,
-) -> None:
-    """questions, answers [n, cells] -> inputs, labels [n, count, cells], the plain one first."""
-    for b in range(len(questions)):
-        inputs[b, 0], labels[b, 0] = questions[b], answers[b]
-        for a in range(1, inputs.shape[1]):
-            digits, transpose, rows, columns = draw_shuffle(state, box_rows, box_columns)
-            apply_shuffle(questions[b], digits, transpose, rows, columns, inputs[b, a])
-            apply_shuffle(answers[b], digits, transpose, rows, columns, labels[b, a])
-
-
 class _Shuffles:
     """A board and its shuffles, drawn from the legacy stream."""
 
@@ -117,16 +53,42 @@ class _Shuffles:
         n, cells = questions.shape
         inputs = np.empty((n, self.count, cells), dtype=self.dtype)
         labels = np.empty_like(inputs)
-        _shuffled(self.state, questions, answers, *self.box, inputs, labels)
+        for i in range(n):
+            drawn = draw_shuffles(self.state, self.count, *self.box)
+            for board, out in ((questions[i], inputs[i]), (answers[i], labels[i])):
+                shuffle_boards(np.broadcast_to(board, (self.count, cells)), *drawn, out)
         return inputs.reshape(-1, cells) + 1, labels.reshape(-1, cells) + 1
+
+    def write(self, split_folder: Path, boards: Boards, groups: int, cells: int) -> None:
+        paint_examples(split_folder, boards, groups, cells, self)
+
+
+class _DrawnShuffles(_Shuffles):
+    """The same shuffles, kept as what was drawn: they are applied when an example is read."""
+
+    def write(self, split_folder: Path, boards: Boards, groups: int, cells: int) -> None:
+        parts = list(boards)
+        drawn = [draw_shuffles(self.state, self.count, *self.box) for _ in range(groups)]
+        digits, transposed, rows, columns = map(np.concatenate, zip(*drawn, strict=True))
+        write_augmentations(
+            split_folder,
+            "sudoku",
+            questions=np.concatenate([questions for questions, _ in parts]),
+            answers=np.concatenate([answers for _, answers in parts]),
+            digits=digits,
+            transposed=transposed,
+            rows=rows,
+            columns=columns,
+        )
 
 
 def build_sudoku(spec: SudokuSpec, table_dir: Path, output_dir: Path) -> None:
     """Build `output_dir` from `table_dir`/train.csv and test.csv; the boards may have any side of
     SIDES, told from the first row.
 
-    Byte-identical to the published builder with its stream seeded before the train split. Raises
-    TrmError, naming the row, for anything that is no board.
+    Byte-identical to the published builder with its stream seeded before the train split; with
+    spec.augment "on_the_fly" its examples are those, kept as their shuffles. Raises TrmError,
+    naming the row, for anything that is no board.
     """
     side = side_of(table_dir / "train.csv", SIDES)
     charset = digit_charset(side)
@@ -137,6 +99,8 @@ def build_sudoku(spec: SudokuSpec, table_dir: Path, output_dir: Path) -> None:
             wanted = None
             if split == "train":
                 wanted = choose(state, table.count(), spec.subsample_size)
-            shuffles = _Shuffles(state, num_aug, box_of(side))
+            drawn = spec.augment == "on_the_fly" and num_aug > 0
+            kind = _DrawnShuffles if drawn else _Shuffles
+            shuffles = kind(state, num_aug, box_of(side))
             write_board_split(folder, split, table, wanted, side + 2, shuffles)
         write_blank_identifiers(folder)
