@@ -160,7 +160,7 @@ def new_state(case: Case, config: TrainConfig, ranks: Ranks) -> TrainState:
     model.train()
     return TrainState(
         model=model,
-        optimizer=make_optimizer("adam_atan2", model.parameters(), (0.9, 0.95), 1.0),
+        optimizer=make_optimizer("adam_atan2", model, (0.9, 0.95), 1.0),
         puzzle_optimizer=SignSGD(model.puzzle_emb.weights, 1.0, ranks),
         ema=EMA(model, config.ema_rate),
         generator=torch.Generator().manual_seed(0),

@@ -6,8 +6,11 @@ are understood. Anything unknown is an error before any work starts.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import json
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +39,7 @@ class LossConfig(Strict):
     loss_type: Literal["stablemax_cross_entropy", "softmax_cross_entropy"] = (
         "stablemax_cross_entropy"
     )
+    label_smoothing: float = Field(0, ge=0, lt=1)
 
 
 class ArchConfig(Strict):
@@ -134,6 +138,14 @@ class EvaluatorConfig(Strict):
         return ks
 
 
+class DepthStage(Strict):
+    """From `start`, a share of all steps, on: the recursion of a training step."""
+
+    start: float = Field(ge=0, lt=1)
+    H_cycles: int = Field(ge=1)
+    L_cycles: int = Field(ge=1)
+
+
 SAVABLE_OUTPUTS = ("inputs", "labels", "puzzle_identifiers", "preds", "logits", "q_halt_logits",
                    "q_continue_logits")  # fmt: skip
 
@@ -142,7 +154,7 @@ IMMATERIAL = (
     *("project_name", "run_name", "checkpoint_path", "resume", "save_every_minutes"),
     *("save_every_steps", "keep_snapshots", "device", "compile", "wandb", "log_interval"),
     *("micro_batch_size", "evaluators", "data_paths_test", "min_eval_interval"),
-    *("checkpoint_every_eval", "eval_save_outputs"),
+    *("checkpoint_every_eval", "eval_save_outputs", "eval_halting", "eval_halting_threshold"),
 )
 """Settings that a run may change in its middle: they decide no weight."""
 
@@ -168,12 +180,15 @@ class TrainConfig(Strict):
     weight_decay: float = Field(ge=0)
     beta1: float = Field(ge=0, lt=1)
     beta2: float = Field(ge=0, lt=1)
-    optimizer: Literal["adam_atan2", "adamw"] = "adam_atan2"
+    optimizer: Literal["adam_atan2", "adamw", "muon"] = "adam_atan2"
     puzzle_emb_lr: float = Field(ge=0)
     puzzle_emb_weight_decay: float = Field(ge=0)
 
     ema: bool = False
     ema_rate: float = Field(0.999, ge=0, lt=1)
+    ema_warmup: bool = False
+    depth_schedule: list[DepthStage] = []
+    random_halt_prob: float = Field(0, ge=0, lt=1)
     freeze_weights: bool = False
     seed: int = Field(0, ge=0)
 
@@ -187,6 +202,8 @@ class TrainConfig(Strict):
     load_checkpoint: str | None = None
     checkpoint_path: str | None = None
     eval_save_outputs: list[Literal[SAVABLE_OUTPUTS]] = []  # type: ignore[valid-type]
+    eval_halting: Literal["fixed", "act"] = "fixed"
+    eval_halting_threshold: float = 0
 
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"
@@ -209,7 +226,21 @@ class TrainConfig(Strict):
             raise ValueError(
                 "freeze_weights=True with arch.puzzle_emb_ndim=0 leaves nothing to learn"
             )
+        if self.eval_save_outputs and self.eval_halting == "act":
+            raise ValueError("eval_save_outputs needs eval_halting=fixed")
+        if self.depth_schedule:
+            self._check_depth_schedule()
         return self
+
+    def _check_depth_schedule(self) -> None:
+        starts = [stage.start for stage in self.depth_schedule]
+        if starts[0] != 0 or starts != sorted(set(starts)):
+            raise ValueError(
+                f"depth_schedule starts at {starts}; its first stage starts at 0, each other after "
+                "the one before"
+            )
+        if self.arch.architecture not in ("trm", "trm_separate"):
+            raise ValueError("depth_schedule is an option of arch=trm and arch=trm_separate")
 
     def check_world_size(self, world_size: int) -> None:
         if self.global_batch_size % world_size:
@@ -225,7 +256,12 @@ class TrainConfig(Strict):
             )
 
     def differences(self, other: dict[str, Any]) -> list[str]:
-        """`key: other's value, not own` for the settings that decide the weights."""
+        """`key: other's value, not own` for the settings that decide the weights.
+
+        A key that `other`, of an earlier version, does not know has its default there.
+        """
+        with suppress(pydantic.ValidationError):
+            other = TrainConfig(**other).model_dump(mode="json")
         mine, theirs = (_flat(c) for c in (self.model_dump(mode="json"), other))
         return [
             f"{key} {theirs.get(key)!r} there, {mine.get(key)!r} here"
@@ -329,14 +365,23 @@ def resolve(overrides: dict[str, Any], what: str) -> TrainConfig:
     if not path.is_file():
         known = sorted(p.stem for p in path.parent.glob("*.yaml"))
         raise TrmError(f"{what}: no arch {name!r}{suggest(str(name), known)}; there are {known}")
-    base = OmegaConf.load(CONFIG_FOLDER / "pretrain.yaml")
-    for key in ("defaults", "hydra"):
-        del base[key]
-    base["arch"] = OmegaConf.load(path)
+    base = copy.deepcopy(_defaults(path))
     for key, value in overrides.items():
         if key != "arch":
             OmegaConf.update(base, key, value, force_add=True)
     return parse_train_config(OmegaConf.to_container(base, resolve=True), what)
+
+
+@cache
+def _defaults(arch: Path) -> Any:
+    """config/pretrain.yaml with the file `arch`; a table has dozens of rows with few of these."""
+    from omegaconf import OmegaConf
+
+    base = OmegaConf.load(CONFIG_FOLDER / "pretrain.yaml")
+    for key in ("defaults", "hydra"):
+        del base[key]
+    base["arch"] = OmegaConf.load(arch)
+    return base
 
 
 def hydra_word(key: str, value: Any) -> str:

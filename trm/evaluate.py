@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,12 +36,13 @@ from trm.config import (
     parse_train_config,
 )
 from trm.cost import CostMeter
-from trm.data.batches import PuzzleData, Rows, eval_batches, rank_rows
+from trm.data.batches import PuzzleData, Rows, eval_batches, rank_rows, take_examples
 from trm.data.format import DatasetMetadata
 from trm.distributed import Ranks, start
+from trm.early_exit import answer_until_sure
 from trm.errors import TrmError, run_cli
 from trm.files import atomic_write, write_json
-from trm.model.act import Batch, StepOutput, act_step, initial_carry
+from trm.model.act import Batch, StepOutput, act_step, initial_carry, to_batch
 from trm.model.base import RecursiveModel
 from trm.model.loss import act_loss
 from trm.model.registry import build_model
@@ -50,6 +53,7 @@ from trm.scoring.maze import maze_metrics
 from trm.scoring.predictions import Predictions, save_predictions
 
 TaskIds = Literal["own", "blank", "other"]
+Halting = Literal["fixed", "act"]
 
 
 @dataclass
@@ -60,13 +64,6 @@ class Evaluation:
     predictions: Predictions | None
     at_steps: dict[int, Evaluation] = field(default_factory=dict)
     saved: dict[str, Tensor] = field(default_factory=dict)
-
-
-def to_batch(rows: Rows, device: torch.device) -> Batch:
-    tensors = [torch.from_numpy(a) for a in (rows.inputs, rows.labels, rows.puzzle_identifiers)]
-    if device.type == "cuda":
-        tensors = [t.pin_memory() for t in tensors]
-    return Batch(*tensors).to(device)
 
 
 def model_for(arch: TrainConfig, data: PuzzleData) -> ModelConfig:
@@ -85,8 +82,13 @@ def evaluate(
     at_steps: tuple[int, ...] = (),
     task_ids: TaskIds = "own",
     before_batch: Callable[[], None] | None = None,
+    halting: Halting = "fixed",
+    halting_threshold: float = 0,
 ) -> Evaluation:
     """Run halt_max_steps supervision steps on every test example, as published.
+
+    With `halting` "act" an example leaves as soon as its halting logit is above
+    `halting_threshold`: what comes later is neither computed nor in `at_steps` or `saved`.
 
     `keep` names outputs (of SAVABLE_OUTPUTS) to return as tensors of this rank's rows; `at_steps`
     are supervision steps after which to take the metrics too. `task_ids` gives every example its
@@ -95,6 +97,13 @@ def evaluate(
     """
     was_training = model.training
     model.eval()
+    if halting == "act":
+        result = _evaluate_until_sure(
+            model, data, loss_type, global_batch_size, ranks, task_ids, before_batch,
+            halting_threshold,
+        )  # fmt: skip
+        model.train(was_training)
+        return result
     total = sum(len(a.inputs) for a in data.sets)
     rows = rank_rows(ranks.rank, ranks.world_size, global_batch_size)
     last = model.config.halt_max_steps
@@ -145,6 +154,41 @@ def evaluate(
     )
 
 
+def _evaluate_until_sure(
+    model: RecursiveModel,
+    data: PuzzleData,
+    loss_type: str,
+    global_batch_size: int,
+    ranks: Ranks,
+    task_ids: TaskIds,
+    before_batch: Callable[[], None] | None,
+    threshold: float,
+) -> Evaluation:
+    """Each rank answers its run of the examples at its own pace; the answers are put in order."""
+    total = sum(len(arrays.inputs) for arrays in data.sets)
+    first, last = (total * r // ranks.world_size for r in (ranks.rank, ranks.rank + 1))
+
+    def rows_of(examples: np.ndarray) -> Rows:
+        return _with_task_ids(take_examples(data, first + examples), task_ids, data.metadata)
+
+    with Progress(last - first, "evaluating", "examples", shown=ranks.is_main) as progress:
+        own = answer_until_sure(
+            model, rows_of, last - first, global_batch_size // ranks.world_size, loss_type, ranks,
+            progress, threshold, before_batch,
+        )  # fmt: skip
+    everyones = ranks.gather_objects(own)
+    sums: Counter[str] = Counter()
+    for answers in everyones:
+        sums.update(answers.sums)
+    predictions = None
+    if ranks.is_main:
+        predictions = Predictions(
+            np.concatenate([answers.preds for answers in everyones]),
+            np.concatenate([answers.q_halt for answers in everyones]),
+        )
+    return Evaluation(_shares(sums), predictions)
+
+
 def _with_task_ids(rows: Rows, task_ids: TaskIds, metadata: DatasetMetadata) -> Rows:
     """The same rows under other puzzle identifiers."""
     if task_ids == "own":
@@ -189,9 +233,13 @@ def _averages(sums: dict[str, float], ranks: Ranks) -> dict[str, float]:
     dtype = torch.float32 if ranks.device.type == "mps" else torch.float64
     values = torch.tensor(list(sums.values()), dtype=dtype, device=ranks.device)
     ranks.sum_([values])
-    totals = dict(zip(sums, values.tolist(), strict=True))
-    count = totals.pop("count")
-    return {"count": count, **{name: v / max(count, 1.0) for name, v in totals.items()}}
+    return _shares(dict(zip(sums, values.tolist(), strict=True)))
+
+
+def _shares(sums: Mapping[str, float]) -> dict[str, float]:
+    count = sums["count"]
+    shares = {name: v / max(count, 1.0) for name, v in sums.items() if name != "count"}
+    return {"count": count, **shares}
 
 
 # --- the command ---------------------------------------------------------------------------------
@@ -208,6 +256,8 @@ class EvaluateConfig(Strict):
     submission: Path | None = None  # default, for ARC: submission.json beside `out`
     global_batch_size: int | None = pydantic.Field(None, ge=1)
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
+    eval_halting: Halting | None = None  # act: a sure example leaves early; default: as trained
+    eval_halting_threshold: float | None = None  # logit from which it is sure; default: as trained
     at_steps: list[int] = []  # supervision steps to take the metrics after
     steps_out: Path | None = None  # CSV of those
     cost_out: Path | None = None  # JSON of what the evaluation took
@@ -218,6 +268,8 @@ class EvaluateConfig(Strict):
     def _consistent(self) -> EvaluateConfig:
         if bool(self.at_steps) != (self.steps_out is not None):
             raise ValueError("at_steps and steps_out go together")
+        if self.at_steps and self.eval_halting == "act":
+            raise ValueError("at_steps looks at every example: not with eval_halting=act")
         files = (self.out, self.predictions, self.submission, self.steps_out, self.task_ids_out)
         for path in (*files, self.cost_out):
             if path is not None and path.is_dir():
@@ -283,13 +335,16 @@ def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ran
             model.to(ranks.device)
         examples += sum(len(arrays.inputs) for arrays in data.sets)
         loss_type = trained.arch.loss.loss_type
-        result = evaluate(
-            model, data, loss_type, batch_size, ranks, at_steps=tuple(config.at_steps)
-        )
+        halting = config.eval_halting or ("fixed" if config.at_steps else trained.eval_halting)
+        threshold = config.eval_halting_threshold
+        if threshold is None:
+            threshold = trained.eval_halting_threshold
+        run = partial(evaluate, model, data, loss_type, batch_size, ranks, halting=halting,
+                      halting_threshold=threshold)  # fmt: skip
+        result = run(at_steps=tuple(config.at_steps))
         by_ids = {"own": result}
         if config.task_ids_out is not None:
-            for ids in ("blank", "other"):
-                by_ids[ids] = evaluate(model, data, loss_type, batch_size, ranks, task_ids=ids)
+            by_ids |= {ids: run(task_ids=ids) for ids in ("blank", "other")}
         if not math.isfinite(result.metrics["lm_loss"]):
             raise TrmError(
                 f"the loss on {path} is {result.metrics['lm_loss']}: the weights of "

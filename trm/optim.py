@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -84,16 +85,65 @@ class SignSGD:
         self.weights[unique] = rows * (1 - lr * self.weight_decay) - lr * summed.sign()
 
 
+class MuonForMatrices:
+    """Muon (torch.optim.Muon, arXiv 2502.16982) for the nets' matrices, Adam-atan2 for all else.
+
+    Muon's update has the size of Adam's, so that both take the same lr. Offers what the training
+    loop uses of torch.optim.Optimizer, with the parameters of Muon numbered first.
+    """
+
+    def __init__(
+        self, model: nn.Module, lr: float, betas: tuple[float, float], weight_decay: float
+    ) -> None:
+        named = dict(model.named_parameters())
+        matrices = [name for name, p in named.items() if ".layers." in name and p.ndim == 2]
+        muon = torch.optim.Muon(
+            [named.pop(name) for name in matrices],
+            lr=lr,
+            weight_decay=weight_decay,
+            adjust_lr_fn="match_rms_adamw",
+        )
+        self.parts = muon, AdamATan2(named.values(), lr, betas, weight_decay)
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        return [group for part in self.parts for group in part.param_groups]
+
+    def step(self) -> None:
+        for part in self.parts:
+            part.step()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for part in self.parts:
+            part.zero_grad(set_to_none=set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        first, second = (part.state_dict() for part in self.parts)
+        ahead = len(first["param_groups"][0]["params"])
+        numbered = {ahead + i: values for i, values in second["state"].items()}
+        return {
+            "state": first["state"] | numbered,
+            "param_groups": [*first["param_groups"], *second["param_groups"]],
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        ahead = len(saved["param_groups"][0]["params"])
+        halves: tuple[dict, dict] = {}, {}
+        for i, values in saved["state"].items():
+            halves[i >= ahead][i if i < ahead else i - ahead] = values
+        for part, state, group in zip(self.parts, halves, saved["param_groups"], strict=True):
+            part.load_state_dict({"state": state, "param_groups": [group]})
+
+
 def make_optimizer(
-    name: str,
-    params: Iterable[nn.Parameter],
-    betas: tuple[float, float],
-    weight_decay: float,
-) -> torch.optim.Optimizer:
+    name: str, model: nn.Module, betas: tuple[float, float], weight_decay: float
+) -> torch.optim.Optimizer | MuonForMatrices:
     """The optimiser of the weights, at lr 0: the schedule sets it before each step."""
+    if name == "muon":
+        return MuonForMatrices(model, 0.0, betas, weight_decay)
     if name == "adamw":
-        return torch.optim.AdamW(params, lr=0.0, betas=betas, weight_decay=weight_decay)
-    return AdamATan2(params, lr=0.0, betas=betas, weight_decay=weight_decay)
+        return torch.optim.AdamW(model.parameters(), lr=0.0, betas=betas, weight_decay=weight_decay)
+    return AdamATan2(model.parameters(), lr=0.0, betas=betas, weight_decay=weight_decay)
 
 
 def scheduled_lr(

@@ -16,7 +16,7 @@ from trm.ema import EMA
 from trm.model.act import Batch, Carry, Exploration, StepOutput, act_step, initial_carry
 from trm.model.base import RecursiveModel
 from trm.model.loss import act_loss
-from trm.optim import SignSGD, scheduled_lr
+from trm.optim import MuonForMatrices, SignSGD, scheduled_lr
 
 
 @dataclass
@@ -24,7 +24,7 @@ class TrainState:
     """Everything that changes from step to step."""
 
     model: RecursiveModel
-    optimizer: torch.optim.Optimizer | None  # None with freeze_weights
+    optimizer: torch.optim.Optimizer | MuonForMatrices | None  # None with freeze_weights
     puzzle_optimizer: SignSGD | None  # None without a puzzle embedding
     ema: EMA | None
     generator: torch.Generator  # draws ACT exploration, the same on every rank
@@ -42,6 +42,7 @@ def train_step(
 ) -> dict[str, Tensor]:
     """One supervision step, its gradients, one update; returns metrics as sums over rows."""
     model = state.model
+    model.train_depth = depth_at(config, state)
     slices = batch.split(config.micro_batch_size)
     if state.carries is None:
         state.carries = [initial_carry(model, part) for part in slices]
@@ -50,7 +51,9 @@ def train_step(
     outputs: list[StepOutput] = []
     for i, (part, exploration) in enumerate(zip(slices, explorations, strict=True)):
         state.carries[i], output = act_step(model, state.carries[i], part, exploration)
-        loss, metrics, _ = act_loss(config.arch.loss.loss_type, state.carries[i], output)
+        loss, metrics, _ = act_loss(
+            config.arch.loss.loss_type, state.carries[i], output, config.arch.loss.label_smoothing
+        )
         # Already divided by the global batch size: slices and ranks only add up.
         (loss / config.global_batch_size).backward()
         outputs.append(output)
@@ -59,6 +62,15 @@ def train_step(
     state.step += 1
     _update(config, state, outputs, ranks)
     return sums
+
+
+def depth_at(config: TrainConfig, state: TrainState) -> tuple[int, int]:
+    """(H_cycles, L_cycles) of the step to come."""
+    depth = config.arch.H_cycles, config.arch.L_cycles
+    for stage in config.depth_schedule:
+        if state.step >= stage.start * state.total_steps:
+            depth = stage.H_cycles, stage.L_cycles
+    return depth
 
 
 def lr_at(config: TrainConfig, state: TrainState, base: float) -> float:
@@ -72,7 +84,8 @@ def _draw_explorations(
     config: TrainConfig, state: TrainState, ranks: Ranks, slices: int
 ) -> Sequence[Exploration | None]:
     arch = config.arch
-    if arch.halt_exploration_prob == 0 or arch.halt_max_steps == 1:
+    by_chance = arch.halt_exploration_prob > 0 or config.random_halt_prob > 0
+    if not by_chance or arch.halt_max_steps == 1:
         return [None] * slices
     drawn = Exploration.draw(
         state.generator,
@@ -80,9 +93,9 @@ def _draw_explorations(
         rank_rows(ranks.rank, ranks.world_size, config.global_batch_size),
         arch.halt_exploration_prob,
         arch.halt_max_steps,
+        config.random_halt_prob,
     )
-    on_device = Exploration(drawn.min_steps.to(ranks.device, non_blocking=True))
-    return on_device.split(config.micro_batch_size)
+    return drawn.to(ranks.device).split(config.micro_batch_size)
 
 
 def _update(
@@ -104,7 +117,7 @@ def _update(
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
     if state.ema is not None:
-        state.ema.update(model)
+        state.ema.update(model, state.step)
 
 
 class Meter:

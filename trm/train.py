@@ -25,10 +25,11 @@ from trm.data.format import dataset_fingerprint
 from trm.distributed import Ranks, lost_peer
 from trm.ema import EMA
 from trm.errors import TrmError
-from trm.evaluate import TEST_PUZZLES, Evaluation, evaluate, model_for, to_batch
+from trm.evaluate import TEST_PUZZLES, Evaluation, evaluate, model_for
 from trm.files import atomic_write, write_json
 from trm.interrupt import EXIT_SAVED, Interrupted, Signals, signals_noted
 from trm.memory import estimate
+from trm.model.act import to_batch
 from trm.model.base import RecursiveModel
 from trm.model.layers import compile_model
 from trm.model.registry import build_model
@@ -183,6 +184,7 @@ class Trainer:
                 result = evaluate(
                     state.model, data, config.arch.loss.loss_type, config.global_batch_size,
                     ranks, tuple(config.eval_save_outputs), before_batch=self._stop_if_told,
+                    halting=config.eval_halting, halting_threshold=config.eval_halting_threshold,
                 )  # fmt: skip
                 self._save_outputs(path, result)
                 if ranks.is_main:
@@ -456,12 +458,12 @@ def _initial_state(config: TrainConfig, data: PuzzleData, ranks: Ranks) -> Train
         optimizer=None
         if config.freeze_weights
         else make_optimizer(
-            config.optimizer, model.parameters(), (config.beta1, config.beta2), config.weight_decay
+            config.optimizer, model, (config.beta1, config.beta2), config.weight_decay
         ),
         puzzle_optimizer=SignSGD(model.puzzle_emb.weights, config.puzzle_emb_weight_decay, ranks)
         if config.arch.puzzle_emb_ndim > 0
         else None,
-        ema=EMA(model, config.ema_rate) if config.ema else None,
+        ema=EMA(model, config.ema_rate, config.ema_warmup) if config.ema else None,
         generator=torch.Generator().manual_seed(config.seed),
         total_steps=data.total_steps(config.epochs, config.global_batch_size),
     )

@@ -114,9 +114,7 @@ def check_training(golden: Golden) -> None:
     model = golden.model().train()
     batches = golden.batches()
     alone = Ranks(0, 1, torch.device("cpu"))
-    optimizer = make_optimizer(
-        "adam_atan2", model.parameters(), tuple(meta["betas"]), meta["weight_decay"]
-    )
+    optimizer = make_optimizer("adam_atan2", model, tuple(meta["betas"]), meta["weight_decay"])
     optimizer.param_groups[0]["lr"] = meta["lr"]
     puzzle_optimizer = SignSGD(model.puzzle_emb.weights, meta["puzzle_emb_weight_decay"], alone)
     ema = EMA(model, meta["ema_rate"])
@@ -132,7 +130,7 @@ def check_training(golden: Golden) -> None:
         )
         optimizer.step()
         optimizer.zero_grad()
-        ema.update(model)
+        ema.update(model, step + 1)
         assert_equal(loss, wanted_loss, f"train/loss at step {step}")
         assert set(metrics) == set(wanted)
         for name, value in metrics.items():

@@ -201,7 +201,7 @@ def test_rows_leave_when_they_halt_and_new_ones_start_afresh() -> None:
         model.q_head.bias[0] = 5.0  # everything wants to halt
     first, second = batch(seed=1), batch(seed=2)
     carry = initial_carry(model, first)
-    may_halt = Exploration(torch.tensor([0, 2, 3], dtype=torch.int32))
+    may_halt = Exploration(torch.tensor([0, 2, 3], dtype=torch.int32), torch.zeros(3).bool())
     carry, _ = act_step(model, carry, first, may_halt)
     assert carry.halted.tolist() == [True, False, False]
     carry, _ = act_step(model, carry, second, may_halt)
@@ -304,7 +304,7 @@ def test_ema_averages_and_gives_the_weights_back() -> None:
     ema = EMA(model, 0.9)
     with torch.no_grad():
         model.weight.fill_(2.0)
-    ema.update(model)
+    ema.update(model, step=1)
     with ema.applied(model):
         assert model.weight.item() == pytest.approx(1.1)
     assert model.weight.item() == 2.0

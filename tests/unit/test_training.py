@@ -19,8 +19,15 @@ from trm.config import TrainConfig, compose
 from trm.data.batches import PuzzleData, Rows
 from trm.distributed import Ranks, choose_device
 from trm.errors import TrmError
-from trm.evaluate import _with_task_ids, evaluate_checkpoint, parse_arguments
+from trm.evaluate import (
+    _with_task_ids,
+    evaluate,
+    evaluate_checkpoint,
+    model_for,
+    parse_arguments,
+)
 from trm.interrupt import Signals
+from trm.model.registry import build_model
 from trm.step import Meter
 from trm.train import _locked, train
 
@@ -308,3 +315,68 @@ def test_cuda_where_there_is_none_is_refused() -> None:
 def test_wrong_evaluate_words(words: list[str], message: str) -> None:
     with pytest.raises(TrmError, match=message):
         parse_arguments(words)
+
+
+# --- evaluation that lets sure examples go --------------------------------------------------------
+
+
+def let_go(model, data: PuzzleData, size: int, threshold: float):
+    loss_type = "stablemax_cross_entropy"
+    return evaluate(model, data, loss_type, size, ALONE, halting="act", halting_threshold=threshold)
+
+
+def halting_model(data: PuzzleData):
+    """A model whose halting head says yes to some examples early, to some late, to some never."""
+    config = compose([w for w in overrides(arch__halt_max_steps=5) if w.startswith("arch")])
+    torch.manual_seed(3)
+    model = build_model(model_for(config, data)).eval()
+    with torch.no_grad():
+        model.q_head.weight[0].normal_(std=1.0)
+        model.q_head.bias[0] = 0.0
+        model.q_head.bias[0] = -float(np.quantile(logits_by_step(model, data), 0.85))
+    return model
+
+
+def logits_by_step(model, data: PuzzleData) -> np.ndarray:  # [5, N]
+    every = tuple(range(1, 6))
+    whole = evaluate(model, data, "stablemax_cross_entropy", 50, ALONE, at_steps=every)
+    return np.stack([whole.at_steps[s].predictions.q_halt_logits for s in every])
+
+
+@pytest.mark.parametrize(("size", "threshold"), [(1, 0.0), (7, 0.02), (100, -0.02), (1000, 0.0)])
+def test_a_sure_example_leaves_with_the_answer_of_that_step(
+    sudoku_data: Path, size: int, threshold: float
+) -> None:
+    data = PuzzleData.load([str(sudoku_data)], "test")
+    model = halting_model(data)
+    every = tuple(range(1, 6))
+    whole = evaluate(model, data, "stablemax_cross_entropy", 50, ALONE, at_steps=every)
+    logits = logits_by_step(model, data)
+    sure = logits > threshold
+    leaves = np.where(sure.any(0), sure.argmax(0), 4)
+    assert len(set(leaves.tolist())) > 2, "all leave together: nothing is tested"
+    by_act = let_go(model, data, size, threshold)
+    preds = np.stack([whole.at_steps[s].predictions.preds for s in every])
+    rows = np.arange(len(leaves))
+    np.testing.assert_array_equal(by_act.predictions.preds, preds[leaves, rows])
+    np.testing.assert_allclose(by_act.predictions.q_halt_logits, logits[leaves, rows], atol=1e-5)
+    labels = data.sets[0].labels
+    right = preds[leaves, rows] == labels
+    assert by_act.metrics["count"] == 100
+    assert by_act.metrics["accuracy"] == pytest.approx(right.mean())
+    assert by_act.metrics["exact_accuracy"] == pytest.approx(right.all(1).mean())
+    assert by_act.metrics["steps"] == pytest.approx(leaves.mean() + 1)
+    assert whole.metrics["steps"] == 5
+
+
+def test_a_published_evaluation_is_the_default(run: Path, sudoku_data: Path, tmp_path) -> None:
+    words = [f"checkpoint={run}/step_12", f"data_paths=[{sudoku_data}]", f"out={tmp_path}/m.json"]
+    config, trained = parse_arguments(words)
+    assert (config.eval_halting, trained.eval_halting) == (None, "fixed")
+    evaluate_checkpoint(*parse_arguments([*words, "eval_halting=act"]), ALONE)
+    assert json.loads((tmp_path / "m.json").read_text())["steps"] <= 3
+    more = ["eval_halting=act", "at_steps=[1]", f"steps_out={tmp_path}/s.csv"]
+    with pytest.raises(TrmError, match="not with eval_halting=act"):
+        parse_arguments([*words, *more])
+    with pytest.raises(TrmError, match="eval_save_outputs needs"):
+        config_for(sudoku_data, tmp_path, eval_halting="act", eval_save_outputs="[preds]")

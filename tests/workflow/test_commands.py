@@ -131,9 +131,20 @@ def test_arc_under_one_process(project: Project, tmp_path: Path) -> None:
         assert steps["ARC/pass@2"][3] == pytest.approx(metrics["ARC/pass@2"])
         written.append((metrics, (out / "submission.json").read_bytes()))
         assert json.loads((out / "cost.json").read_text())["evaluate_examples_per_s"] > 0
+        if ranks < 4:
+            early = project.run(
+                *(torchrun(ranks) if ranks > 1 else ()), "-m", "trm.evaluate",
+                f"checkpoint={run / max_step(run)}", "device=cpu", "eval_halting=act",
+                f"out={out}/early/metrics.json",
+            )  # fmt: skip
+            assert early.returncode == 0, early.stderr
     for metrics, submission in written[1:]:
         assert submission == written[0][1]
         assert metrics == pytest.approx(written[0][0], rel=1e-5)
+    one, two = (
+        json.loads((project.root / f"arc-{n}/early/metrics.json").read_text()) for n in (1, 2)
+    )
+    assert two == pytest.approx(one, rel=1e-5)
 
 
 def max_step(run: Path) -> str:

@@ -129,6 +129,20 @@ def eval_batches(data: PuzzleData, global_batch_size: int, rows: slice) -> Itera
             yield _pad(taken, rows.stop - rows.start, data.metadata)
 
 
+def take_examples(data: PuzzleData, examples: np.ndarray) -> Rows:
+    """Some examples [k], numbered over all sets; ascending."""
+    parts = []
+    start = 0
+    for arrays in data.sets:
+        end = start + len(arrays.inputs)
+        mine = examples[np.searchsorted(examples, start) : np.searchsorted(examples, end)] - start
+        puzzles = np.searchsorted(arrays.puzzle_indices, mine, side="right") - 1
+        parts.append(_take(arrays, mine, arrays.puzzle_identifiers[puzzles], data.metadata))
+        start = end
+    names = ("inputs", "labels", "puzzle_identifiers")
+    return Rows(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
 def _take(
     arrays: SetArrays, examples: np.ndarray, identifiers: np.ndarray, metadata: DatasetMetadata
 ) -> Rows:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trm.data.batches import Rows
 from trm.model.base import RecursiveModel, State
 
 
@@ -32,6 +33,13 @@ class Batch:
         return self.inputs, self.labels, self.puzzle_identifiers
 
 
+def to_batch(rows: Rows, device: torch.device) -> Batch:
+    tensors = [torch.from_numpy(a) for a in (rows.inputs, rows.labels, rows.puzzle_identifiers)]
+    if device.type == "cuda":
+        tensors = [t.pin_memory() for t in tensors]
+    return Batch(*tensors).to(device)
+
+
 @dataclass(frozen=True)
 class Carry:
     """What a batch takes from one supervision step to the next."""
@@ -55,24 +63,40 @@ class StepOutput:
 
 @dataclass(frozen=True)
 class Exploration:
-    """Per row: may it halt before `min_steps` [B]? Drawn once per step for the whole global batch,
-    so that the draw does not depend on the number of ranks."""
+    """What chance says about each row's halting: not before `min_steps` [B] int32; `leaves` [B]
+    bool, at once. Drawn once per step for the whole global batch, so that the draw does not depend
+    on the number of ranks."""
 
     min_steps: Tensor
+    leaves: Tensor
+
+    def to(self, device: torch.device) -> Exploration:
+        move = {"device": device, "non_blocking": True}
+        return Exploration(self.min_steps.to(**move), self.leaves.to(**move))
 
     def split(self, rows: int | None) -> list[Exploration]:
         if rows is None:
             return [self]
-        return [Exploration(part) for part in self.min_steps.split(rows)]
+        parts = zip(self.min_steps.split(rows), self.leaves.split(rows), strict=True)
+        return [Exploration(*part) for part in parts]
 
     @staticmethod
     def draw(
-        generator: torch.Generator, global_batch: int, rows: slice, probability: float, maximum: int
+        generator: torch.Generator,
+        global_batch: int,
+        rows: slice,
+        probability: float,
+        maximum: int,
+        leave_probability: float = 0,
     ) -> Exploration:
-        """With `probability` a row must reach a uniform step in 2..maximum."""
+        """With `probability` a row must reach a uniform step in 2..maximum; with
+        `leave_probability` it leaves after this step, right or wrong."""
         explore = torch.rand(global_batch, generator=generator) < probability
         least = torch.randint(2, maximum + 1, (global_batch,), generator=generator)
-        return Exploration((explore * least)[rows].to(torch.int32))
+        leaves = torch.zeros(global_batch, dtype=torch.bool)
+        if leave_probability > 0:  # else nothing is drawn: the published stream
+            leaves = torch.rand(global_batch, generator=generator) < leave_probability
+        return Exploration((explore * least)[rows].to(torch.int32), leaves[rows])
 
 
 def initial_carry(model: RecursiveModel, batch: Batch) -> Carry:
@@ -105,6 +129,12 @@ def _replace_halted(model: RecursiveModel, carry: Carry, batch: Batch) -> Carry:
     )
 
 
+def wants_to_halt(model: RecursiveModel, q_halt: Tensor, q_continue: Tensor) -> Tensor:
+    """Rows [B] whose halting head says that they are solved."""
+    against = model.halts_against_continue or not model.config.no_ACT_continue
+    return q_halt > q_continue if against else q_halt > 0
+
+
 def act_step(
     model: RecursiveModel,
     carry: Carry,
@@ -113,7 +143,7 @@ def act_step(
 ) -> tuple[Carry, StepOutput]:
     """One supervision step. In training mode rows may halt early; in evaluation all run to the end.
 
-    `exploration` may be left out where halt_exploration_prob is 0.
+    `exploration` may be left out where chance has no say.
     """
     config = model.config
     carry = _replace_halted(model, carry, batch)
@@ -127,11 +157,9 @@ def act_step(
         last = steps >= config.halt_max_steps
         halted = last
         if model.training and config.halt_max_steps > 1:
-            against = model.halts_against_continue or not config.no_ACT_continue
-            wants_halt = q_halt > q_continue if against else q_halt > 0
-            halted = last | wants_halt
+            halted = last | wants_to_halt(model, q_halt, q_continue)
             if exploration is not None:
-                halted = halted & (steps >= exploration.min_steps)
+                halted = halted & (steps >= exploration.min_steps) | exploration.leaves
             learns = model.learns_continue
             if learns if learns is not None else not config.no_ACT_continue:
                 # Q-learning without a replay buffer: the value of going on is the better of the

@@ -49,6 +49,7 @@ class RecursiveModel(nn.Module, ABC):
         dim = config.hidden_size
         self.prefix_len = config.prefix_len
         self.length = config.seq_len + self.prefix_len
+        self.train_depth = (config.H_cycles, config.L_cycles)
 
         self.embed_tokens = Embedding(config.vocab_size, dim, self.dtype)
         self.lm_head = Linear(dim, config.vocab_size)
@@ -69,6 +70,12 @@ class RecursiveModel(nn.Module, ABC):
             # q_head starts at "do not halt", whatever it sees (SPEC 3).
             self.q_head.weight.zero_()
             self.q_head.bias.fill_(-5)
+
+    @property
+    def depth(self) -> tuple[int, int]:
+        """(T, n) = (H_cycles, L_cycles): in training those of `train_depth`, which a schedule may
+        change from step to step (only architectures that ask for `depth` follow it)."""
+        return self.train_depth if self.training else (self.config.H_cycles, self.config.L_cycles)
 
     @abstractmethod
     def build_nets(self) -> None:

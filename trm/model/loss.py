@@ -17,10 +17,11 @@ def _widest_float(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def stablemax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def stablemax_cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0) -> Tensor:
     """-log(s(x_label) / Σ s(x)), s(x) = x+1 for x ≥ 0, 1/(1-x) below (arXiv 2501.04697).
 
-    logits [B, S, V], labels [B, S]; returns [B, S], zero where the label is ignored.
+    logits [B, S, V], labels [B, S]; returns [B, S], zero where the label is ignored. A share
+    `label_smoothing` of the target is spread evenly over all V tokens (arXiv 1512.00567).
     """
     x = logits.to(_widest_float(logits.device))
     # Clamped, as the branch not taken would divide by zero at x = 1, and 0 · ∞ is NaN in the
@@ -30,28 +31,31 @@ def stablemax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     scored = labels != IGNORE_LABEL
     index = labels.masked_fill(~scored, 0).long()
     picked = log_p.gather(-1, index.unsqueeze(-1)).squeeze(-1)
+    if label_smoothing > 0:
+        picked = (1 - label_smoothing) * picked + label_smoothing * log_p.mean(-1)
     return torch.where(scored, -picked, 0.0)
 
 
-def softmax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def softmax_cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0) -> Tensor:
     """Ordinary cross-entropy in fp32; shapes as `stablemax_cross_entropy`."""
     flat = F.cross_entropy(
         logits.float().flatten(0, -2),
         labels.long().flatten(),
         ignore_index=IGNORE_LABEL,
         reduction="none",
+        label_smoothing=label_smoothing,
     )
     return flat.view(labels.shape)
 
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+LOSSES: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
     "stablemax_cross_entropy": stablemax_cross_entropy,
     "softmax_cross_entropy": softmax_cross_entropy,
 }
 
 
 def act_loss(
-    loss_type: str, carry: Carry, output: StepOutput
+    loss_type: str, carry: Carry, output: StepOutput, label_smoothing: float = 0
 ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     """Loss summed over the rows, metrics as sums over rows, predictions [B, S].
 
@@ -76,7 +80,8 @@ def act_loss(
             "steps": torch.where(valid, carry.steps, 0).sum(),
         }
 
-    lm_loss = (LOSSES[loss_type](output.logits, labels) / divisor.unsqueeze(-1)).sum()
+    token_losses = LOSSES[loss_type](output.logits, labels, label_smoothing)  # [B, S]
+    lm_loss = (token_losses / divisor.unsqueeze(-1)).sum()
     q_halt_loss = F.binary_cross_entropy_with_logits(
         output.q_halt, fully_right.to(output.q_halt.dtype), reduction="sum"
     )

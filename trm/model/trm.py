@@ -24,7 +24,7 @@ class TRM(RecursiveModel):
 
     def cycle(self, y: Tensor, z: Tensor, x: Tensor) -> State:
         """n times z ← net(z, y + x), then y ← net(y, z)."""
-        z = self.refine(y, z, x, self.config.L_cycles - 1)
+        z = self.refine(y, z, x, self.depth[1] - 1)
         return self.last_updates(y, z, x)
 
     def refine(self, y: Tensor, z: Tensor, x: Tensor, times: int) -> Tensor:
@@ -39,13 +39,13 @@ class TRM(RecursiveModel):
     def recurse(self, state: State, x: Tensor) -> State:
         y, z = state
         with torch.no_grad():
-            for _ in range(self.config.H_cycles - 1):
+            for _ in range(self.depth[0] - 1):
                 y, z = self.cycle(y, z, x)
         if not self.config.one_step_gradient:
             return self.cycle(y, z, x)
         # The ablation (paper, table 1): HRM's gradient, through the last update of each state.
         with torch.no_grad():
-            z = self.refine(y, z, x, self.config.L_cycles - 1)
+            z = self.refine(y, z, x, self.depth[1] - 1)
         return self.last_updates(y, z, x)
 
 

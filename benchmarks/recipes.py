@@ -1,0 +1,199 @@
+"""Compare training recipes by the compute that each takes to reach a share of exact answers.
+
+    snakemake --cores 2 data/sudoku-6x6-1k-aug-50
+    python benchmarks/recipes.py sudoku-6x6/mlp --seeds 0 1 2 --out recipes.csv
+    python benchmarks/recipes.py sudoku-6x6/mlp published muon --target 0.5
+
+Each run is `pretrain.py` with the settings of that experiment in config.yaml and the recipe's on
+top, stopped at the first evaluation above the target. Compute is counted, not timed: FLOP of the
+matrix products and attention of every training step until the target, interpolated between the two
+evaluations around it. The ratio is of means over the seeds, against `published`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from trm.config import DepthStage, TrainConfig, hydra_word, resolve
+from trm.data.batches import PuzzleData, train_batches
+from trm.distributed import Ranks
+from trm.evaluate import model_for
+from trm.model.act import to_batch
+from trm.model.registry import build_model
+from trm.optim import SignSGD, make_optimizer
+from trm.step import TrainState, train_step
+from trm.study import Study
+
+ROOT = Path(__file__).resolve().parents[1]
+DEEPER = [
+    {"start": 0.0, "H_cycles": 1, "L_cycles": 2},
+    {"start": 0.3, "H_cycles": 2, "L_cycles": 2},
+    {"start": 0.6, "H_cycles": 2, "L_cycles": 3},
+]
+RECIPES: dict[str, dict] = {
+    "published": {},
+    "muon": {"optimizer": "muon"},
+    "ema-warmup": {"ema_warmup": True},
+    "depth": {"depth_schedule": DEEPER},
+    "free-cycles": {
+        "depth_schedule": [
+            {"start": 0.0, "H_cycles": 1, "L_cycles": 3},
+            {"start": 0.5, "H_cycles": 2, "L_cycles": 3},
+        ]
+    },
+    "lr": {"lr": 2e-3, "lr_warmup_steps": 200},
+    "random-halt": {"random_halt_prob": 0.1},
+    "smoothing": {"arch.loss.label_smoothing": 0.05},
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of one run: steps and FLOP to the target (None where it was not reached), best accuracy."""
+
+    steps: float | None
+    flop: float | None
+    best: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("experiment", help="BENCHMARK/VARIANT of config.yaml")
+    parser.add_argument("recipes", nargs="*", help=f"of {', '.join(RECIPES)}, joined by + (all)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--target", type=float, default=0.9, help="share of exact answers")
+    parser.add_argument("--eval-interval", type=int, default=6, help="epochs")
+    parser.add_argument("--out", type=Path, help="CSV of all runs, added to")
+    parser.add_argument("--option", action="append", default=[], help="key=value for every run")
+    args = parser.parse_args()
+
+    study = Study.load(ROOT / "config" / "config.yaml")
+    row = study.row(*args.experiment.split("/"))
+    dataset = f"data/{row.dataset}"
+    print(f"{date.today()}, {args.experiment}, target {args.target:.0%} exact, torch "
+          f"{torch.__version__}, {torch.get_num_threads()} threads")  # fmt: skip
+    base = None
+    for recipe in args.recipes or RECIPES:
+        overrides = row.overrides | {"eval_interval": args.eval_interval}
+        for part in recipe.split("+"):
+            overrides |= RECIPES[part]
+        outcomes = []
+        for seed in args.seeds:
+            config = resolve(overrides | {"data_paths": [dataset]}, recipe)
+            words = [hydra_word(k, v) for k, v in overrides.items()] + args.option
+            outcomes.append(run(config, words, dataset, seed, args.target))
+            if args.out:
+                record(args.out, args.experiment, recipe, seed, args.target, outcomes[-1])
+        reached = [o for o in outcomes if o.flop is not None]
+        line = f"{recipe:28} reached by {len(reached)} of {len(outcomes)}"
+        if len(reached) == len(outcomes):
+            mean = statistics.mean(o.flop for o in reached)
+            base = mean if base is None else base
+            line += (
+                f"  steps {' '.join(f'{o.steps:.0f}' for o in reached)}"
+                f"  {mean / 1e12:.2f} TFLOP  published / this {base / mean:.2f}"
+            )
+        print(line + f"  best {' '.join(f'{o.best:.1%}' for o in outcomes)}", flush=True)
+
+
+def run(config: TrainConfig, words: list[str], dataset: str, seed: int, target: float) -> Outcome:
+    with tempfile.TemporaryDirectory(prefix="recipe-") as scratch:
+        command = [
+            *(sys.executable, "pretrain.py", *words, f"data_paths=[{dataset}]", f"seed={seed}"),
+            *(f"checkpoint_path={scratch}", "wandb=disabled", "checkpoint_every_eval=false"),
+        ]
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
+        )  # fmt: skip
+        try:
+            while process.poll() is None and exact_by_step(Path(scratch))[-1][1] < target:
+                time.sleep(1)
+        finally:
+            stopped = process.poll() is None
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+        if not stopped and process.returncode != 0:
+            raise SystemExit(f"pretrain.py failed; try it alone: {' '.join(command)}")
+        points = exact_by_step(Path(scratch))
+    best = max(exact for _, exact in points)
+    for (before, low), (after, high) in itertools.pairwise(points):
+        if high >= target:
+            steps = before + (after - before) * (target - low) / (high - low)
+            return Outcome(steps, flop_until(steps, config, dataset), best)
+    return Outcome(None, None, best)
+
+
+def exact_by_step(folder: Path) -> list[tuple[int, float]]:
+    """(step, exact accuracy on the test split), from (0, 0) on."""
+    path = folder / "history.csv"
+    if not path.exists():
+        return [(0, 0.0)]
+    with path.open() as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
+    return [(0, 0.0)] + [(int(r["step"]), float(r["exact_accuracy"])) for r in rows]
+
+
+def flop_until(steps: float, config: TrainConfig, dataset: str) -> float:
+    """FLOP of training `steps` steps, each at the depth that its schedule gives it."""
+    data = PuzzleData.load([dataset], "train")
+    total = data.total_steps(config.epochs, config.global_batch_size)
+    whole = DepthStage(start=0, H_cycles=config.arch.H_cycles, L_cycles=config.arch.L_cycles)
+    stages = config.depth_schedule or [whole]
+    ends = [stage.start * total for stage in stages[1:]] + [float("inf")]
+    return sum(
+        max(0.0, min(steps, end) - stage.start * total) * flop_of_step(config, data, stage)
+        for stage, end in zip(stages, ends, strict=True)
+    )
+
+
+def flop_of_step(config: TrainConfig, data: PuzzleData, stage: DepthStage) -> int:
+    ranks = Ranks(0, 1, torch.device("cpu"))
+    size = config.global_batch_size
+    batch = next(train_batches(data, 0, 1, config.epochs_per_iteration, size, slice(0, size)))
+    model = build_model(model_for(config, data)).train()
+    state = TrainState(
+        model=model,
+        optimizer=make_optimizer(config.optimizer, model, (0.9, 0.95), 0.0),
+        puzzle_optimizer=SignSGD(model.puzzle_emb.weights, 0.0, ranks),
+        ema=None,
+        generator=torch.Generator(),
+        total_steps=1,
+    )
+    with FlopCounterMode(display=False) as counter:
+        whole_run = stage.model_copy(update={"start": 0.0})
+        at_stage = config.model_copy(update={"depth_schedule": [whole_run]})
+        train_step(at_stage, state, to_batch(batch, ranks.device), ranks)
+    return counter.get_total_flops()
+
+
+def record(
+    path: Path, experiment: str, recipe: str, seed: int, target: float, outcome: Outcome
+) -> None:
+    new = not path.exists()
+    with path.open("a") as file:
+        writer = csv.writer(file)
+        if new:
+            writer.writerow(["experiment", "recipe", "seed", "target", "steps", "flop", "best"])
+        steps = "" if outcome.steps is None else f"{outcome.steps:.1f}"
+        flop = "" if outcome.flop is None else f"{outcome.flop:.6g}"
+        writer.writerow([experiment, recipe, seed, target, steps, flop, f"{outcome.best:.4f}"])
+
+
+if __name__ == "__main__":
+    main()

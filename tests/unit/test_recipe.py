@@ -1,0 +1,231 @@
+"""Options that the published code does not have: each does what it says, and nothing when off."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tests.conftest import TINY, overrides
+from trm.config import TrainConfig, compose
+from trm.data.batches import PuzzleData, rank_rows, train_batches
+from trm.distributed import Ranks
+from trm.ema import EMA
+from trm.errors import TrmError
+from trm.evaluate import model_for
+from trm.model.act import Exploration, to_batch
+from trm.model.loss import IGNORE_LABEL, softmax_cross_entropy, stablemax_cross_entropy
+from trm.model.registry import build_model
+from trm.optim import AdamATan2, MuonForMatrices, make_optimizer
+from trm.step import TrainState, depth_at, train_step
+
+ALONE = Ranks(0, 1, torch.device("cpu"))
+
+
+def config_of(**changes: object) -> TrainConfig:
+    words = overrides(data_paths="[none]", **changes)
+    return compose([w if w.startswith("arch") else f"++{w}" for w in words])
+
+
+def state_of(config: TrainConfig, data: PuzzleData, total_steps: int = 10) -> TrainState:
+    torch.manual_seed(0)
+    model = build_model(model_for(config, data)).train()
+    optimizer = make_optimizer(config.optimizer, model, (0.9, 0.95), 0.1)
+    return TrainState(
+        model, optimizer, None, None, torch.Generator().manual_seed(0), total_steps=total_steps
+    )
+
+
+@pytest.fixture(scope="module")
+def data(sudoku_data) -> PuzzleData:
+    return PuzzleData.load([str(sudoku_data)], "train")
+
+
+def batch_of(data: PuzzleData):
+    rows = next(train_batches(data, 0, 1, 2, TINY["global_batch_size"], rank_rows(0, 1, 8)))
+    return to_batch(rows, ALONE.device)
+
+
+# --- depth ----------------------------------------------------------------------------------------
+
+STAGES = (
+    "[{start:0,H_cycles:1,L_cycles:1},{start:0.25,H_cycles:1,L_cycles:2},"
+    "{start:0.5,H_cycles:3,L_cycles:2}]"
+)
+
+
+def test_a_schedule_deepens_at_its_shares(data: PuzzleData) -> None:
+    config = config_of(depth_schedule=STAGES)
+    state = state_of(config, data, total_steps=8)
+    depths = []
+    for state.step in range(8):
+        depths.append(depth_at(config, state))
+    assert depths == [(1, 1)] * 2 + [(1, 2)] * 2 + [(3, 2)] * 4
+
+
+@pytest.mark.parametrize("arch", ["trm", "trm_separate"])
+def test_a_stage_trains_as_a_model_of_that_depth(data: PuzzleData, arch: str) -> None:
+    deep = {"arch": arch, "arch__H_cycles": 3, "arch__L_cycles": 2}
+    scheduled = config_of(depth_schedule="[{start:0,H_cycles:2,L_cycles:1}]", **deep)
+    plain = config_of(**{**deep, "arch__H_cycles": 2, "arch__L_cycles": 1})
+    batch = batch_of(data)
+    states = [state_of(config, data) for config in (scheduled, plain)]
+    losses = [
+        train_step(config, state, batch, ALONE)["loss"].item()
+        for config, state in zip((scheduled, plain), states, strict=True)
+    ]
+    assert losses[0] == losses[1]
+    for a, b in zip(*(s.model.parameters() for s in states), strict=True):
+        assert torch.equal(a, b)
+    # Evaluation always goes as deep as the architecture says.
+    assert states[0].model.eval().depth == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        ("[{start:0.1,H_cycles:1,L_cycles:1}]", "its first stage starts at 0"),
+        ("[{start:0,H_cycles:1,L_cycles:1},{start:0,H_cycles:1,L_cycles:2}]", "each other after"),
+        ("[{start:0,H_cycles:0,L_cycles:1}]", "greater than or equal to 1"),
+        ("[{start:0,H_cycles:1}]", "L_cycles"),
+    ],
+)
+def test_a_wrong_schedule_is_refused(schedule: str, message: str) -> None:
+    with pytest.raises(TrmError, match=message):
+        config_of(depth_schedule=schedule)
+
+
+def test_a_schedule_is_refused_where_the_net_does_not_follow_it() -> None:
+    with pytest.raises(TrmError, match="option of arch=trm and arch=trm_separate"):
+        compose(["arch=hrm", "depth_schedule=[{start:0,H_cycles:1,L_cycles:1}]"])
+
+
+# --- optimiser and average ------------------------------------------------------------------------
+
+
+def test_muon_takes_the_matrices_of_the_nets_and_adam_the_rest(data: PuzzleData) -> None:
+    state = state_of(config_of(optimizer="muon"), data)
+    muon, adam = state.optimizer.parts
+    names = {id(p): name for name, p in state.model.named_parameters()}
+    of_muon, of_adam = (
+        {names[id(p)] for g in part.param_groups for p in g["params"]} for part in (muon, adam)
+    )
+    assert isinstance(muon, torch.optim.Muon) and isinstance(adam, AdamATan2)
+    assert of_muon | of_adam == set(names.values()) and not of_muon & of_adam
+    assert of_muon == {n for n in names.values() if n.endswith("proj.weight")}
+    assert "lm_head.weight" in of_adam and "embed_tokens.embedding_weight" in of_adam
+
+
+def test_muon_goes_on_from_its_saved_state(data: PuzzleData) -> None:
+    config = config_of(optimizer="muon", lr=1e-2, lr_warmup_steps=0)
+    batch = batch_of(data)
+    one, other = state_of(config, data), state_of(config, data)
+    for _ in range(2):
+        train_step(config, one, batch, ALONE)
+    other.model.load_state_dict(one.model.state_dict())
+    other.generator.set_state(one.generator.get_state())
+    other.carries, other.step = list(one.carries), one.step
+    other.optimizer.load_state_dict(copy.deepcopy(one.optimizer.state_dict()))
+    before = [p.clone() for p in one.model.parameters()]
+    for state in (one, other):
+        train_step(config, state, batch, ALONE)
+    for a, b, old in zip(one.model.parameters(), other.model.parameters(), before, strict=True):
+        assert torch.equal(a, b) and not torch.equal(a, old)
+
+
+def test_muon_is_of_these_parameters_only(data: PuzzleData) -> None:
+    assert isinstance(state_of(config_of(), data).optimizer, AdamATan2)
+    assert isinstance(state_of(config_of(optimizer="muon"), data).optimizer, MuonForMatrices)
+
+
+def test_a_young_average_forgets_its_start() -> None:
+    model = torch.nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        model.weight.fill_(0.0)
+    ema = EMA(model, 0.999, warmup=True)
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+    ema.update(model, step=1)
+    assert ema.shadow["weight"].item() == pytest.approx(1 - 2 / 11)
+    ema.shadow["weight"].zero_()
+    ema.update(model, step=10**6)
+    assert ema.shadow["weight"].item() == pytest.approx(0.001, rel=1e-4)
+
+
+# --- halting by chance ----------------------------------------------------------------------------
+
+
+def test_rows_leave_by_chance_at_the_rate_asked_for() -> None:
+    draw = Exploration.draw(torch.Generator().manual_seed(0), 20_000, slice(0, 20_000), 0, 16, 0.2)
+    assert draw.leaves.float().mean().item() == pytest.approx(0.2, abs=0.01)
+    whole, part = (
+        Exploration.draw(torch.Generator().manual_seed(1), 8, rows, 0.5, 16, 0.5)
+        for rows in (slice(0, 8), slice(4, 8))
+    )
+    assert torch.equal(whole.leaves[4:], part.leaves)
+
+
+def test_without_it_the_published_stream_is_drawn() -> None:
+    one, other = torch.Generator().manual_seed(0), torch.Generator().manual_seed(0)
+    drawn = Exploration.draw(one, 64, slice(0, 64), 0.5, 16)
+    explore, least = (
+        torch.rand(64, generator=other) < 0.5,
+        torch.randint(2, 17, (64,), generator=other),
+    )
+    assert torch.equal(drawn.min_steps, (explore * least).to(torch.int32))
+    assert not drawn.leaves.any()
+    assert torch.equal(one.get_state(), other.get_state())
+
+
+def test_a_row_that_leaves_is_replaced(data: PuzzleData) -> None:
+    config = config_of(random_halt_prob=0.999, arch__halt_max_steps=4)
+    state = state_of(config, data)
+    train_step(config, state, batch_of(data), ALONE)
+    assert state.carries[0].halted.all()
+    stays = state_of(config_of(arch__halt_max_steps=4), data)
+    train_step(config_of(arch__halt_max_steps=4), stays, batch_of(data), ALONE)
+    assert not stays.carries[0].halted.any()
+
+
+# --- label smoothing ------------------------------------------------------------------------------
+
+
+def test_smoothing_is_a_mixture_of_targets() -> None:
+    logits = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([[0, 4, IGNORE_LABEL], [1, 1, 2]])
+    every = torch.stack(
+        [stablemax_cross_entropy(logits, torch.full_like(labels, v)) for v in range(5)]
+    )
+    plain = stablemax_cross_entropy(logits, labels)
+    wanted = torch.where(labels == IGNORE_LABEL, 0.0, 0.9 * plain + 0.1 * every.mean(0))
+    torch.testing.assert_close(stablemax_cross_entropy(logits, labels, 0.1), wanted)
+    torch.testing.assert_close(
+        softmax_cross_entropy(logits, labels, 0.1),
+        F.cross_entropy(
+            logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE_LABEL, reduction="none",
+            label_smoothing=0.1,
+        ).view(2, 3),
+    )  # fmt: skip
+
+
+def test_smoothing_changes_training_but_not_what_evaluation_reports(data: PuzzleData) -> None:
+    batch = batch_of(data)
+    losses = []
+    for smoothing in (0.0, 0.1):
+        config = config_of(arch__loss__label_smoothing=smoothing)
+        losses.append(train_step(config, state_of(config, data), batch, ALONE)["loss"].item())
+    assert not np.isclose(losses[0], losses[1])
+
+
+def test_settings_of_an_older_run_have_their_defaults() -> None:
+    """A snapshot of a version without these options is gone on with."""
+    config = config_of()
+    older = config.model_dump(mode="json")
+    for key in ("depth_schedule", "random_halt_prob", "ema_warmup"):
+        del older[key]
+    del older["arch"]["loss"]["label_smoothing"]
+    assert config.differences(older) == []
+    assert config.model_copy(update={"random_halt_prob": 0.5}).differences(older)
