@@ -47,8 +47,15 @@ def reference_stream(data: PuzzleData, seed: int, iteration: int, epochs: int, s
     return batches
 
 
-def test_stream_is_the_specified_one() -> None:
-    data = made([[3, 2], [1], [4, 4, 4], [2]])
+@pytest.mark.parametrize(
+    "puzzles",
+    [
+        [[3, 2], [1], [4, 4, 4], [2]],
+        [[1] * 7, [1], [1, 1], [1] * 1000],  # boards, which are drawn at once
+    ],
+)
+def test_stream_is_the_specified_one(puzzles: list[list[int]]) -> None:
+    data = made(puzzles)
     for iteration in (1, 2):
         got = list(train_batches(data, 5, iteration, 6, 4, slice(0, 4)))
         wanted = reference_stream(data, 5, iteration, 6, 4)
