@@ -48,6 +48,7 @@ DEEPER = [
 RECIPES: dict[str, dict] = {
     "published": {},
     "muon": {"optimizer": "muon"},
+    "muon-lr": {"optimizer": "muon", "lr": 4e-3, "lr_warmup_steps": 200},
     "ema-warmup": {"ema_warmup": True},
     "depth": {"depth_schedule": DEEPER},
     "free-cycles": {

@@ -13,7 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 
@@ -444,7 +443,6 @@ def _name_run(config: TrainConfig, ranks: Ranks) -> tuple[Path, str, str]:
 def _initial_state(config: TrainConfig, data: PuzzleData, ranks: Ranks) -> TrainState:
     # Drawn on the CPU with the same seed everywhere: every rank and every device starts equal.
     torch.manual_seed(config.seed)
-    np.random.seed(config.seed % 2**32)
     model = build_model(model_for(config, data))
     if config.load_checkpoint:
         for remark in load_weights(Path(config.load_checkpoint), model):
