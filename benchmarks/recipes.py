@@ -65,11 +65,13 @@ RECIPES: dict[str, dict] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one run: steps and FLOP to the target (None where it was not reached), best accuracy."""
+    """Of one run: steps and FLOP to the target (None where it was not reached); the best shares of
+    exact answers and of right cells."""
 
     steps: float | None
     flop: float | None
     best: float
+    cells: float
 
 
 def main() -> None:
@@ -78,6 +80,7 @@ def main() -> None:
     parser.add_argument("recipes", nargs="*", help=f"of {', '.join(RECIPES)}, joined by + (all)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--target", type=float, default=0.9, help="share of exact answers")
+    parser.add_argument("--dataset", help="folder, in place of the experiment's own")
     parser.add_argument("--eval-interval", type=int, default=6, help="epochs")
     parser.add_argument("--out", type=Path, help="CSV of all runs, added to")
     parser.add_argument("--option", action="append", default=[], help="key=value for every run")
@@ -85,8 +88,8 @@ def main() -> None:
 
     study = Study.load(ROOT / "config" / "config.yaml")
     row = study.row(*args.experiment.split("/"))
-    dataset = f"data/{row.dataset}"
-    print(f"{date.today()}, {args.experiment}, target {args.target:.0%} exact, torch "
+    dataset = args.dataset or f"data/{row.dataset}"
+    print(f"{date.today()}, {args.experiment} on {dataset}, target {args.target:.0%} exact, torch "
           f"{torch.__version__}, {torch.get_num_threads()} threads")  # fmt: skip
     base = None
     for recipe in args.recipes or RECIPES:
@@ -109,7 +112,8 @@ def main() -> None:
                 f"  steps {' '.join(f'{o.steps:.0f}' for o in reached)}"
                 f"  {mean / 1e12:.2f} TFLOP  published / this {base / mean:.2f}"
             )
-        print(line + f"  best {' '.join(f'{o.best:.1%}' for o in outcomes)}", flush=True)
+        best = " ".join(f"{o.best:.1%} ({o.cells:.1%} of the cells)" for o in outcomes)
+        print(f"{line}  best {best}", flush=True)
 
 
 def run(config: TrainConfig, words: list[str], dataset: str, seed: int, target: float) -> Outcome:
@@ -123,7 +127,7 @@ def run(config: TrainConfig, words: list[str], dataset: str, seed: int, target: 
             env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
         )  # fmt: skip
         try:
-            while process.poll() is None and exact_by_step(Path(scratch))[-1][1] < target:
+            while process.poll() is None and accuracies(Path(scratch))[-1][1] < target:
                 time.sleep(1)
         finally:
             stopped = process.poll() is None
@@ -131,23 +135,25 @@ def run(config: TrainConfig, words: list[str], dataset: str, seed: int, target: 
             process.wait()
         if not stopped and process.returncode != 0:
             raise SystemExit(f"pretrain.py failed; try it alone: {' '.join(command)}")
-        points = exact_by_step(Path(scratch))
-    best = max(exact for _, exact in points)
-    for (before, low), (after, high) in itertools.pairwise(points):
+        points = accuracies(Path(scratch))
+    best, cells = (max(point[i] for point in points) for i in (1, 2))
+    for (before, low, _), (after, high, _) in itertools.pairwise(points):
         if high >= target:
             steps = before + (after - before) * (target - low) / (high - low)
-            return Outcome(steps, flop_until(steps, config, dataset), best)
-    return Outcome(None, None, best)
+            return Outcome(steps, flop_until(steps, config, dataset), best, cells)
+    return Outcome(None, None, best, cells)
 
 
-def exact_by_step(folder: Path) -> list[tuple[int, float]]:
-    """(step, exact accuracy on the test split), from (0, 0) on."""
+def accuracies(folder: Path) -> list[tuple[int, float, float]]:
+    """(step, exact accuracy, cell accuracy) on the test split, from (0, 0, 0) on."""
     path = folder / "history.csv"
     if not path.exists():
-        return [(0, 0.0)]
+        return [(0, 0.0, 0.0)]
     with path.open() as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
-    return [(0, 0.0)] + [(int(r["step"]), float(r["exact_accuracy"])) for r in rows]
+    return [(0, 0.0, 0.0)] + [
+        (int(r["step"]), float(r["exact_accuracy"]), float(r["accuracy"])) for r in rows
+    ]
 
 
 def flop_until(steps: float, config: TrainConfig, dataset: str) -> float:
@@ -190,10 +196,13 @@ def record(
     with path.open("a") as file:
         writer = csv.writer(file)
         if new:
-            writer.writerow(["experiment", "recipe", "seed", "target", "steps", "flop", "best"])
+            writer.writerow(
+                ["experiment", "recipe", "seed", "target", "steps", "flop", "best", "cells"]
+            )
         steps = "" if outcome.steps is None else f"{outcome.steps:.1f}"
         flop = "" if outcome.flop is None else f"{outcome.flop:.6g}"
-        writer.writerow([experiment, recipe, seed, target, steps, flop, f"{outcome.best:.4f}"])
+        shares = f"{outcome.best:.4f}", f"{outcome.cells:.4f}"
+        writer.writerow([experiment, recipe, seed, target, steps, flop, *shares])
 
 
 if __name__ == "__main__":
