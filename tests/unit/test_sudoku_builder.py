@@ -139,6 +139,7 @@ def test_a_smaller_board_has_a_smaller_vocabulary(tmp_path):
         (1, "5" + "." * 15, "row 3: its question has '5' at cell 0"),
         (2, "." + "1" * 15, "row 3: its answer has '.' at cell 0"),
         (3, "hard", "row 3: rating 'hard'"),
+        (1, "." * 15 + "2", "row 3: .*'2' at cell 15, its answer '1': it answers another"),
     ],
 )
 def test_a_bad_row_is_refused_by_its_number(tmp_path, column, value, message):

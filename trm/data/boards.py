@@ -31,11 +31,15 @@ BLOCK_ROWS = 4096
 
 @dataclass(frozen=True)
 class Charset:
-    """The characters of a board and the value [256] that each stands for; -1 for all others."""
+    """The characters of a board and the value [256] that each stands for; -1 for all others.
+
+    Where an answer differs from its question, the question has `open` there.
+    """
 
     questions: str
     answers: str
     values: np.ndarray
+    open: str = "."
 
     def decode(self, text: bytes, allowed: str) -> np.ndarray:
         """Values of an ASCII text; -1 where a character is not allowed."""
@@ -65,10 +69,10 @@ class BoardTable:
         """
         rows = self.rows()
         while block := list(islice(rows, BLOCK_ROWS)):
-            yield (
-                self._decode(block, "question", self.charset.questions),
-                self._decode(block, "answer", self.charset.answers),
-            )
+            questions = self._decode(block, "question", self.charset.questions)
+            answers = self._decode(block, "answer", self.charset.answers)
+            self._check_pairs(block, questions, answers)
+            yield questions, answers
 
     def take(self, wanted: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The rows wanted [k], in that order, as one block; the rest is read past."""
@@ -84,6 +88,21 @@ class BoardTable:
             answers[places] = block_answers[wanted[places] - start]
             start = end
         yield questions, answers
+
+    def _check_pairs(
+        self, block: list[tuple[int, list[str]]], questions: np.ndarray, answers: np.ndarray
+    ) -> None:
+        altered = (questions != answers) & (
+            questions != self.charset.values[ord(self.charset.open)]
+        )
+        if altered.any():
+            row, cell = np.argwhere(altered)[0]
+            number, fields = block[row]
+            question, answer = (fields[COLUMNS.index(name)][cell] for name in COLUMNS[1:3])
+            raise TrmError(
+                f"{self.path}, row {number}: its question has {question!r} at cell {cell}, its "
+                f"answer {answer!r}: it answers another puzzle"
+            )
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """(line number, fields) of each row kept."""

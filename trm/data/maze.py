@@ -31,7 +31,7 @@ def maze_charset() -> Charset:
     values = np.full(256, -1, dtype=np.int16)
     for token, character in enumerate(CHARACTERS, start=1):
         values[ord(character)] = token
-    return Charset(CHARACTERS, CHARACTERS, values)
+    return Charset(CHARACTERS, CHARACTERS, values, open=" ")
 
 
 class _Images:
