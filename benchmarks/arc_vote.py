@@ -38,6 +38,8 @@ def main() -> None:
         )
         work.start()
         work.join()
+        if work.exitcode:
+            raise SystemExit(work.exitcode)
 
 
 def measure(dataset: Path, right: float, voters: int | None) -> None:

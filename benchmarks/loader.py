@@ -38,7 +38,11 @@ def main() -> None:
             began = time.perf_counter()
             batches.append(next(batch))
             times.append(time.perf_counter() - began)
-        agree &= all(np.array_equal(batches[0].inputs, other.inputs) for other in batches)
+        agree &= all(
+            np.array_equal(a, b)
+            for other in batches
+            for a, b in zip(vars(batches[0]).values(), vars(other).values(), strict=True)
+        )
     print(f"{date.today()}, batches of {args.batch}, the same ones: {'yes' if agree else 'no'}")
     for folder, times in zip(args.datasets, seconds, strict=True):
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -47,6 +51,8 @@ def main() -> None:
 
 def stream(folder: Path, size: int) -> Iterator[Rows]:
     data = PuzzleData.load([str(folder)], "train")
+    if data.total_steps(10, size) < 1:
+        raise SystemExit(f"{folder}: ten epochs do not fill a batch of {size}; lower --batch")
     every = (train_batches(data, 0, i, 10, size, slice(0, size)) for i in itertools.count(1))
     return itertools.chain.from_iterable(every)
 

@@ -27,11 +27,13 @@ from datetime import date
 from pathlib import Path
 
 import torch
+import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
-from trm.config import DepthStage, TrainConfig, hydra_word, resolve
+from trm.config import DepthStage, TrainConfig, hydra_word, resolve, suggest
 from trm.data.batches import PuzzleData, train_batches
 from trm.distributed import Ranks
+from trm.errors import run_cli
 from trm.evaluate import model_for
 from trm.model.act import to_batch
 from trm.model.registry import build_model
@@ -86,20 +88,30 @@ def main() -> None:
     parser.add_argument("--option", action="append", default=[], help="key=value for every run")
     args = parser.parse_args()
 
+    recipes = args.recipes or list(RECIPES)
+    for part in {part for recipe in recipes for part in recipe.split("+")} - set(RECIPES):
+        parser.error(f"no recipe {part!r}{suggest(part, list(RECIPES))}; there are {list(RECIPES)}")
+    if args.experiment.count("/") != 1:
+        parser.error(f"{args.experiment!r} is no BENCHMARK/VARIANT")
     study = Study.load(ROOT / "config" / "config.yaml")
     row = study.row(*args.experiment.split("/"))
-    dataset = args.dataset or f"data/{row.dataset}"
-    print(f"{date.today()}, {args.experiment} on {dataset}, target {args.target:.0%} exact, torch "
-          f"{torch.__version__}, {torch.get_num_threads()} threads")  # fmt: skip
+    dataset = str(Path(args.dataset or ROOT / "data" / row.dataset).resolve())
+    print(
+        f"{date.today()}, {args.experiment} on {Path(dataset).name}, target {args.target:.0%} "
+        f"exact, torch {torch.__version__}, {torch.get_num_threads()} threads"
+    )
+    options = dict(word.split("=", 1) for word in args.option)
+    options = {key: yaml.safe_load(value) for key, value in options.items()}
     base = None
-    for recipe in args.recipes or RECIPES:
+    for recipe in recipes:
         overrides = row.overrides | {"eval_interval": args.eval_interval}
         for part in recipe.split("+"):
             overrides |= RECIPES[part]
+        overrides |= options
         outcomes = []
         for seed in args.seeds:
             config = resolve(overrides | {"data_paths": [dataset]}, recipe)
-            words = [hydra_word(k, v) for k, v in overrides.items()] + args.option
+            words = [hydra_word(k, v) for k, v in overrides.items()]
             outcomes.append(run(config, words, dataset, seed, args.target))
             if args.out:
                 record(args.out, args.experiment, recipe, seed, args.target, outcomes[-1])
@@ -107,11 +119,10 @@ def main() -> None:
         line = f"{recipe:28} reached by {len(reached)} of {len(outcomes)}"
         if len(reached) == len(outcomes):
             mean = statistics.mean(o.flop for o in reached)
-            base = mean if base is None else base
-            line += (
-                f"  steps {' '.join(f'{o.steps:.0f}' for o in reached)}"
-                f"  {mean / 1e12:.2f} TFLOP  published / this {base / mean:.2f}"
-            )
+            base = mean if recipe == "published" else base
+            line += f"  steps {' '.join(f'{o.steps:.0f}' for o in reached)}"
+            line += f"  {mean / 1e12:.2f} TFLOP"
+            line += "" if base is None else f"  published / this {base / mean:.2f}"
         best = " ".join(f"{o.best:.1%} ({o.cells:.1%} of the cells)" for o in outcomes)
         print(f"{line}  best {best}", flush=True)
 
@@ -206,4 +217,4 @@ def record(
 
 
 if __name__ == "__main__":
-    main()
+    run_cli(main)

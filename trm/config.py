@@ -203,7 +203,7 @@ class TrainConfig(Strict):
     checkpoint_path: str | None = None
     eval_save_outputs: list[Literal[SAVABLE_OUTPUTS]] = []  # type: ignore[valid-type]
     eval_halting: Literal["fixed", "act"] = "fixed"
-    eval_halting_threshold: float = 0
+    eval_halting_threshold: float = Field(0, allow_inf_nan=False)
 
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"
@@ -228,6 +228,8 @@ class TrainConfig(Strict):
             )
         if self.eval_save_outputs and self.eval_halting == "act":
             raise ValueError("eval_save_outputs needs eval_halting=fixed")
+        if self.eval_halting_threshold != 0 and self.eval_halting == "fixed":
+            raise ValueError("eval_halting_threshold needs eval_halting=act")
         if self.depth_schedule:
             self._check_depth_schedule()
         return self

@@ -87,8 +87,9 @@ def evaluate(
 ) -> Evaluation:
     """Run halt_max_steps supervision steps on every test example, as published.
 
-    With `halting` "act" an example leaves as soon as its halting logit is above
-    `halting_threshold`: what comes later is neither computed nor in `at_steps` or `saved`.
+    With `halting` "act" an example leaves as soon as its halting logit (where going on is learned:
+    its lead over that logit) is above `halting_threshold`: what comes later is neither computed nor
+    in `at_steps` or `saved`.
 
     `keep` names outputs (of SAVABLE_OUTPUTS) to return as tensors of this rank's rows; `at_steps`
     are supervision steps after which to take the metrics too. `task_ids` gives every example its
@@ -171,7 +172,10 @@ def _evaluate_until_sure(
     def rows_of(examples: np.ndarray) -> Rows:
         return _with_task_ids(take_examples(data, first + examples), task_ids, data.metadata)
 
-    with Progress(last - first, "evaluating", "examples", shown=ranks.is_main) as progress:
+    # The batch shrinks at the end: compiled, each size would be a graph of its own, and torch gives
+    # up after eight, for training too.
+    eagerly = torch.compiler.set_stance("force_eager")
+    with eagerly, Progress(last - first, "evaluating", "examples", shown=ranks.is_main) as progress:
         own = answer_until_sure(
             model, rows_of, last - first, global_batch_size // ranks.world_size, loss_type, ranks,
             progress, threshold, before_batch,
@@ -257,7 +261,8 @@ class EvaluateConfig(Strict):
     global_batch_size: int | None = pydantic.Field(None, ge=1)
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     eval_halting: Halting | None = None  # act: a sure example leaves early; default: as trained
-    eval_halting_threshold: float | None = None  # logit from which it is sure; default: as trained
+    # Logit above which it is sure; default: as trained.
+    eval_halting_threshold: float | None = pydantic.Field(None, allow_inf_nan=False)
     at_steps: list[int] = []  # supervision steps to take the metrics after
     steps_out: Path | None = None  # CSV of those
     cost_out: Path | None = None  # JSON of what the evaluation took
@@ -336,6 +341,8 @@ def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ran
         examples += sum(len(arrays.inputs) for arrays in data.sets)
         loss_type = trained.arch.loss.loss_type
         halting = config.eval_halting or ("fixed" if config.at_steps else trained.eval_halting)
+        if halting == "fixed" and config.eval_halting_threshold is not None:
+            raise TrmError("eval_halting_threshold needs eval_halting=act")
         threshold = config.eval_halting_threshold
         if threshold is None:
             threshold = trained.eval_halting_threshold

@@ -370,10 +370,11 @@ class Trainer:
         first = next(
             train_batches(self.data, config.seed, 1, config.epochs_per_iteration, 1, slice(0, 1))
         )
-        self.state.model.train()
-        memory = estimate(
-            self.state.model, to_batch(first, self.ranks.device), config.arch.loss.loss_type
-        )
+        model = self.state.model.train()
+        # What is kept for the backward pass grows with n alone.
+        stages = [(stage.H_cycles, stage.L_cycles) for stage in config.depth_schedule]
+        model.train_depth = max(stages, default=model.train_depth, key=lambda depth: depth[1])
+        memory = estimate(model, to_batch(first, self.ranks.device), config.arch.loss.loss_type)
         rows = config.micro_batch_size or config.global_batch_size // self.ranks.world_size
         say(
             f"activations: {memory.bytes_per_row / 1e6:.1f} MB per row, "

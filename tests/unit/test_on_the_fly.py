@@ -56,6 +56,7 @@ def test_every_example_is_the_built_one(both, kind, split):
     assert painted(both / kind / "on_the_fly") and not painted(both / kind / "built")
     a, b = built.sets["all"], other.sets["all"]
     for key in ("inputs", "labels"):
+        assert np.asarray(getattr(b, key)).dtype == np.uint8
         np.testing.assert_array_equal(getattr(a, key), np.asarray(getattr(b, key)))
     np.testing.assert_array_equal(a.puzzle_identifiers, b.puzzle_identifiers)
     some = np.array([3, 0, 5, 5])
@@ -99,7 +100,15 @@ def test_the_files_are_small(both):
     ("kind", "key", "change", "message"),
     [
         ("arc", "offsets", lambda a: a + 200, "offsets has a value outside"),
-        ("arc", "pairs", lambda a: a * 100, "pairs has a value outside|reaches beyond"),
+        ("arc", "offsets", lambda a: np.minimum(a + 25, 29), "does not fit a canvas of 30x30"),
+        ("arc", "pairs", lambda a: a * 100, "pairs has a value outside"),
+        (
+            "arc",
+            "pairs",
+            lambda a: a + np.array([0, 9, 0, 0, 9, 0]),
+            "does not fit a canvas of 30x30",
+        ),
+        ("arc", "first_pair", lambda a: a - (a > 0), "does not fit"),
         ("arc", "dihedrals", lambda a: a[1:], "dihedrals is of shape"),
         ("sudoku", "rows", lambda a: a + 9, "rows has a value outside 0..8"),
         ("sudoku", "answers", lambda a: a[1:], "answers is of shape"),
@@ -113,6 +122,19 @@ def test_what_would_be_painted_out_of_bounds_is_refused(tmp_path, both, kind, ke
     np.savez(path, **arrays | {key: change(arrays[key])})
     with pytest.raises(TrmError, match=f"damaged dataset.*({message})"):
         load_split(copy, "train")
+
+
+def test_any_damaged_byte_is_refused_or_read(tmp_path, both):
+    copy = copy_of(both / "sudoku/on_the_fly", tmp_path)
+    path = copy / "train/all__augmentations.npz"
+    content = path.read_bytes()
+    for place in range(0, len(content), 61):
+        altered = content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :]
+        path.write_bytes(altered)
+        try:
+            load_split(copy, "train")
+        except TrmError as error:
+            assert "damaged dataset" in str(error)
 
 
 @pytest.mark.parametrize("left", [0, 100, 10_000])

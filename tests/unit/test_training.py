@@ -378,5 +378,9 @@ def test_a_published_evaluation_is_the_default(run: Path, sudoku_data: Path, tmp
     more = ["eval_halting=act", "at_steps=[1]", f"steps_out={tmp_path}/s.csv"]
     with pytest.raises(TrmError, match="not with eval_halting=act"):
         parse_arguments([*words, *more])
+    with pytest.raises(TrmError, match="eval_halting_threshold needs eval_halting=act"):
+        evaluate_checkpoint(*parse_arguments([*words, "eval_halting_threshold=2"]), ALONE)
+    with pytest.raises(TrmError, match="eval_halting_threshold needs eval_halting=act"):
+        config_for(sudoku_data, tmp_path, eval_halting_threshold=2)
     with pytest.raises(TrmError, match="eval_save_outputs needs"):
         config_for(sudoku_data, tmp_path, eval_halting="act", eval_save_outputs="[preds]")

@@ -214,6 +214,38 @@ def draw_offsets(
 
 
 @njit(cache=True, nogil=True)
+def first_unpaintable(
+    puzzle_indices: np.ndarray,
+    group_indices: np.ndarray,
+    first_pair: np.ndarray,
+    pairs: np.ndarray,
+    n_cells: int,
+    dihedrals: np.ndarray,
+    offsets: np.ndarray,
+    side: int,
+) -> int:
+    """The first example [N] whose grids are not all of `cells`, or not all on the canvas; -1 where
+    there is none. The arrays are those of an on-the-fly dataset, of lengths that agree."""
+    for group in range(len(first_pair)):
+        end = first_pair[group + 1] if group + 1 < len(first_pair) else len(pairs)
+        for puzzle in range(group_indices[group], group_indices[group + 1]):
+            for example in range(puzzle_indices[puzzle], puzzle_indices[puzzle + 1]):
+                pair = first_pair[group] + example - puzzle_indices[puzzle]
+                if pair >= end:
+                    return example
+                for grid in range(2):
+                    start, rows, columns = pairs[pair, 3 * grid : 3 * grid + 3]
+                    height, width = _turned(dihedrals[puzzle], rows, columns)
+                    if (
+                        np.int64(start) + np.int64(rows) * np.int64(columns) > n_cells
+                        or np.int64(offsets[example, 0]) + height > side
+                        or np.int64(offsets[example, 1]) + width > side
+                    ):
+                        return example
+    return -1
+
+
+@njit(cache=True, nogil=True)
 def paint_grids(
     cells: np.ndarray,
     grids: np.ndarray,

@@ -17,6 +17,7 @@ import json
 import secrets
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ ARRAYS = ("inputs", "labels", "puzzle_identifiers", "puzzle_indices", "group_ind
 BLANK_NAME = "<blank>"
 SET = "all"  # the one set that every builder here writes
 AUGMENTATIONS = "__augmentations.npz"
+DAMAGES = (LookupError, ValueError, TypeError, OSError, EOFError, NotImplementedError)
+"""What numpy and zipfile raise at damaged files."""
 
 
 class DatasetMetadata(BaseModel):
@@ -182,7 +185,7 @@ def _painted(
         return painted_examples(
             path, indices["puzzle_indices"], indices["group_indices"], metadata.seq_len
         )
-    except (LookupError, ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (*DAMAGES, zipfile.BadZipFile, zlib.error) as error:
         raise _damaged(path, str(error)) from None
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trm.data.arc_kernels import COLOURS, paint_grids
+from trm.data.arc_kernels import COLOURS, first_unpaintable, paint_grids
 from trm.data.format import AUGMENTATIONS, SET
 from trm.data.sudoku_kernels import shuffle_boards
 
@@ -45,7 +45,8 @@ class PaintedExamples:
         return self.paint(examples) if np.ndim(index) else self.paint(examples)[0]
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
-        return self[:].astype(dtype, copy=False)
+        tokens = self[:]
+        return tokens if dtype is None else tokens.astype(dtype, copy=False)
 
 
 def write_augmentations(split_folder: Path, kind: str, **arrays: np.ndarray) -> None:
@@ -100,9 +101,19 @@ class ArcAugmentations:
         _expect("first_pair", self.first_pair, (groups,), len(self.pairs))
         _expect("cells", self.cells, self.cells.shape[:1], COLOURS)
         _expect("pairs", self.pairs, (len(self.pairs), 6), len(self.cells) + 1)
-        for start, rows, columns in (self.pairs[:, :3].T, self.pairs[:, 3:].T):
-            if (start + rows * columns > len(self.cells)).any():
-                raise ValueError("a pair reaches beyond its cells")
+        for offsets, end in (
+            (self.puzzle_indices, len(self.offsets)),
+            (self.group_indices, puzzles),
+        ):
+            if offsets[0] != 0 or offsets[-1] != end or (np.diff(offsets) < 0).any():
+                raise ValueError(f"the indices beside it do not run from 0 up to {end}")
+        canvas = isqrt(self.seq_len)
+        example = first_unpaintable(
+            *(self.puzzle_indices, self.group_indices, self.first_pair, self.pairs),
+            *(len(self.cells), self.dihedrals, self.offsets, canvas),
+        )
+        if example >= 0:
+            raise ValueError(f"example {example} does not fit a canvas of {canvas}x{canvas}")
 
     def paint(self, examples: np.ndarray, side: int) -> np.ndarray:
         """Tokens [k, S] of the inputs (side 0) or of the labels (side 1)."""
