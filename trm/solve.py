@@ -133,8 +133,8 @@ def _board_text(answer: BoardAnswer, every_step: bool) -> str:
     else:
         blocks.append(_draw_board(answer, answer.steps[-1], style))
     blocks.append(
-        f"{verdict(answer)}; confidence {answer.confidence:.1%}, {len(answer.steps)} steps, "
-        f"{answer.seconds:.1f} s"
+        f"{verdict(answer)}; confidence {answer.confidence:.1%}, "
+        f"{_count(len(answer.steps), 'step')}, {answer.seconds:.1f} s"
     )
     return "\n".join(blocks)
 
@@ -198,17 +198,21 @@ def _task_text(answer: TaskAnswer, every_step: bool) -> str:
 
 
 def _how_asked(answer: TaskAnswer) -> str:
-    voters = f"{answer.augmentations} augmentation{'s' if answer.augmentations > 1 else ''}"
+    voters = f"votes of {_count(answer.augmentations, 'augmentation')}"
     if answer.known:
-        return f"task {answer.task} is one it was trained on; {voters} vote"
+        return f"task {answer.task} is one it was trained on; {voters}"
     how = f"task {answer.task} is not among those it was trained on"
     if answer.learning is None:
-        return f"{how}; {voters} vote"
+        return f"{how}; {voters}"
     learning = answer.learning
     return (
-        f"{how}: learned in {learning.steps} steps and {learning.seconds:.1f} s (loss "
-        f"{learning.loss_before:.3f} to {learning.loss_after:.3f}); {voters} vote"
+        f"{how}: learned in {_count(learning.steps, 'step')} and {learning.seconds:.1f} s (loss "
+        f"{learning.loss_before:.3f} to {learning.loss_after:.3f}); {voters}"
     )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _draw_test(test: TaskInput, name: str, style: Style) -> list[str]:

@@ -74,9 +74,9 @@ def test_a_command_runs(done: dict[str, subprocess.CompletedProcess], line: str)
     if "--json" in line:
         assert json.loads(result.stdout)["kind"] == "sudoku"
     if "--task-id" in line:
-        assert "7953d61e is one it was trained on; 2 augmentations vote" in result.stdout
+        assert "7953d61e is one it was trained on; votes of 2 augmentations" in result.stdout
     if "mine.json" in line:
-        assert re.search(r"learned in \d+ steps", result.stdout)
+        assert re.search(r"learned in \d+ step", result.stdout)
 
 
 def test_what_is_exported_answers_the_same(done: dict[str, subprocess.CompletedProcess]) -> None:
