@@ -1,7 +1,25 @@
 """Tiny Recursive Model: data, model, training, scoring and reports, as a library.
 
+    import trm
+    answer = trm.load("checkpoints/sudoku-6x6/mlp/seed-0").solve("sudoku.txt")
+
 The package never imports snakemake, and importing it does not import torch: only the
-modules that compute with tensors do.
+modules that compute with tensors do, and `trm.load` is one of theirs.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trm.trained import load as load
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name == "load":
+        from trm.trained import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

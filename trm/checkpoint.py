@@ -7,6 +7,8 @@ import zipfile
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from trm.errors import TrmError
@@ -18,9 +20,13 @@ COMPILED = "_orig_mod."
 PUZZLE_EMBEDDING = "puzzle_emb.weights"
 
 
-def save_weights(path: Path, model: RecursiveModel) -> None:
-    """Write the model's state dict as the published code names it; all of it or nothing."""
-    state = {PREFIX + name: t.detach().cpu() for name, t in model.state_dict().items()}
+def save_weights(path: Path, model: RecursiveModel, compiled: bool = False) -> None:
+    """Write the model's state dict as the published code names it; all of it or nothing.
+
+    With `compiled` under the names of a published checkpoint, whose model was compiled.
+    """
+    prefix = COMPILED + PREFIX if compiled else PREFIX
+    state = {prefix + name: t.detach().cpu() for name, t in model.state_dict().items()}
     with atomic_write(path) as file:
         torch.save(state, file)
 
@@ -28,20 +34,30 @@ def save_weights(path: Path, model: RecursiveModel) -> None:
 def check_exists(path: Path) -> None:
     """TrmError, naming the checkpoints beside it, where there is no such file."""
     if not path.is_file():
-        what = "is a folder, not a file" if path.is_dir() else "does not exist"
-        folder = path if path.is_dir() else path.parent
-        beside = sorted(p.name for p in folder.glob("step_*"))
-        there = f"; there are {', '.join(beside)}" if beside else ""
-        raise TrmError(f"checkpoint {path} {what}{there}")
+        raise missing_checkpoint(path)
+
+
+def missing_checkpoint(path: Path) -> TrmError:
+    """What to say of a path that is no file."""
+    what = "is a folder, not a file" if path.is_dir() else "does not exist"
+    folder = path if path.is_dir() else path.parent
+    beside = sorted(p.name for p in folder.glob("step_*"))
+    there = f"; there are {', '.join(beside)}" if beside else ""
+    return TrmError(f"checkpoint {path} {what}{there}")
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """State dict with bare names (`L_level.…`), from a file of ours or of the published code.
 
-    Only tensors are read: a pickle that would run code is refused. TrmError where the file is
-    missing, damaged or something else.
+    A file named *.safetensors is one of an exported folder. Only tensors are read: a pickle that
+    would run code is refused. TrmError where the file is missing, damaged or something else.
     """
     check_exists(path)
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise TrmError(f"weights {path} are damaged: {_first_line(error)}") from None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -68,7 +84,11 @@ def load_weights(path: Path, model: RecursiveModel) -> list[str]:
     A puzzle embedding of another size is re-initialised by its mean, as published. Anything else
     that does not fit is a TrmError which names the key and both shapes.
     """
-    state = read_state_dict(path)
+    return fit_weights(path, read_state_dict(path), model)
+
+
+def fit_weights(path: Path, state: dict[str, Tensor], model: RecursiveModel) -> list[str]:
+    """`load_weights` with the state dict of `path`, already read."""
     remarks = []
     own = model.state_dict()
     table = state.get(PUZZLE_EMBEDDING)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +38,40 @@ def write_atomically(path: Path, content: bytes) -> None:
 def write_json(path: Path, content: Any) -> None:
     """A JSON file for programs and people, whole or not there."""
     write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A temporary sibling of `folder` to fill; it takes the place of `folder` only on success.
+
+    On any exception, Ctrl-C included, the sibling is removed and what stood at `folder` stays.
+    TrmError where it cannot be written.
+    """
+    folder = Path(folder).resolve()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    token = secrets.token_hex(4)
+    partial = folder.with_name(f".{folder.name}.partial-{token}")
+    partial.mkdir()
+    try:
+        yield partial
+        _replace_folder(folder, partial, aside=folder.with_name(f".{folder.name}.old-{token}"))
+    except OSError as error:
+        raise TrmError(f"cannot write {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _replace_folder(folder: Path, new: Path, aside: Path) -> None:
+    if not folder.exists():
+        new.rename(folder)
+        return
+    folder.rename(aside)
+    try:
+        new.rename(folder)
+    except BaseException:
+        aside.rename(folder)
+        raise
+    shutil.rmtree(aside)
 
 
 def checkpoints_of(folder: Path) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -273,21 +273,57 @@ def build_arc(spec: ArcSpec, input_file_prefix: str, output_dir: Path) -> None:
 
 def _draw_groups(spec: ArcSpec, tasks: dict[str, list[Group]], state: np.ndarray) -> list[Group]:
     """Shuffle each subset and draw its augmentations, in the order of the published stream."""
-    # Fixed, and no part of the dataset: they only tell augmentations apart.
-    keys = np.random.default_rng(0)
-    weights = keys.integers(2**64, size=(LANES, 2, MAX_SIDE, MAX_SIDE), dtype=np.uint64)
-    colours = keys.integers(2**64, size=(LANES, COLOURS), dtype=np.uint64)
-    table = np.empty((1 << (4 * (spec.num_aug + 1)).bit_length(), 2), dtype=np.uint64)
+    keys = _hash_keys(spec.num_aug)
     groups = []
     with Progress(sum(map(len, tasks.values())), "augmentations", "tasks") as progress:
         for members in tasks.values():
             for index in permutation(state, len(members)):
                 groups.append(members[index])
-                _draw(groups[-1], spec.num_aug, state, weights, colours, table)
+                _draw(groups[-1], spec.num_aug, state, *keys)
                 progress.update(1)
     if short := sum(len(group.dihedrals) <= spec.num_aug for group in groups):
         say(f"{short} of {len(groups)} tasks have fewer than {spec.num_aug} distinct augmentations")
     return groups
+
+
+def augment_task(name: str, task: dict, num_aug: int, seed: int) -> Group:
+    """One checked task with up to `num_aug` augmentations, numbered from 1.
+
+    `task` has the keys train and test, each pair an input and an output.
+    """
+    group = Group(name, _split_pairs(task, True, name), task)
+    _draw(group, num_aug, legacy_stream(seed), *_hash_keys(num_aug))
+    group.ids = np.arange(1, len(group.dihedrals) + 1, dtype=np.int32)
+    return group
+
+
+def known_task(name: str, task: dict, names: Sequence[str]) -> Group | None:
+    """One checked task with the augmentations of that name among `names` (by puzzle id)."""
+    ids = [
+        i
+        for i, known in enumerate(names)
+        if known == name or known.startswith(name + NAME_SEPARATOR)
+    ]
+    if not ids:
+        return None
+    _, dihedrals, colour_maps = zip(*(parse_puzzle_name(names[i]) for i in ids), strict=True)
+    return Group(
+        name,
+        _split_pairs(task, True, name),
+        task,
+        np.array(dihedrals, dtype=np.uint8),
+        np.stack(colour_maps),
+        np.array(ids, dtype=np.int32),
+    )
+
+
+def _hash_keys(num_aug: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `draw_augmentations` tells augmentations apart with: weights, keys, scratch table."""
+    keys = np.random.default_rng(0)  # fixed, and no part of a dataset
+    weights = keys.integers(2**64, size=(LANES, 2, MAX_SIDE, MAX_SIDE), dtype=np.uint64)
+    colours = keys.integers(2**64, size=(LANES, COLOURS), dtype=np.uint64)
+    table = np.empty((1 << (4 * (num_aug + 1)).bit_length(), 2), dtype=np.uint64)
+    return weights, colours, table
 
 
 def _draw(

@@ -264,3 +264,8 @@ def side_of(path: Path, sides: Collection[int]) -> int:
             f"{path}, row 2: a question of {cells} characters is no board of side {known}"
         )
     return side
+
+
+def cell_name(cell: int, side: int) -> str:
+    """A cell of a square board as a person finds it, counted from 1: `row 2, column 5`."""
+    return f"row {cell // side + 1}, column {cell % side + 1}"

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
-import shutil
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -30,6 +28,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trm.errors import TrmError
+from trm.files import new_folder
 
 if TYPE_CHECKING:
     from trm.data.on_the_fly import PaintedExamples
@@ -87,7 +86,7 @@ def load_split(folder: Path, split: str) -> Split:
     Raises TrmError where the dataset is missing, truncated or contradicts its dataset.json.
     """
     split_folder = Path(folder) / split
-    metadata = _read_metadata(split_folder)
+    metadata = read_metadata(split_folder)
     sets = {name: _load_set(split_folder, name, metadata) for name in metadata.sets}
     groups = sum(len(arrays.group_indices) - 1 for arrays in sets.values())
     if groups != metadata.total_groups:
@@ -132,7 +131,8 @@ def _visible_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _read_metadata(split_folder: Path) -> DatasetMetadata:
+def read_metadata(split_folder: Path) -> DatasetMetadata:
+    """dataset.json of one split; TrmError where it is missing or damaged."""
     path = split_folder / "dataset.json"
     try:
         return DatasetMetadata.model_validate_json(path.read_bytes())
@@ -214,24 +214,13 @@ def _check_offsets(path: Path, offsets: np.ndarray, end: int) -> None:
 
 @contextmanager
 def new_dataset(folder: Path) -> Iterator[Path]:
-    """A temporary sibling of `folder` to build in; it takes the final name only on success.
+    """A `new_folder` to build a dataset in.
 
-    On any exception, Ctrl-C included, the sibling is removed and what stood at `folder` stays.
     Raises TrmError at once where `folder` holds something other than a dataset.
     """
-    folder = Path(folder).resolve()
-    _refuse_to_replace_other_things(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    token = secrets.token_hex(4)
-    partial = folder.with_name(f".{folder.name}.partial-{token}")
-    partial.mkdir()
-    try:
+    _refuse_to_replace_other_things(Path(folder).resolve())
+    with new_folder(folder) as partial:
         yield partial
-        _replace_folder(folder, partial, aside=folder.with_name(f".{folder.name}.old-{token}"))
-    except OSError as error:
-        raise TrmError(f"cannot write {folder}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 class ArrayWriter:
@@ -303,19 +292,6 @@ def _refuse_to_replace_other_things(folder: Path) -> None:
     elif not folder.exists():
         return
     raise TrmError(f"{folder} exists and is no dataset: choose another output folder")
-
-
-def _replace_folder(folder: Path, new: Path, aside: Path) -> None:
-    if not folder.exists():
-        new.rename(folder)
-        return
-    folder.rename(aside)
-    try:
-        new.rename(folder)
-    except BaseException:
-        aside.rename(folder)
-        raise
-    shutil.rmtree(aside)
 
 
 # --- what the user is told ----------------------------------------------------------------------

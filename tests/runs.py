@@ -1,0 +1,109 @@
+"""Run folders as a training leaves them, small: for what is done with a trained model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+from tests.conftest import overrides
+from trm.checkpoint import save_weights
+from trm.config import ModelConfig, TrainConfig, compose
+from trm.data.arc import build_arc
+from trm.data.boards import COLUMNS
+from trm.data.generate import random_board
+from trm.data.specs import ArcSpec, SudokuSpec
+from trm.data.sudoku import build_sudoku
+from trm.distributed import Ranks
+from trm.model.registry import build_model
+from trm.train import train
+
+ALONE = Ranks(0, 1, torch.device("cpu"))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """For sums so small that a second thread gains nothing, and is waited for on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def config_of(data: Path, folder: Path, **changes: object) -> TrainConfig:
+    paths = {"data_paths": f"[{data}]", "checkpoint_path": folder}
+    return compose([w if w.startswith("arch") else f"++{w}" for w in overrides(**paths, **changes)])
+
+
+def random_run(
+    folder: Path, data: Path, side: int, vocab_size: int, puzzles: int = 1, **changes: object
+) -> Path:
+    """A folder with random weights as `final`, of a training on `data`, which need not be there."""
+    config = config_of(data, folder, **changes)
+    torch.manual_seed(1)
+    model = build_model(ModelConfig.of(config.arch, side**2, vocab_size, puzzles))
+    with torch.no_grad():
+        model.q_head.weight.normal_(std=0.5)
+    if config.arch.puzzle_emb_ndim:
+        model.puzzle_emb.weights.normal_()
+    folder.mkdir(parents=True)
+    save_weights(folder / "final", model)
+    (folder / "all_config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    return folder
+
+
+def memorised_sudoku(folder: Path) -> tuple[Path, str, str]:
+    """A run that has learned one 4x4 board by heart: (folder, question, answer)."""
+    board, solution = random_board(np.random.default_rng(0), 2, 2, 6)
+    question, answer = ("".join(map(str, b.tolist())) for b in (board, solution))
+    table = folder / "table"
+    table.mkdir(parents=True)
+    for split in ("train", "test"):
+        lines = [",".join(COLUMNS), f"here,{question},{answer},0"]
+        (table / f"{split}.csv").write_text("\n".join(lines) + "\n")
+    build_sudoku(SudokuSpec(builder="sudoku", table="t", num_aug=0), table, folder / "data")
+    config = config_of(
+        folder / "data", folder / "run", global_batch_size=1, epochs=200, eval_interval=200,
+        arch__mlp_t=True, arch__pos_encodings="none", arch__halt_max_steps=2, lr=3e-3,
+        log_interval=100, evaluators="[]",
+    )  # fmt: skip
+    train(config, ALONE)
+    return folder / "run", question, answer
+
+
+def arc_task(seed: int, side: int = 3) -> dict:
+    """A task of random grids: three demonstration pairs, two test inputs with their answers."""
+    rng = np.random.default_rng(seed)
+
+    def pair() -> dict:
+        grid = rng.integers(0, 10, (side, side - 1))
+        return {"input": grid.tolist(), "output": grid.T.tolist()}
+
+    return {"train": [pair() for _ in range(3)], "test": [pair() for _ in range(2)]}
+
+
+def arc_data(folder: Path, canvas: int = 5, num_aug: int = 3) -> dict[str, dict]:
+    """A dataset built of three tasks into `folder`; returns them by name."""
+    tasks = {name: arc_task(seed) for seed, name in enumerate(("first", "second", "third"))}
+    raw = folder.parent / "arc-raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    questions = {
+        name: {"train": t["train"], "test": [{"input": p["input"]} for p in t["test"]]}
+        for name, t in tasks.items()
+    }
+    answers = {name: [p["output"] for p in t["test"]] for name, t in tasks.items()}
+    for what, content in (("challenges", questions), ("solutions", answers)):
+        (raw / f"arc_training_{what}.json").write_text(json.dumps(content))
+    spec = ArcSpec(
+        builder="arc", subsets=["training"], test_set_name="training", num_aug=num_aug,
+        canvas=canvas,
+    )  # fmt: skip
+    build_arc(spec, str(raw / "arc"), folder)
+    return tasks

@@ -1,0 +1,204 @@
+"""Write a trained model as a folder that needs nothing else, or as a published checkpoint.
+
+    python -m trm.export --checkpoint checkpoints/sudoku-6x6/mlp/seed-0 --out exported/sudoku-6x6
+    python -m trm.export --checkpoint exported/sudoku-6x6 --published step_558
+
+The folder holds model.safetensors, config.json, README.md (a model card) and, where puzzles have
+embeddings of their own, identifiers.json with their names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+from safetensors.torch import save_file
+
+from trm.checkpoint import PUZZLE_EMBEDDING, save_weights
+from trm.data.format import file_sha256
+from trm.errors import TrmError, run_cli
+from trm.files import new_folder, write_atomically
+from trm.trained import (
+    CARD,
+    DESCRIPTION,
+    EXPORTED_FILES,
+    NAMES,
+    WEIGHTS,
+    TrainedModel,
+    load,
+    read_description,
+)
+
+_TEMPLATE = Path(__file__).with_name("model_card.md.j2")
+_USE = {
+    "sudoku": ("sudokus", "--sudoku puzzle.txt", '"puzzle.txt"'),
+    "maze": ("mazes by a shortest path", "--maze maze.txt", '"maze.txt"'),
+    "arc": ("ARC tasks", "--arc-task task.json", '"task.json"'),
+}
+
+
+def export(trained: TrainedModel, folder: Path, metrics: Path | None = None) -> None:
+    """Write `folder`, all of it or nothing. `metrics` is the metrics.json for the model card;
+    without it that of the result with these weights is taken, where there is one.
+
+    TrmError where the folder holds anything but an earlier export.
+    """
+    _refuse_to_replace_other_things(folder)
+    if metrics is not None and not metrics.is_file():
+        raise TrmError(f"no metrics {metrics}: give the metrics.json of an evaluation")
+    with new_folder(folder) as new:
+        state = {name: t.detach().cpu().contiguous() for name, t in
+                 trained.model.state_dict().items()}  # fmt: skip
+        save_file(state, new / WEIGHTS)
+        if trained.kind == "arc" and trained.names:
+            shutil.copyfile(trained.names_in / NAMES, new / NAMES)
+        card = model_card(trained, folder.name, metrics or _metrics_of(trained.weights))
+        write_atomically(new / CARD, card.encode())
+        (new / WEIGHTS).chmod((new / CARD).stat().st_mode)  # safetensors keeps others from reading
+        content = trained.exported().model_dump_json(indent=2)
+        write_atomically(new / DESCRIPTION, (content + "\n").encode())
+
+
+def _refuse_to_replace_other_things(folder: Path) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise TrmError(f"{folder} exists and is no folder: choose another --out")
+    inside = sorted(path.name for path in folder.iterdir())
+    if not inside:
+        return
+    other = [name for name in inside if name not in EXPORTED_FILES]
+    if other:
+        raise TrmError(f"{folder} holds {other[0]}, which no export wrote: choose another --out")
+    try:
+        read_description(folder)
+    except TrmError as error:
+        raise TrmError(
+            f"{folder} holds no exported model ({error}): choose another --out"
+        ) from None
+
+
+# --- the model card -------------------------------------------------------------------------------
+
+
+def model_card(trained: TrainedModel, name: str, metrics: Path | None) -> str:
+    """README.md of the export that is named `name`."""
+    state = trained.model.state_dict()
+    embedding = state.get(PUZZLE_EMBEDDING)
+    provenance = _provenance_of(trained.weights)
+    what, option, example = _USE[trained.kind]
+    training = trained.exported().training
+    settings = {k: v for k, v in training.items() if v not in (None, [])}
+    template = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(
+        _TEMPLATE.read_text()
+    )
+    return template.render(
+        kind=trained.kind,
+        title=name,
+        puzzles=f"{what} of {trained.side}x{trained.side}",
+        arch=trained.model.config,
+        parameters=sum(p.numel() for p in trained.model.parameters()),
+        embedding=[] if embedding is None else list(embedding.shape),
+        datasets=training["data_paths"],
+        dataset_sha256=_hashes(provenance),
+        weights=trained.weights.name,
+        weights_sha256=file_sha256(trained.weights),
+        code=_code(provenance),
+        metrics={} if metrics is None else _read_metrics(metrics),
+        folder=name,
+        option=option,
+        example=example,
+        names=trained.kind == "arc" and bool(trained.names),
+        settings=yaml.safe_dump(settings, sort_keys=False).rstrip(),
+    )
+
+
+def _provenance_of(weights: Path) -> dict[str, Any]:
+    try:
+        return json.loads((weights.parent / "provenance.json").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _hashes(provenance: dict[str, Any]) -> dict[str, str]:
+    found = provenance.get("dataset_sha256", {})
+    return {Path(path).name: value for path, value in found.items()}
+
+
+def _code(provenance: dict[str, Any]) -> str:
+    """`revision 1a2b3c4, torch 2.13.0, seed 0, 558 steps`; empty where nothing is known."""
+    packages = provenance.get("packages", {})
+    known = {
+        "revision": (provenance.get("git_revision") or "")[:12],
+        "torch": packages.get("torch", ""),
+        "seed": provenance.get("seed", ""),
+        "steps": provenance.get("steps", ""),
+    }
+    return ", ".join(f"{name} {value}" for name, value in known.items() if value != "")
+
+
+def _metrics_of(weights: Path) -> Path | None:
+    """metrics.json of the result whose weights these are, of its last step only."""
+    run = weights.resolve().parent
+    last = _provenance_of(weights).get("checkpoints", [""])[-1]
+    if weights.name not in ("final", last) or "checkpoints" not in run.parts:
+        return None
+    i = len(run.parts) - 1 - run.parts[::-1].index("checkpoints")
+    path = Path(*run.parts[:i], "results", *run.parts[i + 1 :], "metrics.json")
+    return path if path.is_file() else None
+
+
+def _read_metrics(path: Path) -> dict[str, float]:
+    try:
+        raw = json.loads(path.read_text())
+        return {k: v for k, v in raw.items() if isinstance(v, int | float) and math.isfinite(v)}
+    except (OSError, ValueError, AttributeError) as error:
+        raise TrmError(f"metrics {path} cannot be read: {error}") from None
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--checkpoint",
+        required=True,
+        help="a run's folder (its last weights), a file of weights, or an exported folder",
+    )
+    parser.add_argument("--out", type=Path, help="folder to write")
+    parser.add_argument("--published", type=Path, help="file to write as the published code does")
+    parser.add_argument("--metrics", type=Path, help="for the model card; default: the result's")
+    parser.add_argument("--train-config", help="default: the all_config.yaml beside the weights")
+    parser.add_argument("--dataset", help="default: that of the config")
+    parser.add_argument("--side", type=int, help="of the board or canvas, where no dataset tells")
+    parser.add_argument("--kind", choices=("sudoku", "maze"), help="where 4x4 cells leave it open")
+    args = parser.parse_args()
+    if args.out is None and args.published is None:
+        raise TrmError("name what to write: --out FOLDER, --published FILE, or both")
+    trained = load(
+        args.checkpoint,
+        device="cpu",
+        train_config=args.train_config,
+        dataset=args.dataset,
+        side=args.side,
+        kind=args.kind,
+    )
+    if args.out is not None:
+        export(trained, args.out, args.metrics)
+        print(f"{trained.weights}, for {trained.describe()}: wrote {args.out}")
+    if args.published is not None:
+        if args.published.is_dir():
+            raise TrmError(f"{args.published} is a folder; a file is to be written there")
+        save_weights(args.published, trained.model, compiled=True)
+        print(f"{trained.weights}: wrote {args.published}")
+
+
+if __name__ == "__main__":
+    run_cli(main)
