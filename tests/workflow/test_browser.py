@@ -231,6 +231,12 @@ def test_tasks_are_found_by_size_and_by_a_part_of_their_name(page: sync_api.Page
     assert f"of {n_small} matching" in gallery.inner_text()
 
 
+def test_paper_has_the_puzzles_too(page: sync_api.Page) -> None:
+    assert page.locator(TASKS).locator(".card").count() == 0
+    page.pdf()
+    assert page.locator(TASKS).locator(".card").count() == 24
+
+
 @pytest.mark.parametrize(
     ("name", "width", "scheme"),
     [("desktop", 1200, "light"), ("phone", 390, "light"), ("phone-dark", 390, "dark")],

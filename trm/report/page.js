@@ -296,16 +296,20 @@ function startThinking(section, thinking) {
 // --- start ---------------------------------------------------------------------------------------
 
 const starts = { gallery: startGallery, thinking: startThinking };
+const waiting = new Set(document.querySelectorAll("[data-start]"));
+
+function start(section) {
+  if (!waiting.delete(section)) return;
+  near.unobserve(section);
+  starts[section.dataset.start](section, JSON.parse(document.getElementById(section.dataset.source).textContent));
+}
+
 const near = new IntersectionObserver((entries) => {
-  for (const { isIntersecting, target } of entries) {
-    if (!isIntersecting) continue;
-    near.unobserve(target);
-    const content = JSON.parse(document.getElementById(target.dataset.source).textContent);
-    starts[target.dataset.start](target, content);
-  }
+  for (const { isIntersecting, target } of entries) if (isIntersecting) start(target);
 }, { rootMargin: "0px 0px 800px 0px" }); // not above: what grows there would move what is read
 
-for (const section of document.querySelectorAll("[data-start]")) {
+for (const section of waiting) {
   section.hidden = false;
   near.observe(section);
 }
+window.addEventListener("beforeprint", () => [...waiting].forEach(start));
