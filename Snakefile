@@ -27,6 +27,7 @@ localrules:
     figures,
     votes,
     steps_figure,
+    thinking_figure,
     study,
     summary,
     table,

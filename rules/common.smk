@@ -78,6 +78,15 @@ JOB = dict(
 )
 
 
+# What one process of a few seconds asks for: one of the row's GPUs at most.
+ONE_PROCESS = dict(
+    gpu=lambda wildcards: min(1, row(wildcards).resources.gpus),
+    mem_mb=resource("mem_mb"),
+    runtime=resource("minutes_to_evaluate"),
+    devices=lambda wildcards: min(1, row(wildcards).resources.gpus),
+)
+
+
 def overrides_of(wildcards):
     """Training options as the words that pretrain.py takes."""
     words = (hydra_word(key, value) for key, value in row(wildcards).overrides.items())

@@ -78,6 +78,32 @@ rule steps:
         "--steps {params.steps} --out-steps {output} 2> >(tee {log} >&2)"
 
 
+# A few puzzles answered step by step, to be looked at.
+rule thinking:
+    input:
+        data=dataset_of,
+        weights=f"{RUN}/final",
+        config=f"{RESULT}/config.yaml",
+        predictions=f"{RESULT}/predictions.npz",
+    output:
+        f"{RESULT}/thinking.json",
+    log:
+        f"{LOGS}/thinking/{RUN_LOG}.log",
+    conda:
+        ENV
+    threads: resource("threads")
+    resources:
+        **ONE_PROCESS,
+    params:
+        trained_with=overrides_of,
+        kind=lambda wildcards: row(wildcards).kind,
+    shell:
+        "python workflow/scripts/thinking.py --dataset {input.data} --kind {params.kind} "
+        "--weights {input.weights} --train-config {input.config} "
+        "--predictions {input.predictions} --gpus {resources.devices} --threads {threads} "
+        "--out {output} 2> >(tee {log} >&2)"
+
+
 rule task_ids:
     input:
         data=dataset_of,

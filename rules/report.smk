@@ -10,6 +10,8 @@ rule figures:
     output:
         curve=f"{RESULT}/figures/learning_curve.svg",
         examples=f"{RESULT}/figures/examples.svg",
+        halting=f"{RESULT}/figures/halting.svg",
+        gallery=f"{RESULT}/gallery.json",
     log:
         f"{LOGS}/figures/{RUN_LOG}.log",
     conda:
@@ -20,7 +22,7 @@ rule figures:
     shell:
         "python workflow/scripts/figures.py --result {params.result} --dataset {input.data} "
         "--kind {params.kind} --out-curve {output.curve} --out-examples {output.examples} "
-        "2> >(tee {log} >&2)"
+        "--out-halting {output.halting} --out-gallery {output.gallery} 2> >(tee {log} >&2)"
 
 
 rule votes:
@@ -53,6 +55,20 @@ rule steps_figure:
         "../envs/report.yaml"
     shell:
         "python workflow/scripts/steps_figure.py --steps {input} --out {output} "
+        "2> >(tee {log} >&2)"
+
+
+rule thinking_figure:
+    input:
+        f"{RESULT}/thinking.json",
+    output:
+        f"{RESULT}/figures/thinking.gif",
+    log:
+        f"{LOGS}/thinking_figure/{RUN_LOG}.log",
+    conda:
+        "../envs/report.yaml"
+    shell:
+        "python workflow/scripts/thinking_figure.py --thinking {input} --out {output} "
         "2> >(tee {log} >&2)"
 
 
@@ -137,6 +153,10 @@ rule report:
                 "provenance.json",
                 "figures/learning_curve.svg",
                 "figures/examples.svg",
+                "figures/halting.svg",
+                "figures/thinking.gif",
+                "gallery.json",
+                "thinking.json",
             ],
         ),
     output:

@@ -28,9 +28,13 @@ RESULT_FILES = (
     "provenance.json",
     "steps.csv",
     "task-ids.csv",
+    "gallery.json",
+    "thinking.json",
     "figures/learning_curve.svg",
     "figures/examples.svg",
+    "figures/halting.svg",
     "figures/steps.svg",
+    "figures/thinking.gif",
 )
 SHARES = ("exact_accuracy", "accuracy", "q_halt_accuracy")
 METRICS = {

@@ -7,6 +7,8 @@ import math
 import re
 import subprocess
 import sys
+from base64 import b64encode
+from hashlib import sha256
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +26,9 @@ from trm.report.page import (
     render_page,
 )
 from trm.report.results import load_result, load_results
+from trm.report.state import Folders
 from trm.report.tables import summarise
+from trm.scoring.gallery import Gallery, Puzzle, save_gallery
 from trm.study import Study
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
@@ -103,9 +107,56 @@ def folders(tmp_path) -> list[Path]:
     return [full, make_result(tmp_path, "puzzle/att/seed-1", solved(0.77))]
 
 
-def page_of(folders, config) -> str:
+def page_of(folders, config, places: Folders | None = None) -> str:
     benchmarks = Study.load(config).benchmarks
-    return render_page(load_results(folders, benchmarks), benchmarks)
+    return render_page(load_results(folders, benchmarks), benchmarks, places)
+
+
+SUDOKU = "1234341221434321"
+
+
+def sudoku_gallery(n: int, failed: tuple[int, ...] = (), steps: int = 1) -> Gallery:
+    """4x4 sudokus, numbered from 1; the failed ones end with two wrong cells."""
+    puzzles = []
+    for number in range(1, n + 1):
+        last = "13" + SUDOKU[2:-1] + "2" if number in failed else SUDOKU
+        puzzles.append(
+            Puzzle(
+                name=str(number),
+                solved=number not in failed,
+                question="1000" + "0" * 12,
+                answer=SUDOKU,
+                answers=["1" * 16] * (steps - 1) + [last],
+                q=[0.25] * steps,
+            )
+        )
+    n_solved = n - len(failed)
+    return Gallery(
+        kind="sudoku", total=n, total_solved=n_solved, side=4, box=(2, 2), puzzles=puzzles
+    )
+
+
+def arc_gallery(n: int, names: tuple[str, ...] = ()) -> Gallery:
+    """Tasks with grids of 3x3 to 30x30, every second one solved."""
+    puzzles = []
+    for i in range(n):
+        side = 3 + i % 28
+        grid = "/".join("".join(str((x * y + i) % 10) for x in range(side)) for y in range(side))
+        wrong = grid.replace("1", "2")
+        puzzles.append(
+            Puzzle(
+                name=names[i] if i < len(names) else f"{i:08x}",
+                solved=i % 2 == 0,
+                question=grid,
+                answer=grid,
+                answers=[grid if i % 2 == 0 else wrong, ""],
+                q=[0.75, 0.5],
+                votes=[9, 2],
+                all_votes=11,
+                demonstrations=[(grid, wrong)] * 3,
+            )
+        )
+    return Gallery(kind="arc", total=n, total_solved=-(-n // 2), puzzles=puzzles)
 
 
 class Reader(HTMLParser):
@@ -321,6 +372,143 @@ def test_a_broken_figure_is_named(folders, config):
 )
 def test_numbers_are_written_for_people(written, expected):
     assert written == expected
+
+
+# --- state and cost -----------------------------------------------------------------------------
+
+
+def overview(page: str) -> dict[str, str]:
+    """The text of each line of the overview, by benchmark and variant."""
+    found = re.findall(r'<th scope="row">(.*?)</th>\n<td>(.*?)</td>(.*?)</tr>', page, re.DOTALL)
+    strip = lambda html: " ".join(re.sub("<[^>]+>", " ", html).split())  # noqa: E731
+    return {f"{strip(b)}/{strip(v)}": strip(rest).replace("\u202f", " ") for b, v, rest in found}
+
+
+def test_a_run_on_its_way_is_told_with_its_step(folders, config, tmp_path):
+    places = Folders(tmp_path / "results", tmp_path / "checkpoints")
+    run = tmp_path / "checkpoints/grids/att/seed-0"
+    snapshot = run / "snapshots/step_00000400"
+    assert overview(page_of(folders, config, places))["Grids/att"].startswith("not run")
+    snapshot.mkdir(parents=True)
+    (run / "history.csv").write_text("step,split,loss\n7,train,1.0\n")
+    assert overview(page_of(folders, config, places))["Grids/att"].startswith("seed 0: at step 7 ")
+    (snapshot / "manifest.json").write_text(json.dumps({"step": 400, "total_steps": 1200}))
+    line = overview(page_of(folders, config, places))["Grids/att"]
+    assert line.startswith("seed 0: at step 400 of 1,200 ")
+    (snapshot / "manifest.json").write_text("{half")
+    assert overview(page_of(folders, config, places))["Grids/att"].startswith("seed 0: at step 7 ")
+    (run / "final").touch()
+    line = overview(page_of(folders, config, places))["Grids/att"]
+    assert line.startswith("seed 0: trained, not evaluated ")
+
+
+def test_what_is_done_says_so_also_where_the_report_has_not_all(folders, config, tmp_path):
+    places = Folders(tmp_path / "results", tmp_path / "checkpoints")
+    lines = overview(page_of(folders[:1], config, places))
+    assert lines["Puzzle &lt;Hard&gt;/att"].startswith("done seed 1: done, not in this report ")
+    assert lines["Puzzle &lt;Hard&gt;/mlp"].startswith("not run ")
+
+
+@pytest.mark.parametrize(
+    ("known", "cost"),
+    [
+        ({"train_gpu_hours": 8.25}, "2 h 3 min 8.2 GPU-hours"),
+        ({"train_gpu_hours": 0.0, "device": "cpu"}, "2 h 3 min"),
+        ({"device": "cpu (8 threads)", "world_size": 2}, "2 h 3 min"),
+        ({"device": "NVIDIA H100", "world_size": 4}, "2 h 3 min 8.2 GPU-hours"),  # an older result
+        ({"train_wall_s": None}, "–"),
+    ],
+)
+def test_cost_is_told_with_gpu_hours_where_there_were_gpus(tmp_path, config, known, cost):
+    provenance = json.dumps({**PROVENANCE, **known})
+    folder = make_result(tmp_path, "puzzle/att/seed-0", solved(0.5), provenance=provenance)
+    line = overview(page_of([folder], config))["Puzzle &lt;Hard&gt;/att"]
+    assert line.endswith(f" 1 200 {cost}")
+
+
+# --- puzzles ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def interactive(folders, tmp_path) -> list[Path]:
+    """A sudoku result and an ARC one with a task named by an enemy, with galleries."""
+    save_gallery(folders[0] / "gallery.json", sudoku_gallery(9, failed=(2, 5)))
+    save_gallery(folders[0] / "thinking.json", sudoku_gallery(3, failed=(2,), steps=4))
+    save_figure(new_figure(1, 1), folders[0] / "figures" / "examples.svg", "some examples")
+    metrics = {"ARC/pass@2": 0.5, "ARC/tasks": 4, "count": 40}
+    arc = make_result(tmp_path, "grids/att/seed-0", metrics)
+    names = ("</script><script>alert(1)</script>", "<!--<script>")
+    save_gallery(arc / "gallery.json", arc_gallery(4, names))
+    return [*folders, arc]
+
+
+def scripts(page: str) -> list[tuple[str, str]]:
+    """Attributes and content of every script element, as a browser takes them apart."""
+    return re.findall(r"<script([^>]*)>(.*?)</script>", page, re.DOTALL)
+
+
+def test_the_only_script_is_the_one_that_the_policy_names(interactive, config):
+    page = page_of(interactive, config)
+    policy = Reader(page).all("meta")[3]["content"]
+    (script,) = [content for attributes, content in scripts(page) if not attributes]
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    assert policy == (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+        f"script-src 'sha256-{digest}'"
+    )
+
+
+def test_the_puzzles_stand_in_the_page_and_their_names_do_no_harm(interactive, config):
+    page = page_of(interactive, config)
+    data = [json.loads(content) for attributes, content in scripts(page) if attributes]
+    assert [len(gallery["puzzles"]) for gallery in data] == [3, 9, 4]
+    assert Gallery.model_validate(data[2]) == arc_gallery(
+        4, ("</script><script>alert(1)</script>", "<!--<script>")
+    )
+    assert "alert(1)</script>" not in page
+    assert "<!--" not in page
+
+
+def test_a_page_with_puzzles_needs_nothing_outside_itself_either(interactive, config):
+    page = page_of(interactive, config)
+    assert "http" not in page.replace("http-equiv", "")
+    assert "url(" not in page
+    assert not Reader(page).all("iframe", "object", "embed", "form")
+    assert not [attributes for _, attributes in Reader(page).tags if "onclick" in attributes]
+
+
+def test_without_a_script_the_examples_stand_in_and_the_rest_is_hidden(interactive, config):
+    page = page_of(interactive, config)
+    (fallback,) = re.findall(r"<noscript>(.*?)</noscript>", page, re.DOTALL)
+    assert "some examples" in fallback
+    sections = [a for tag, a in Reader(page).tags if tag == "section" and "data-start" in a]
+    assert len(sections) == 3
+    assert all("hidden" in attributes for attributes in sections)
+
+
+def test_a_capped_gallery_says_so(folders, config):
+    gallery = sudoku_gallery(9, failed=(2,)).model_copy(update={"total": 900, "total_solved": 700})
+    save_gallery(folders[0] / "gallery.json", gallery)
+    text = " ".join(Reader(page_of(folders, config)).text.split())
+    assert "9 of 900 test puzzles, evenly spread over the 700 solved and the 200 failed" in text
+
+
+def test_every_picture_has_its_heading_also_one_that_was_not_drawn(folders, config):
+    (folders[0] / "steps.csv").write_text(
+        "supervision_steps,accuracy,exact_accuracy,q_halt_accuracy,count\n"
+        "1,0.5,0.25,0.5,200\n2,0.75,0.5,0.5,200\n"
+    )
+    save_figure(new_figure(1, 1), folders[0] / "figures" / "halting.svg", "knows")
+    page = page_of(folders, config)
+    headings = re.findall(r"<h4>(.*?)</h4>", page)
+    assert headings == ["Learning curves", "Accuracy against supervision steps", "Halting"]
+    assert "exact accuracy is 25.0% with 1 supervision step" in page
+
+
+def test_a_damaged_thinking_is_named(folders, config):
+    (folders[0] / "thinking.json").write_text('{"kind": "sudoku"}')
+    with pytest.raises(TrmError, match=r"thinking.json is damaged .*make it again"):
+        page_of(folders, config)
 
 
 # --- scripts ------------------------------------------------------------------------------------

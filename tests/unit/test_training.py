@@ -16,7 +16,7 @@ import yaml
 from tests.conftest import overrides
 from trm.checkpoint import read_state_dict
 from trm.config import TrainConfig, compose
-from trm.data.batches import PuzzleData, Rows
+from trm.data.batches import PuzzleData, Rows, take_examples
 from trm.distributed import Ranks, choose_device
 from trm.errors import TrmError
 from trm.evaluate import (
@@ -29,6 +29,7 @@ from trm.evaluate import (
 from trm.interrupt import Signals
 from trm.model.registry import build_model
 from trm.step import Meter
+from trm.thinking import think
 from trm.train import _locked, train
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -384,3 +385,18 @@ def test_a_published_evaluation_is_the_default(run: Path, sudoku_data: Path, tmp
         config_for(sudoku_data, tmp_path, eval_halting_threshold=2)
     with pytest.raises(TrmError, match="eval_save_outputs needs"):
         config_for(sudoku_data, tmp_path, eval_halting="act", eval_save_outputs="[preds]")
+
+
+def test_thinking_is_the_evaluation_step_by_step(sudoku_data: Path) -> None:
+    """For a few rows the same answers as the evaluation of all, whatever stands beside them."""
+    data = PuzzleData.load([str(sudoku_data)], "test")
+    model = halting_model(data)
+    every = tuple(range(1, 6))
+    whole = evaluate(model, data, "stablemax_cross_entropy", 50, ALONE, at_steps=every)
+    rows = np.array([0, 7, 60, 99])
+    thoughts = think(model, take_examples(data, rows), ALONE.device)
+    assert len(thoughts.preds) == len(every)
+    for step, preds, q in zip(every, thoughts.preds, thoughts.q_halt_logits, strict=True):
+        after = whole.at_steps[step].predictions
+        np.testing.assert_array_equal(preds, after.preds[rows])
+        np.testing.assert_allclose(q, after.q_halt_logits[rows], atol=1e-5)

@@ -19,6 +19,7 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.workflow.conftest import FULL, TINY, Project, copy_project, environment
+from trm.scoring.gallery import load_gallery
 
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 RESULTS = [f"{b}/{v}" for b, row in CONFIG["benchmarks"].items() for v in row["variants"]]
@@ -101,6 +102,35 @@ def test_the_chain_ends_in_a_report(finished: Project) -> None:
     for title in ("Tiny Sudoku 6x6", "Tiny ARC-AGI-1, grids up to 5x5"):
         assert title in page
     assert "http://" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", page)
+
+
+def test_what_is_thought_last_is_what_was_predicted(finished: Project) -> None:
+    for name in ("sudoku-6x6/mlp", "maze-hard/att", "arc-agi-1-10x10/att"):
+        folder = finished.root / "results/tiny" / name / "seed-0"
+        gallery, thinking = (load_gallery(folder / f"{n}.json") for n in ("gallery", "thinking"))
+        by_name = {puzzle.name: puzzle for puzzle in gallery.puzzles}
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        for puzzle in thinking.puzzles:
+            assert len(puzzle.answers) == config["arch"]["halt_max_steps"]
+            if gallery.kind != "arc":
+                assert puzzle.answers[-1] == by_name[puzzle.name].answers[0]
+        assert thinking.puzzles
+        assert (folder / "figures" / "thinking.gif").read_bytes().startswith(b"GIF89a")
+
+
+def test_the_report_needs_nothing_but_results(finished: Project, tmp_path: Path) -> None:
+    """No dataset, no checkpoint, no project around it."""
+    shutil.copytree(finished.root / "results/tiny", tmp_path / "results/tiny")
+    folders = sorted(str(p.parent) for p in tmp_path.glob("results/tiny/*/*/seed-*/metrics.json"))
+    script = finished.root / "workflow/scripts/report.py"
+    done = subprocess.run(
+        [sys.executable, script, "--config", "results/tiny/study.json", "--results", *folders,
+         "--out", "alone.html"],
+        cwd=tmp_path, env=environment(finished.root), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "alone.html").read_text()
+    assert page.count('data-start="gallery"') == page.count('data-start="thinking"') == len(folders)
 
 
 def test_numbers_in_metrics_are_those_of_the_predictions(finished: Project) -> None:

@@ -16,13 +16,12 @@ from trm.data.format import load_split
 from trm.errors import TrmError
 from trm.report import figures
 from trm.scoring.arc import ScoredInput, check_predictions, score_arc
+from trm.scoring.gallery import box_of, spread
 from trm.scoring.predictions import Predictions
 from trm.study import Kind
 
 N_EACH = 3  # solved and failed pictures of square puzzles
 N_EACH_ARC = 2  # an ARC task takes a whole row
-
-SUDOKU_BOXES = {4: (2, 2), 6: (2, 3), 9: (3, 3), 16: (4, 4)}  # side -> rows, columns of a box
 
 _ATTEMPTS = 2
 _TITLE = {"fontsize": 8.5, "weight": "bold"}
@@ -106,12 +105,9 @@ def _draw_boards(
 
 
 def _draw_sudoku(axes: Axes, board: _Board) -> None:
-    side = len(board.question)
-    if side not in SUDOKU_BOXES:
-        raise TrmError(f"a sudoku of {side}×{side} has no known box shape: add it to SUDOKU_BOXES")
     # Token = digit + 1; a prediction of the padding token is no digit either.
     digits = [np.maximum(tokens.astype(int) - 1, 0) for tokens in vars(board).values()]
-    figures.draw_sudoku(axes, *digits, box=SUDOKU_BOXES[side])
+    figures.draw_sudoku(axes, *digits, box=box_of(len(board.question)))
 
 
 def _draw_maze(axes: Axes, board: _Board) -> None:
@@ -127,8 +123,7 @@ def _choose(solved: np.ndarray, n_each: int) -> list[int]:
         raise TrmError("the dataset's test split is empty: build it with at least one puzzle")
     chosen: list[int] = []
     for positions in (np.flatnonzero(solved), np.flatnonzero(~solved)):
-        picks = np.linspace(0, len(positions) - 1, min(n_each, len(positions)))
-        chosen += positions[picks.round().astype(int)].tolist()
+        chosen += spread(positions, n_each)
     return chosen
 
 

@@ -226,6 +226,14 @@ def draw_arc_task(
             axes.set_xlabel(note, fontsize=7, labelpad=2)
 
 
+def draw_arc_answer(axes: Axes, answer: np.ndarray, truth: np.ndarray) -> None:
+    """One answer, uint8 [H, W], its wrong cells struck."""
+    _draw_grid(axes, answer, "")
+    wrong = _differs(answer, truth)
+    if wrong.any():
+        _mark_wrong(axes, wrong)
+
+
 def draw_sudoku(
     axes: Axes,
     question: np.ndarray,

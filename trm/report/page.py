@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterable
+import json
+from base64 import b64encode
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from hashlib import sha256
+from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from xml.etree import ElementTree
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from trm.errors import TrmError
+from trm.report.curves import (
+    describe_steps_curve,
+    describe_votes_curve,
+    draw_steps_curve,
+    draw_votes_curve,
+)
+from trm.report.figures import ARC_COLOURS, save_figure
 from trm.report.results import Result
+from trm.report.state import Folders, runs_of
 from trm.report.tables import NO_PUBLISHED_FIGURE, NOT_RUN, VERDICT_RULE, summarise
+from trm.scoring.gallery import Gallery, load_gallery
 from trm.study import Benchmark
 
 UNKNOWN = "not recorded"
@@ -23,7 +37,23 @@ _NARROW_SPACE = "\u202f"
 _MINUS = "\u2212"
 _DASH = "\u2013"
 _DESCRIPTION = ".//{http://purl.org/dc/elements/1.1/}description"
-_FIRST_PICTURE = "learning_curve"
+_PICTURES = {  # in the order of the page; others follow
+    "learning_curve": "Learning curves",
+    "steps": "Accuracy against supervision steps",
+    "votes": "Accuracy against votes",
+    "halting": "Halting",
+    "examples": "Solved and failed test puzzles",
+}
+_KEYS = {
+    "arc": "A cross marks a wrong cell.",
+    "sudoku": "Bold on grey: given. Plain: filled in. Framed and struck: wrong, the right digit "
+    "small beside it.",
+    "maze": "Dot: path, right. Ring: path, missed. Cross: wrong cell. S: start. G: goal.",
+}
+_DRAWN_FROM = {  # drawn here where the picture is not there, but its table is
+    "steps": ("steps.csv", draw_steps_curve, describe_steps_curve),
+    "votes": ("votes.csv", draw_votes_curve, describe_votes_curve),
+}
 
 _METRIC_LABELS = {
     "exact_accuracy": "puzzles solved exactly",
@@ -55,7 +85,10 @@ class OverviewLine:
 
     benchmark: str
     variant: str
-    anchor: str | None  # of its first result; None where it was not run
+    anchor: str | None  # of its first result; None where it is not in the report
+    states: list[str]  # of its runs; empty where none has begun
+    cost: str
+    gpu_hours: str  # empty where no GPU was used
     seeds: str
     metric: str
     ours: str
@@ -74,6 +107,21 @@ class Picture:
     uri: str
     title: str
     alt: str
+    without_script: bool  # stands in where the gallery cannot be drawn
+
+
+@dataclass(frozen=True)
+class Puzzles:
+    """Puzzles that the page's script draws."""
+
+    id: str
+    content: Markup  # JSON
+    steps: int
+    n: int
+    n_solved: int
+    words: str
+    key: str  # to the marks on the boards
+    search: str  # what one of them is found by
 
 
 @dataclass(frozen=True)
@@ -87,6 +135,8 @@ class ResultView:
     metrics: list[Line]
     facts: list[Line]
     pictures: list[Picture]
+    thinking: Puzzles | None
+    gallery: Puzzles | None
     origin: list[Line]
     config: str
 
@@ -100,21 +150,24 @@ class BenchmarkView:
     results: list[ResultView]
 
 
-def render_page(results: Iterable[Result], benchmarks: dict[str, Benchmark]) -> str:
-    """The report as HTML: overview, then every result with its figures and settings.
+def render_page(
+    results: Iterable[Result], benchmarks: dict[str, Benchmark], folders: Folders | None = None
+) -> str:
+    """The report as HTML: overview, then every result with its figures, puzzles and settings.
 
-    Nothing in it depends on when it is rendered: same results, same page.
+    Nothing in it depends on when it is rendered: same results and runs, same page.
 
     Args:
         results: evaluated runs in the order to print them (`load_results`).
         benchmarks: the table of experiments; rows without a result are listed as not run.
+        folders: where to look for runs that are not evaluated yet; None: nowhere.
 
     Raises:
         TrmError: a result or a figure cannot be read.
     """
     results = list(results)
     overview = [
-        _overview_line(row, results, benchmarks)
+        _overview_line(row, results, benchmarks, folders)
         for row in summarise(results, benchmarks).itertuples(index=False)
     ]
     views = [
@@ -132,12 +185,18 @@ def render_page(results: Iterable[Result], benchmarks: dict[str, Benchmark]) -> 
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    views = [view for view in views if view.results]
+    is_interactive = any(r.gallery or r.thinking for view in views for r in view.results)
+    script = files("trm.report").joinpath("page.js").read_text("utf-8") if is_interactive else ""
     return environment.get_template("page.html.j2").render(
         facts=_page_facts(results),
-        run=[line for line in overview if line.anchor],
-        not_run=[line for line in overview if not line.anchor],
+        run=[line for line in overview if line.states],
+        not_run=[line for line in overview if not line.states],
         verdict_rule=VERDICT_RULE,
-        benchmarks=[view for view in views if view.results],
+        benchmarks=views,
+        script=Markup(script),
+        script_sha256=b64encode(sha256(script.encode()).digest()).decode("ascii"),
+        arc_colours=ARC_COLOURS,
     )
 
 
@@ -145,7 +204,7 @@ def render_page(results: Iterable[Result], benchmarks: dict[str, Benchmark]) -> 
 
 
 def _overview_line(
-    row: Any, results: list[Result], benchmarks: dict[str, Benchmark]
+    row: Any, results: list[Result], benchmarks: dict[str, Benchmark], folders: Folders | None
 ) -> OverviewLine:
     runs = [r for r in results if (r.benchmark, r.variant) == (row.benchmark, row.variant)]
     intervals = [
@@ -156,6 +215,9 @@ def _overview_line(
         benchmark=benchmarks[row.benchmark].title,
         variant=row.variant,
         anchor=_anchor(runs[0]) if runs else None,
+        states=_states(runs, row, folders),
+        cost=_cost(runs),
+        gpu_hours=_gpu_hours(runs),
         seeds=f"{row.n_seeds}" if runs else _DASH,
         metric=_label(row.metric),
         ours=NOT_RUN if row.status == NOT_RUN else format_percent(row.ours_percent),
@@ -168,7 +230,38 @@ def _overview_line(
     )
 
 
+def _states(runs: list[Result], row: Any, folders: Folders | None) -> list[str]:
+    """How far the runs of one line are: those in the report, then those on their way."""
+    shown = {run.seed for run in runs}
+    begun = runs_of(folders, row.benchmark, row.variant) if folders else []
+    return ["done"] * bool(runs) + [
+        f"seed {run.seed}: {run}" for run in begun if run.seed not in shown
+    ]
+
+
+def _cost(runs: list[Result]) -> str:
+    """Wall time of training, all seeds together."""
+    known = [s for run in runs if (s := run.provenance.get("train_wall_s")) is not None]
+    return format_duration(sum(known)) if known else _DASH
+
+
+def _gpu_hours(runs: list[Result]) -> str:
+    hours = sum(_gpu_hours_of(run.provenance) for run in runs)
+    return f"{hours:,.{1 if hours >= 1 else 2}f} GPU-hours" if hours else ""
+
+
+def _gpu_hours_of(provenance: dict[str, Any]) -> float:
+    """Of training; older results say only how many processes they had, each on a GPU."""
+    if provenance.get("train_gpu_hours") is not None:
+        return provenance["train_gpu_hours"]
+    device, seconds = provenance.get("device") or "cpu", provenance.get("train_wall_s") or 0
+    is_gpu = not device.startswith(("cpu", "mps"))
+    return seconds * provenance.get("world_size", 1) / 3600 if is_gpu else 0.0
+
+
 def _result_view(result: Result, row: Benchmark) -> ResultView:
+    gallery = load_gallery(result.folder / "gallery.json")
+    thinking = load_gallery(result.folder / "thinking.json")
     return ResultView(
         anchor=_anchor(result),
         variant=result.variant,
@@ -179,7 +272,9 @@ def _result_view(result: Result, row: Benchmark) -> ResultView:
             for name, value in sorted(result.metrics.items(), key=lambda item: _rank(item[0]))
         ],
         facts=_result_facts(result),
-        pictures=_pictures(result),
+        pictures=_pictures(result, has_gallery=gallery is not None),
+        thinking=_puzzles(result, "thinking", thinking, _thinking_words) if thinking else None,
+        gallery=_puzzles(result, "gallery", gallery, _gallery_words) if gallery else None,
         origin=_origin(result),
         config=result.config,
     )
@@ -189,6 +284,7 @@ def _result_facts(result: Result) -> list[Line]:
     known = result.provenance
     return [
         Line("training took", format_duration(known.get("train_wall_s"))),
+        *([Line("on GPUs", hours)] if (hours := _gpu_hours([result])) else []),
         Line("evaluation took", format_duration(known.get("evaluate_wall_s"))),
         Line("device", known.get("device") or UNKNOWN),
         Line("made", _moment(known.get("created"))),
@@ -219,24 +315,71 @@ def _page_facts(results: list[Result]) -> list[Line]:
     ]
 
 
-def _pictures(result: Result) -> list[Picture]:
-    paths = sorted(
-        (result.folder / "figures").glob("*.svg"), key=lambda p: (p.stem != _FIRST_PICTURE, p.stem)
-    )
-    return [_picture(path, result) for path in paths]
+def _pictures(result: Result, has_gallery: bool) -> list[Picture]:
+    order = list(_PICTURES)
+    paths = {path.stem: path for path in (result.folder / "figures").glob("*.svg")}
+    pictures = {stem: _picture(path, result, has_gallery) for stem, path in paths.items()}
+    for stem, (table, draw, describe) in _DRAWN_FROM.items():
+        csv = result.folder / table
+        if stem not in pictures and csv.exists():
+            with TemporaryDirectory() as scratch:
+                path = Path(scratch) / f"{stem}.svg"
+                save_figure(draw(csv), path, describe(csv))
+                pictures[stem] = _picture(path, result, has_gallery)
+    stems = sorted(pictures, key=lambda s: (order.index(s) if s in order else len(order), s))
+    return [pictures[stem] for stem in stems]
 
 
-def _picture(path: Path, result: Result) -> Picture:
+def _picture(path: Path, result: Result, has_gallery: bool) -> Picture:
     content = path.read_bytes()
     try:
         description = ElementTree.fromstring(content).findtext(_DESCRIPTION)
     except ElementTree.ParseError as error:
         raise TrmError(f"{path} is no SVG ({error}): delete it and draw it again") from None
-    title = path.stem.replace("_", " ").capitalize()
+    title = _PICTURES.get(path.stem, path.stem.replace("_", " ").capitalize())
     return Picture(
-        uri=f"data:image/svg+xml;base64,{base64.b64encode(content).decode('ascii')}",
+        uri=f"data:image/svg+xml;base64,{b64encode(content).decode('ascii')}",
         title=title,
         alt=description or f"{title} of {result.name}",
+        without_script=has_gallery and path.stem == "examples",
+    )
+
+
+def _puzzles(
+    result: Result, what: str, gallery: Gallery, words: Callable[[Gallery], str]
+) -> Puzzles:
+    content = json.dumps(gallery.model_dump(exclude_defaults=True), separators=(",", ":"))
+    return Puzzles(
+        id=f"{what}-{_anchor(result)}",
+        # In a script element `<` alone could end it.
+        content=Markup(content.replace("<", "\\u003c")),
+        steps=max((len(puzzle.answers) for puzzle in gallery.puzzles), default=1),
+        n=len(gallery.puzzles),
+        n_solved=sum(puzzle.solved for puzzle in gallery.puzzles),
+        words=words(gallery),
+        key=_KEYS[gallery.kind],
+        search="Task" if gallery.kind == "arc" else "Number",
+    )
+
+
+def _gallery_words(gallery: Gallery) -> str:
+    what = "test inputs, two attempts each" if gallery.kind == "arc" else "test puzzles"
+    n, total, solved = len(gallery.puzzles), gallery.total, gallery.total_solved
+    halting = "" if gallery.kind == "arc" else " Halting: how sure the model is to be right."
+    if n == total:
+        return f"All {total:,} {what}.{halting}"
+    return (
+        f"{n:,} of {total:,} {what}, evenly spread over the {solved:,} solved and the "
+        f"{total - solved:,} failed ones; predictions.npz holds all.{halting}"
+    )
+
+
+def _thinking_words(gallery: Gallery) -> str:
+    alone = " Each is the plain puzzle alone, without votes." if gallery.kind == "arc" else ""
+    return (
+        "The model answers anew at every supervision step; its halting probability is how sure it "
+        f"is to be right.{alone} The same as an animation: figures/thinking.gif in the result's "
+        "folder."
     )
 
 

@@ -309,7 +309,7 @@ class _TestSplit:
     def load(dataset_dir: Path) -> _TestSplit:
         dataset_dir = Path(dataset_dir)
         split = load_split(dataset_dir, "test")
-        puzzles = _read_test_puzzles(dataset_dir / TEST_PUZZLES)
+        puzzles = read_test_puzzles(dataset_dir)
         return _TestSplit(puzzles, load_identifiers(dataset_dir), split)
 
     @property
@@ -448,7 +448,9 @@ def _chunks(n_rows: int) -> Iterator[slice]:
         yield slice(start, min(start + _CHUNK_ROWS, n_rows))
 
 
-def _read_test_puzzles(path: Path) -> dict[str, dict[str, list[dict[str, Grid]]]]:
+def read_test_puzzles(dataset_dir: Path) -> dict[str, dict[str, list[dict[str, Grid]]]]:
+    """Task name -> {"train": [pair, ...], "test": [pair, ...]}; TrmError where there is none."""
+    path = dataset_dir / TEST_PUZZLES
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

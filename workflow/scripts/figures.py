@@ -1,8 +1,10 @@
-"""Draw one result's pictures: its learning curve and some solved and failed test puzzles.
+"""Draw one result's pictures and gather its gallery: what the report shows of its predictions.
 
 python workflow/scripts/figures.py --result results/sudoku/mlp/seed-0 --dataset data/sudoku \
     --kind sudoku --out-curve results/sudoku/mlp/seed-0/figures/learning_curve.svg \
-    --out-examples results/sudoku/mlp/seed-0/figures/examples.svg
+    --out-examples results/sudoku/mlp/seed-0/figures/examples.svg \
+    --out-halting results/sudoku/mlp/seed-0/figures/halting.svg \
+    --out-gallery results/sudoku/mlp/seed-0/gallery.json
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from typing import get_args
 from trm.errors import run_cli
 from trm.report.examples import draw_examples
 from trm.report.figures import describe_learning_curve, draw_learning_curve, save_figure
+from trm.report.halting import Halting, describe_halting, draw_halting
+from trm.scoring.gallery import gallery_of, save_gallery
 from trm.scoring.predictions import load_predictions
 from trm.study import Kind
 
@@ -27,6 +31,8 @@ def main() -> None:
     parser.add_argument("--kind", choices=get_args(Kind), required=True)
     parser.add_argument("--out-curve", type=Path, required=True, help=".svg or .png")
     parser.add_argument("--out-examples", type=Path, required=True, help=".svg or .png")
+    parser.add_argument("--out-halting", type=Path, required=True, help=".svg or .png")
+    parser.add_argument("--out-gallery", type=Path, required=True, help="JSON for the report")
     args = parser.parse_args()
 
     history = args.result / "history.csv"
@@ -34,6 +40,9 @@ def main() -> None:
     predictions = load_predictions(args.result / "predictions.npz")
     examples = draw_examples(args.dataset, args.kind, predictions)
     save_figure(examples.figure, args.out_examples, examples.description)
+    halting = Halting.of(args.dataset, predictions)
+    save_figure(draw_halting(halting), args.out_halting, describe_halting(halting))
+    save_gallery(args.out_gallery, gallery_of(args.dataset, args.kind, predictions))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 python workflow/scripts/report.py --config config/config.yaml --results results/*/*/seed-* \
     --out results/report.html
+
+From the result folders alone, wherever they are from; what they lack is left out. Runs on their way
+are looked for in checkpoints/ and results/ of the working directory.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from trm.errors import run_cli
 from trm.files import atomic_write
 from trm.report.page import render_page
 from trm.report.results import load_results
+from trm.report.state import Folders
 from trm.study import Study
 
 
@@ -23,8 +27,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the HTML file to write")
     args = parser.parse_args()
 
-    benchmarks = Study.load(args.config).benchmarks
-    page = render_page(load_results(args.results, benchmarks), benchmarks)
+    study = Study.load(args.config)
+    results = load_results(args.results, study.benchmarks)
+    page = render_page(results, study.benchmarks, Folders.of(study))
     with atomic_write(args.out) as file:
         file.write(page.encode())
 

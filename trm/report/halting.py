@@ -1,0 +1,103 @@
+"""What the halting head knows, as a picture: its probability against how often it is right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from trm.data.format import load_split
+from trm.report.figures import BLUE, GREY, ORANGE, STYLE, new_figure
+from trm.scoring.arc import check_predictions
+from trm.scoring.halting import BINS, halting_statistics
+from trm.scoring.predictions import Predictions
+
+
+@dataclass(frozen=True)
+class Halting:
+    """Halting logits [N] of a test split and which of its answers [N] are right in full."""
+
+    logits: np.ndarray
+    exact: np.ndarray
+
+    @staticmethod
+    def of(dataset: Path, predictions: Predictions) -> Halting:
+        """TrmError where the predictions are not of the dataset's test split."""
+        split = load_split(dataset, "test")
+        parts = [arrays.labels for arrays in split.sets.values()]
+        n_rows = sum(map(len, parts))
+        check_predictions(predictions.preds, predictions.q_halt_logits, n_rows, split.metadata)
+        exact, start = [], 0
+        for labels in parts:
+            labels = np.asarray(labels)
+            preds = predictions.preds[start : start + len(labels)]
+            free = labels == split.metadata.ignore_label_id
+            exact.append(((preds == labels) | free).all(axis=1))
+            start += len(labels)
+        return Halting(predictions.q_halt_logits, np.concatenate(exact))
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        return 0.5 * (1.0 + np.tanh(0.5 * self.logits.astype(np.float64)))
+
+
+def draw_halting(halting: Halting) -> Figure:
+    """Share of right answers by halting probability, and below how many answers there are."""
+    edges = np.linspace(0, 1, BINS + 1)
+    places = np.minimum((halting.probabilities * BINS).astype(int), BINS - 1)
+    counts = np.bincount(places, minlength=BINS)
+    right = np.bincount(places, weights=halting.exact, minlength=BINS)
+    filled = np.flatnonzero(counts)
+    middles = (edges[:-1] + edges[1:]) / 2
+    with mpl.rc_context(STYLE):
+        figure = new_figure(6.4, 4.2)
+        shares, numbers = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
+        shares.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1, label="if it were exact")
+        shares.plot(
+            *(middles[filled], right[filled] / counts[filled]),
+            *("o-",),
+            color=BLUE,
+            label="right answers",
+        )
+        shares.set_ylim(-0.04, 1.04)
+        shares.yaxis.set_major_formatter(PercentFormatter(1.0))
+        shares.set_ylabel("right answers")
+        width = 0.9 / BINS
+        numbers.bar(middles, right, width, color=BLUE, label="right")
+        numbers.bar(
+            *(middles, counts - right, width, right),
+            color="white",
+            edgecolor=ORANGE,
+            hatch="////",
+            label="wrong",
+        )
+        numbers.set_yscale("symlog", linthresh=1)
+        numbers.set_ylim(bottom=0)
+        numbers.set_ylabel("answers")
+        numbers.set_xlabel("halting probability at the last step")
+        numbers.xaxis.set_major_formatter(PercentFormatter(1.0))
+        numbers.set_xlim(0, 1)
+        for axes in (shares, numbers):
+            axes.grid(color="#DDDDDD", linewidth=0.6)
+            axes.set_axisbelow(True)
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.legend(
+                loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, frameon=False, fontsize=8
+            )
+    return figure
+
+
+def describe_halting(halting: Halting) -> str:
+    """The picture in one sentence, for readers who cannot see it."""
+    known = halting_statistics(halting.logits, halting.exact)
+    words = f"Of {len(halting.exact):,} answers {halting.exact.mean():.1%} are right"
+    if not known:
+        return f"{words}."
+    words += f"; the halting head gives them {known['halting/mean_probability']:.1%} on average"
+    auroc = known.get("halting/auroc")
+    tells = "" if auroc is None else f", and tells right from wrong with an AUROC of {auroc:.3f}"
+    return f"{words}{tells}."

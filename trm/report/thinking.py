@@ -1,0 +1,103 @@
+"""thinking.gif: some test puzzles, answered anew after each supervision step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
+
+from trm.errors import TrmError
+from trm.files import atomic_write
+from trm.report import figures
+from trm.scoring.gallery import MAZE, Gallery, Puzzle
+
+MS_PER_STEP, MS_AT_THE_END = 700, 2500
+COLOURS = 64  # of the GIF's palette: ten of ARC's, and what smooth edges need
+
+_COLUMNS = 3
+_DPI = 90
+
+
+def save_animation(thinking: Gallery, path: Path) -> None:
+    """A GIF with one frame per supervision step; the same answers give the same bytes.
+
+    Raises:
+        TrmError: there is no puzzle to show.
+    """
+    if not thinking.puzzles:
+        raise TrmError("no puzzle to animate: the dataset's test split is empty")
+    n_steps = len(thinking.puzzles[0].answers)
+    frames = [_frame(thinking, step) for step in range(n_steps)]
+    # One palette for all, from the last frame and the first: or colours would flicker.
+    both = Image.fromarray(np.concatenate([np.asarray(frames[0]), np.asarray(frames[-1])]))
+    palette = both.quantize(COLOURS)
+    flat = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    with atomic_write(path) as file:
+        flat[0].save(
+            file,
+            format="GIF",
+            save_all=True,
+            append_images=flat[1:],
+            duration=[MS_PER_STEP] * (n_steps - 1) + [MS_AT_THE_END],
+            loop=0,
+        )
+
+
+def _frame(thinking: Gallery, step: int) -> Image.Image:
+    puzzles = thinking.puzzles
+    columns = min(_COLUMNS, len(puzzles))
+    rows = -(-len(puzzles) // columns)
+    with mpl.rc_context(figures.STYLE):
+        figure = figures.new_figure(2.5 * columns, 2.8 * rows + 0.4)
+        figure.suptitle(
+            f"after supervision step {step + 1} of {len(puzzles[0].answers)}", fontsize=11
+        )
+        all_axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes in all_axes[len(puzzles) :]:
+            axes.set_axis_off()
+        for axes, puzzle in zip(all_axes, puzzles, strict=False):
+            _draw(axes, thinking, puzzle, step)
+        canvas = FigureCanvasAgg(figure)
+        figure.set_dpi(_DPI)
+        canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+
+def _draw(axes: Axes, thinking: Gallery, puzzle: Puzzle, step: int) -> None:
+    answer = puzzle.answers[step]
+    match thinking.kind:
+        case "arc":
+            figures.draw_arc_answer(axes, _grid(answer), _grid(puzzle.answer))
+        case "sudoku":
+            boards = [_digits(text) for text in (puzzle.question, puzzle.answer, answer)]
+            figures.draw_sudoku(axes, *boards, box=thinking.box)
+        case "maze":
+            boards = [_tokens(text) for text in (puzzle.question, puzzle.answer, answer)]
+            figures.draw_maze(axes, *boards)
+    name = puzzle.name if thinking.kind == "arc" else f"no. {puzzle.name}"
+    wrong = "wrong ✗" if step == len(puzzle.answers) - 1 else "not yet"
+    verdict = "right ✓" if answer == puzzle.answer else wrong
+    sure = f"halting probability {puzzle.q[step]:.0%}"
+    axes.set_title(f"{name}: {verdict}\n{sure}", fontsize=8.5)
+
+
+def _square(values: list[int]) -> np.ndarray:
+    side = round(len(values) ** 0.5)
+    return np.array(values).reshape(side, side)
+
+
+def _digits(text: str) -> np.ndarray:
+    return _square([int(character, 36) for character in text])
+
+
+def _tokens(text: str) -> np.ndarray:
+    return _square([MAZE.index(character) for character in text])
+
+
+def _grid(text: str) -> np.ndarray:
+    rows = [[int(colour) for colour in row] for row in text.split("/")]
+    return np.array(rows, dtype=np.uint8) if text else np.empty((0, 0), np.uint8)
