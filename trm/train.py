@@ -37,15 +37,15 @@ from trm.optim import SignSGD, make_optimizer
 from trm.progress import Progress, duration, say
 from trm.provenance import code_and_packages
 from trm.resume import pack, unpack
-from trm.scoring.arc import score_arc, write_submission
-from trm.snapshot import (
+from trm.run_folder import (
+    LOCK,
     clear_interrupted,
     discard_snapshots,
     mark_interrupted,
     newest_facts,
-    read_snapshot,
-    write_snapshot,
 )
+from trm.scoring.arc import score_arc, write_submission
+from trm.snapshot import read_snapshot, write_snapshot
 from trm.step import Meter, TrainState, lr_at, train_step
 from trm.tracking import History, Tracker, new_run_id, wandb_mode
 
@@ -491,7 +491,7 @@ def _device_name(ranks: Ranks) -> str:
 def _locked(folder: Path, signals: Signals) -> Iterator[None]:
     """Hold the run folder, so that the same run started twice does not write over itself."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    with (folder / LOCK).open("w") as lock:
         deadline = time.monotonic() + SECONDS_TO_WAIT_FOR_LOCK
         told = False
         while True:

@@ -19,8 +19,8 @@ from trm.errors import run_cli
 from trm.files import checkpoints_of
 from trm.interrupt import EXIT_SAVED
 from trm.launch import add_job_arguments, run_job
+from trm.run_folder import discard_snapshots, interrupted_at, newest_facts
 from trm.slurm import put_back_into_queue
-from trm.snapshot import discard_snapshots, interrupted_at, newest_facts
 
 ROOT = Path(__file__).resolve().parents[2]
 
