@@ -46,6 +46,7 @@ def main() -> None:
         f"checkpoint_path={args.run_folder}",
         f"project_name={args.project}",
         f"run_name={args.run_name}",
+        f"wandb_group={args.project}/{args.run_name.removesuffix(f'-seed-{args.seed}')}",
         f"seed={args.seed}",
         # A changed row of config.yaml is another run; its dry run has said so.
         "resume=or_restart",
