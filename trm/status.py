@@ -332,7 +332,7 @@ def _number(content: dict[str, Any], key: str) -> float | None:
 
 def as_text(found: Sequence[Status]) -> str:
     """A table, one heading per benchmark, and the sums below."""
-    header = ("", "state", "left", "hours", "ours %", "published")
+    header = ("", "state", "left", "hours", "ours %", "paper %")
     rows = [_cells(status) for status in found]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = [_line(header, widths)]
@@ -390,7 +390,7 @@ def _amount(hours: float) -> str:
 
 def _sums(found: Sequence[Status]) -> list[str]:
     states = Counter(WORDS.get(s.state, s.state) for s in found)
-    counts = ", ".join(f"{n} {state}" for state, n in states.items())
+    counts = "; ".join(f"{n} {state}" for state, n in states.items())
     lines = [f"{len(found)} result{'s' if len(found) != 1 else ''}: {counts}"]
     spent, left = Counter[str](), Counter[str]()
     for status in found:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from tests.conftest import ROOT, TINY
 from trm.errors import TrmError
 from trm.listing import listing
 from trm.run_folder import snapshots_of
-from trm.status import Status, as_text, load_study, statuses
+from trm.status import Hours, Status, as_text, load_study, statuses
 from trm.study import Study
 
 NAME = "small/mlp/seed-0"
@@ -329,6 +330,12 @@ def test_the_whole_study_fits_100_columns(monkeypatch: pytest.MonkeyPatch) -> No
     found = statuses(FULL)
     assert len(found) >= sum(len(b.variants) for b in FULL.benchmarks.values())
     assert max(map(len, as_text(found).splitlines())) <= 100
+    longest = max(found, key=lambda status: len(status.result))
+    under_way = replace(
+        longest, state="training", step=12345, total_steps=65104, seconds_left=4e5,
+        hours=Hours("GPU", 123, 384, "about"),
+    )  # fmt: skip
+    assert max(map(len, as_text([under_way, *found]).splitlines())) <= 100
 
 
 def test_the_list_names_everything() -> None:
