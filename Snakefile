@@ -17,6 +17,7 @@ include: "rules/dataset.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
+include: "rules/status.smk"
 include: "rules/unknown.smk"
 
 
@@ -33,6 +34,8 @@ localrules:
     table,
     tables,
     report,
+    status,
+    list,
     complete,
     all,
 

@@ -155,6 +155,7 @@ IMMATERIAL = (
     *("save_every_steps", "keep_snapshots", "device", "compile", "wandb", "log_interval"),
     *("micro_batch_size", "evaluators", "data_paths_test", "min_eval_interval"),
     *("checkpoint_every_eval", "eval_save_outputs", "eval_halting", "eval_halting_threshold"),
+    *("eval_raw", "wandb_group"),
 )
 """Settings that a run may change in its middle: they decide no weight."""
 
@@ -204,10 +205,12 @@ class TrainConfig(Strict):
     eval_save_outputs: list[Literal[SAVABLE_OUTPUTS]] = []  # type: ignore[valid-type]
     eval_halting: Literal["fixed", "act"] = "fixed"
     eval_halting_threshold: float = Field(0, allow_inf_nan=False)
+    eval_raw: bool = False
 
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"
     wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
+    wandb_group: str | None = None
     log_interval: int = Field(10, ge=1)
 
     @field_validator("min_eval_interval", mode="before")

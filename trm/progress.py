@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import Self
@@ -24,6 +25,14 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+def _columns() -> int:
+    """Width of the terminal that stderr is; 0 where it is none or does not say."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):
+        return 0
+
+
 class Progress:
     """Counts work up to `total` on stderr; silent where `shown` is False (ranks other than 0)."""
 
@@ -40,7 +49,10 @@ class Progress:
             initial=start,
             desc=what,
             unit=f" {unit}",
-            dynamic_ncols=True,
+            leave=None,  # one below another goes when it is done
+            # Some terminals (of containers, of test machines) say that they are 0 wide.
+            dynamic_ncols=_columns() > 0,
+            ncols=None if _columns() > 0 else 80,
             disable=not shown or self.lines,
         )
 

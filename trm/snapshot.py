@@ -10,7 +10,6 @@ execute nothing when read.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -25,14 +24,11 @@ from torch import Tensor
 from trm.data.format import file_sha256
 from trm.distributed import Ranks
 from trm.errors import TrmError
-from trm.files import write_atomically, write_json
+from trm.files import write_json
 from trm.progress import say
+from trm.run_folder import FOLDER, FORMAT, MANIFEST, read_facts, snapshots_of
 
-FOLDER = "snapshots"
-MANIFEST = "manifest.json"
 SHARED = "shared.safetensors"
-INTERRUPTED = "interrupted"
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -132,57 +128,6 @@ def _sweep(run: Path) -> None:
 
 def _rank_file(rank: int) -> str:
     return f"rank_{rank}.safetensors"
-
-
-def snapshots_of(run: Path) -> list[Path]:
-    """Complete snapshots of the run, the newest last."""
-    return sorted((run / FOLDER).glob("step_*"))
-
-
-def discard_snapshots(run: Path) -> None:
-    """Forget the state: what `resume=False` starts from, or a finished result no longer needs."""
-    shutil.rmtree(run / FOLDER, ignore_errors=True)
-
-
-def mark_interrupted(run: Path, step: int) -> None:
-    """Note that the run was told to stop, and did so with `step` saved."""
-    write_atomically(run / FOLDER / INTERRUPTED, f"{step}\n".encode())
-
-
-def clear_interrupted(run: Path) -> None:
-    (run / FOLDER / INTERRUPTED).unlink(missing_ok=True)
-
-
-def interrupted_at(run: Path) -> int | None:
-    """The step at which the run, told to stop, stopped; None where it did not stop so."""
-    try:
-        return int((run / FOLDER / INTERRUPTED).read_text())
-    except (OSError, ValueError):
-        return None
-
-
-def read_facts(folder: Path) -> dict[str, Any]:
-    """The manifest of a snapshot; TrmError where it is damaged."""
-    try:
-        facts = json.loads((folder / MANIFEST).read_text())
-        if facts["format"] != FORMAT:
-            raise TrmError(
-                f"{folder} has format {facts['format']}, this version of trm writes {FORMAT}; use "
-                "the version that wrote it, or start anew with resume=False"
-            )
-        return facts
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TrmError(f"{MANIFEST} cannot be read: {error}") from None
-
-
-def newest_facts(run: Path) -> dict[str, Any] | None:
-    """The manifest of the newest snapshot that has a readable one."""
-    for folder in reversed(snapshots_of(run)):
-        try:
-            return read_facts(folder)
-        except TrmError:
-            continue
-    return None
 
 
 def read_snapshot(run: Path, ranks: Ranks) -> Snapshot | None:

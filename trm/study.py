@@ -5,8 +5,11 @@ Snakemake reads the file; this module says what it may hold and answers the rule
 
 from __future__ import annotations
 
+import copy
 import json
 import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -42,6 +45,7 @@ METRICS = {
     "sudoku": SHARES,
     "maze": (*SHARES, "valid_path"),
 }
+STDIN = Path("-")
 ARC_FILES = ("submission.json", "votes.csv", "pooled.csv", "figures/votes.svg")
 
 
@@ -129,6 +133,30 @@ class Row(Strict):
     overrides: dict[str, Scalar]
 
 
+def _read_table(path: Path) -> dict[str, Any]:
+    try:
+        text = sys.stdin.read() if path == STDIN else path.read_text(encoding="utf-8")
+        # YAML 1.1 takes JSON's 1e-05 for a word.
+        is_json = path == STDIN or path.suffix == ".json"
+        content = json.loads(text) if is_json else yaml.safe_load(text)
+    except OSError:
+        raise TrmError(f"no config file {path}: give the path of config.yaml") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise TrmError(f"{path} is not YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise TrmError(f"{path} holds no table of experiments")
+    return content
+
+
+def _lay_over(table: dict[str, Any], change: dict[str, Any]) -> None:
+    for key, value in change.items():
+        below = table.get(key)
+        if isinstance(value, dict) and isinstance(below, dict):
+            _lay_over(below, value)
+        else:
+            table[key] = copy.deepcopy(value)  # YAML's anchors are shared between rows
+
+
 class Study(Strict):
     default: list[str]
     scale: str = Field("full", pattern="^[a-z0-9-]+$")
@@ -149,18 +177,15 @@ class Study(Strict):
             raise explain(error, name, list(Study.model_fields)) from None
 
     @staticmethod
-    def load(path: Path) -> Study:
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-            # YAML 1.1 takes JSON's 1e-05 for a word.
-            content = json.loads(text) if Path(path).suffix == ".json" else yaml.safe_load(text)
-        except FileNotFoundError:
-            raise TrmError(f"no config file {path}: give the path of config.yaml") from None
-        except (yaml.YAMLError, json.JSONDecodeError) as error:
-            raise TrmError(f"{path} is not YAML: {error}") from None
-        if not isinstance(content, dict):
-            raise TrmError(f"{path} holds no table of experiments")
-        return Study.of(content, str(path))
+    def load(*paths: Path) -> Study:
+        """The files laid over each other, the last on top, as Snakemake's --configfile does.
+
+        `-` is standard input, as JSON. TrmError names every mistake.
+        """
+        table: dict[str, Any] = {}
+        for path in paths:
+            _lay_over(table, _read_table(Path(path)))
+        return Study.of(table, " with ".join(map(str, paths)))
 
     @model_validator(mode="after")
     def _consistent(self) -> Study:
@@ -237,6 +262,22 @@ class Study(Strict):
 
     def result_names(self) -> list[str]:
         return [f"{b}/{v}" for b, row in self.benchmarks.items() for v in row.variants]
+
+    def select(self, words: Sequence[str]) -> list[str]:
+        """BENCHMARK/VARIANT of all that `words` name, each a BENCHMARK or BENCHMARK/VARIANT.
+
+        Without words, of the whole study. TrmError with the nearest name for an unknown one.
+        """
+        names = self.result_names()
+        wanted = [word.strip("/") for word in words]
+        for word in wanted:
+            known = [*self.benchmarks, *names]
+            if word not in known:
+                raise TrmError(
+                    f"no benchmark or variant {word!r}{suggest(word, known)}; benchmarks are "
+                    f"{', '.join(self.benchmarks)}, and `python -m trm list` has their variants"
+                )
+        return [n for n in names if not wanted or {n, n.split("/")[0]} & {*wanted}]
 
     def row(self, benchmark: str, variant: str) -> Row:
         """TrmError where the benchmark has no such variant."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import logging
 import netrc
 import os
@@ -10,6 +11,8 @@ import random
 import string
 from pathlib import Path
 from typing import Any
+
+from trm.config import load_train_config
 
 log = logging.getLogger(__name__)
 
@@ -71,11 +74,18 @@ def new_run_id() -> str:
 class Tracker:
     """A W&B run. Whatever W&B raises is reported once and ends the tracking, not the training.
 
-    A resumed run comes with its own `run_id` again and goes on with the same curves.
+    A resumed run comes with its own `run_id` again and goes on with the same curves. Runs of one
+    `group` (the seeds of a variant) stand together.
     """
 
     def __init__(
-        self, mode: str, project: str, name: str, config: dict[str, Any], run_id: str
+        self,
+        mode: str,
+        project: str,
+        group: str | None,
+        name: str,
+        config: dict[str, Any],
+        run_id: str,
     ) -> None:
         self.run: Any = None
         if mode == "disabled":
@@ -85,6 +95,7 @@ class Tracker:
 
             self.run = wandb.init(
                 project=project,
+                group=group,
                 name=name,
                 config=config,
                 mode=mode,
@@ -100,6 +111,27 @@ class Tracker:
             return
         try:
             self.run.log(metrics, step=step)
+        except Exception as error:
+            self._give_up(error)
+
+    def summarise(self, figures: dict[str, Any]) -> None:
+        """Figures of the whole run, beside the last value of every curve."""
+        if self.run is None:
+            return
+        try:
+            self.run.summary.update({k: v for k, v in figures.items() if v is not None})
+        except Exception as error:
+            self._give_up(error)
+
+    def log_pictures(self, pictures: dict[str, Path], step: int) -> None:
+        """PNG files by name."""
+        if self.run is None:
+            return
+        try:
+            import wandb
+
+            images = {name: wandb.Image(str(path)) for name, path in pictures.items()}
+            self.run.log(images, step=step)
         except Exception as error:
             self._give_up(error)
 
@@ -120,3 +152,28 @@ class Tracker:
     def _give_up(self, error: Exception) -> None:
         log.warning("W&B failed and is off for the rest of this run: %s", error)
         self.run = None
+
+
+def add_to_run(result: Path, pictures: dict[str, Path]) -> str | None:
+    """Give a finished result's metrics and pictures to the W&B run of its training, if it had one.
+
+    What it was trained with, result/config.yaml and provenance.json, says which run that is, and
+    whether and how W&B is used. Returns what to `wandb sync`, as `Tracker.finish`.
+    """
+    try:
+        provenance = json.loads((result / "provenance.json").read_text())
+        metrics = json.loads((result / "metrics.json").read_text())
+        run_id, steps = provenance["wandb_id"], provenance["steps"]
+    except (OSError, ValueError, KeyError):
+        return None  # of before runs noted it
+    if run_id is None:
+        return None
+    config = load_train_config(result / "config.yaml")
+    tracker = Tracker(
+        wandb_mode(config.wandb), str(config.project_name), config.wandb_group,
+        str(config.run_name), config.model_dump(mode="json"), run_id,
+    )  # fmt: skip
+    # After the training's last step: W&B passes over what comes out of order.
+    tracker.log_pictures(pictures, steps + 1)
+    tracker.summarise({f"final/{name}": value for name, value in metrics.items()})
+    return tracker.finish()

@@ -36,15 +36,15 @@ from trm.optim import SignSGD, make_optimizer
 from trm.progress import Progress, duration, say
 from trm.provenance import code_and_packages
 from trm.resume import pack, unpack
-from trm.scoring.arc import score_arc, write_submission
-from trm.snapshot import (
+from trm.run_folder import (
+    LOCK,
     clear_interrupted,
     discard_snapshots,
     mark_interrupted,
     newest_facts,
-    read_snapshot,
-    write_snapshot,
 )
+from trm.scoring.arc import score_arc, write_submission
+from trm.snapshot import read_snapshot, write_snapshot
 from trm.step import Meter, TrainState, lr_at, train_step
 from trm.tracking import History, Tracker, new_run_id, wandb_mode
 
@@ -155,16 +155,16 @@ class Trainer:
         if self.ranks.is_main:
             lr = lr_at(self.config, self.state, self.config.lr)
             record = {**averages, "lr": lr, "examples_per_s": rate}
+            record |= {"elapsed_s": self.cost.elapsed()}
             self._add_record("train", record)
             self.tracker.log({f"train/{k}": v for k, v in record.items()}, self.state.step)
         exact = averages.get("exact_accuracy")
         return f"loss {averages['loss']:.3f}" + ("" if exact is None else f"  exact {exact:.1%}")
 
     def _add_record(self, split: str, metrics: dict[str, float]) -> None:
-        self.history.add(
-            {"step": self.state.step, "split": split, "elapsed_s": self.cost.elapsed()}
-            | {k: v for k, v in metrics.items() if k in self.history.columns}
-        )
+        where = {"step": self.state.step, "split": split, "elapsed_s": self.cost.elapsed()}
+        # A run that goes on with other evaluators keeps the columns that it began with.
+        self.history.add(where | {k: v for k, v in metrics.items() if k in self.history.columns})
 
     # --- evaluation and checkpoint --------------------------------------------------------------
 
@@ -174,43 +174,63 @@ class Trainer:
             # Saved before it is evaluated: an evaluation that fails costs no training.
             state.evaluating = True
             self._save(progress)
+        if config.eval_raw and state.ema:
+            self._evaluate_raw(progress)
         with state.ema.applied(state.model) if state.ema else nullcontext():
             if ranks.is_main and (last or config.checkpoint_every_eval):
                 save_weights(self.folder / f"step_{state.step}", state.model)
                 if state.step not in state.saved:
                     state.saved.append(state.step)
             for path, data in self.test_data.items():
-                result = evaluate(
-                    state.model, data, config.arch.loss.loss_type, config.global_batch_size,
-                    ranks, tuple(config.eval_save_outputs), before_batch=self._stop_if_told,
-                    halting=config.eval_halting, halting_threshold=config.eval_halting_threshold,
-                )  # fmt: skip
+                result = self._evaluate(data, tuple(config.eval_save_outputs))
                 self._save_outputs(path, result)
                 if ranks.is_main:
                     self._record_test(path, result, progress)
         state.model.train()
 
-    def _record_test(self, path: str, result: Evaluation, progress: Progress) -> None:
-        metrics = {**result.metrics, **self._vote(path, result)}
-        self._add_record("test" if len(self.test_data) == 1 else f"test:{path}", metrics)
+    def _evaluate_raw(self, progress: Progress) -> None:
+        """The weights as they are, beside their average: `test-raw` in history.csv."""
+        for path, data in self.test_data.items():
+            result = self._evaluate(data)
+            if self.ranks.is_main:
+                self._record_test(path, result, progress, raw=True)
+
+    def _evaluate(self, data: PuzzleData, keep: tuple[str, ...] = ()) -> Evaluation:
+        config = self.config
+        return evaluate(
+            self.state.model, data, config.arch.loss.loss_type, config.global_batch_size,
+            self.ranks, keep, before_batch=self._stop_if_told,
+            halting=config.eval_halting, halting_threshold=config.eval_halting_threshold,
+        )  # fmt: skip
+
+    def _record_test(
+        self, path: str, result: Evaluation, progress: Progress, raw: bool = False
+    ) -> None:
+        metrics = {**result.metrics, **self._vote(path, result, submit=not raw)}
+        split = "test-raw" if raw else "test"
+        self._add_record(split if len(self.test_data) == 1 else f"{split}:{path}", metrics)
         prefix = "all" if len(self.test_data) == 1 else path
         named = {k if "/" in k else f"{prefix}/{k}": v for k, v in metrics.items()}
+        if raw:
+            named = {f"raw/{k}": v for k, v in named.items()}
         self.tracker.log(named, self.state.step)
         passed = "".join(f"  {k} {v:.1%}" for k, v in metrics.items() if k.startswith("ARC/pass@"))
         progress.say(
-            f"step {self.state.step}: {path} accuracy {metrics['accuracy']:.1%}  "
+            f"step {self.state.step}: {path}{' (raw weights)' if raw else ''} accuracy "
+            f"{metrics['accuracy']:.1%}  "
             f"exact {metrics['exact_accuracy']:.1%}{passed}"
         )
 
-    def _vote(self, path: str, result: Evaluation) -> dict[str, float]:
+    def _vote(self, path: str, result: Evaluation, submit: bool) -> dict[str, float]:
         """ARC: this checkpoint's votes alone (the published code pools them over a run)."""
         metrics: dict[str, float] = {}
         for evaluator in self.evaluators:
             assert result.predictions is not None
             p = result.predictions
             score = score_arc(Path(path), p.preds, p.q_halt_logits, evaluator.pass_Ks)
-            folder = self.folder / f"evaluator_ARC_step_{self.state.step}"
-            write_submission(folder / "submission.json", score.submission)
+            if submit:
+                folder = self.folder / f"evaluator_ARC_step_{self.state.step}"
+                write_submission(folder / "submission.json", score.submission)
             metrics |= score.metrics
         return metrics
 
@@ -350,8 +370,9 @@ class Trainer:
         )
         self.wandb_id = self.facts.get("wandb_id") or new_run_id()
         self.tracker = Tracker(
-            wandb_mode(config.wandb), self.project, self.run_name, resolved, self.wandb_id
-        )
+            wandb_mode(config.wandb), self.project, config.wandb_group, self.run_name, resolved,
+            self.wandb_id,
+        )  # fmt: skip
         if not self.facts:
             self.tracker.log({"num_params": self._num_params()}, 0)
         m = self.data.metadata
@@ -399,8 +420,10 @@ class Trainer:
             **cost,
             "data_paths": self.config.data_paths,
             "dataset_sha256": self.dataset_sha256,
+            "wandb_id": self.wandb_id if self.tracker.run is not None else None,
         }
         write_json(self.folder / "provenance.json", content)
+        self.tracker.summarise(cost)
         offline = self.tracker.finish()
         say(f"trained {self.state.step} steps in {duration(self.cost.elapsed())}: {self.folder}")
         if offline:
@@ -490,7 +513,7 @@ def _device_name(ranks: Ranks) -> str:
 def _locked(folder: Path, signals: Signals) -> Iterator[None]:
     """Hold the run folder, so that the same run started twice does not write over itself."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    with (folder / LOCK).open("w") as lock:
         deadline = time.monotonic() + SECONDS_TO_WAIT_FOR_LOCK
         told = False
         while True:

@@ -277,6 +277,11 @@ BAD_PREDICTIONS = {
 }
 
 
+def test_votes_show_their_progress(dataset, capfd):
+    score_arc(dataset, predictions(), np.zeros(4, np.float32), ks=(1,))
+    assert "voting 4/4 (100%)" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("case", BAD_PREDICTIONS)
 def test_predictions_that_do_not_fit_are_refused(dataset, case):
     preds, q_halt, message = BAD_PREDICTIONS[case]

@@ -81,6 +81,19 @@ def test_train_and_test_differ_by_more_than_colour(history):
     assert train.get_linestyle() != test.get_linestyle()
 
 
+def test_curve_has_a_third_line_for_raw_weights(history):
+    raw = [line.replace(",test,", ",test-raw,") for line in HISTORY.split() if ",test," in line]
+    history.write_text(HISTORY + "\n".join(raw) + "\n")
+    lines = draw_learning_curve(history).axes[0].get_lines()[:3]
+    assert [line.get_label() for line in lines] == [
+        "exact accuracy, train",
+        "exact accuracy, test",
+        "exact accuracy, test, raw weights",
+    ]
+    assert len({line.get_linestyle() for line in lines}) == 3
+    assert lines[2].get_ydata().tolist() == [0.125, 0.375]
+
+
 def test_curve_shows_votes_where_there_are_any(history):
     lines = [line + (",0.5" if ",test," in line else ",") for line in HISTORY.split()[1:]]
     history.write_text("\n".join([HISTORY.split()[0] + ",ARC/pass@2", *lines]) + "\n")

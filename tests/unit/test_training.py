@@ -233,6 +233,30 @@ def test_compiled_training_is_the_eager_one(sudoku_data: Path, tmp_path: Path, m
     np.testing.assert_allclose(*losses, rtol=1e-5)
 
 
+def test_raw_weights_beside_their_average(
+    run: Path, sudoku_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    """`test-raw` is what a run without the average has as `test`; nothing else changes."""
+    average = {"ema": True, "ema_rate": 0.5}
+    train(config_for(sudoku_data, tmp_path / "both", eval_raw=True, **average), ALONE)
+    assert "(raw weights) accuracy" in capfd.readouterr().err
+    train(config_for(sudoku_data, tmp_path / "raw", eval_raw=True), ALONE)
+    both, raw, averaged = (
+        pd.read_csv(folder / "history.csv").drop(columns=["elapsed_s", "examples_per_s"])
+        for folder in (tmp_path / "both", tmp_path / "raw", run)
+    )
+    splits = {name: rows.drop(columns="split") for name, rows in both.groupby("split")}
+    for name, other in (("test-raw", raw), ("test", averaged), ("train", averaged)):
+        expected = other[other.split == name.removesuffix("-raw")].drop(columns="split")
+        pd.testing.assert_frame_equal(
+            splits[name].reset_index(drop=True), expected.reset_index(drop=True)
+        )
+    assert not splits["test"].lm_loss.equals(splits["test-raw"].lm_loss)
+    assert set(raw.split) == {"train", "test"}  # without an average there is nothing more to see
+    a, b = (read_state_dict(folder / "step_12") for folder in (tmp_path / "both", run))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
 def test_a_diverging_run_says_so(sudoku_data: Path, tmp_path: Path) -> None:
     with pytest.raises(TrmError, match="the loss is (nan|inf) at step"):
         train(config_for(sudoku_data, tmp_path, lr=1e30, weight_decay=1e30), ALONE)

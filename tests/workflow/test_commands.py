@@ -61,7 +61,9 @@ def test_ranks_train_as_one(project: Project, data: str, alone: Path, ranks: int
     done = project.run(*torchrun(ranks), "pretrain.py", *published(data, f"ranks-{ranks}"))
     assert done.returncode == 0, done.stderr
     # Several ranks report once.
-    assert len(re.findall(r"parameters, 24 groups", done.stderr)) == 1
+    for once in (r"parameters, 24 groups", r"training 12/12 \(100%\)"):
+        assert len(re.findall(once, done.stderr)) == 1
+    assert len(re.findall(r"evaluating 100/100", done.stderr)) == 2  # evaluations
     several = alone.with_name(f"ranks-{ranks}")
     one, other = (pd.read_csv(p / "history.csv") for p in (alone, several))
     for column in ("loss", "accuracy", "count", "steps"):

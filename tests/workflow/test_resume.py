@@ -28,7 +28,7 @@ from tests.workflow.conftest import environment
 from trm.checkpoint import read_state_dict
 from trm.config import compose
 from trm.interrupt import EXIT_SAVED
-from trm.snapshot import interrupted_at, snapshots_of
+from trm.run_folder import interrupted_at, snapshots_of
 
 # A server that has torch imported and starts each run as a process of its own within milliseconds.
 # It has never computed anything, so that its children's thread pools are their own.

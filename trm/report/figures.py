@@ -59,6 +59,10 @@ _CELLS = _Curve("accuracy", "cell accuracy", ORANGE, "s")
 _VOTES = _Curve("ARC/pass@2", "pass@2", GREEN, "^")
 _LOSS = _Curve("loss", "loss", INK, "o")
 
+# Rows of history.csv and their lines: `test` is of the averaged weights where there are any.
+_SPLITS = {"train": "--", "test": "-", "test-raw": ":"}
+_NAMES = {"test-raw": "test, raw weights"}
+
 
 # --- the files ----------------------------------------------------------------------------------
 
@@ -157,24 +161,25 @@ def describe_learning_curve(history_csv: Path) -> str:
 def _draw_curve(axes: Axes, history: pd.DataFrame, curve: _Curve) -> None:
     if curve.column not in history:
         return
-    for split, style in (("train", "--"), ("test", "-")):
+    for split, style in _SPLITS.items():
         rows = history[history["split"] == split].dropna(subset=[curve.column])
         if rows.empty:
             continue
-        points = _thin(rows.sort_values("step")[["step", curve.column]].to_numpy(float))
+        points = thin(rows.sort_values("step")[["step", curve.column]].to_numpy(float))
         few = len(points) <= 40
         axes.plot(
             *points.T,
             linestyle=style,
-            linewidth=1.0 if split == "train" else 1.8,
+            linewidth=1.8 if split == "test" else 1.0,
             color=curve.colour,
-            marker=curve.marker if few and split == "test" else None,
+            marker=curve.marker if few and split != "train" else None,
+            markerfacecolor="none" if split == "test-raw" else None,
             markersize=4,
-            label=f"{curve.label}, {split}",
+            label=f"{curve.label}, {_NAMES.get(split, split)}",
         )
 
 
-def _thin(points: np.ndarray) -> np.ndarray:
+def thin(points: np.ndarray) -> np.ndarray:
     """Average neighbours so that at most MAX_CURVE_POINTS points [n, 2] remain."""
     if len(points) <= MAX_CURVE_POINTS:
         return points
@@ -182,8 +187,10 @@ def _thin(points: np.ndarray) -> np.ndarray:
 
 
 def _legend_above(axes: Axes) -> None:
-    # Filled column by column: train above test of the same curve.
-    columns = max(2, -(-len(axes.get_lines()) // 2))
+    # Filled column by column: the splits of one curve below each other.
+    lines = axes.get_lines()
+    splits = len({line.get_linestyle() for line in lines})
+    columns = max(2, -(-len(lines) // max(2, splits)))
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, frameon=False, fontsize=8)
 
 

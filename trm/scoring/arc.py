@@ -22,6 +22,7 @@ from trm.data.arc import invert_augmentation, parse_puzzle_name
 from trm.data.format import DatasetMetadata, SetArrays, Split, load_identifiers, load_split
 from trm.errors import TrmError
 from trm.files import atomic_write
+from trm.progress import Progress
 from trm.scoring.predictions import Predictions
 
 Grid = list[list[int]]  # rows of colours 0..9, as in the ARC files
@@ -329,17 +330,19 @@ class _TestSplit:
         n_rows = sum(len(arrays.inputs) for arrays in sets)
         check_predictions(preds, q_halt_logits, n_rows, self.split.metadata)
         start = 0
-        for arrays in sets:
-            n_examples = np.diff(arrays.puzzle_indices)
-            identifiers = np.repeat(arrays.puzzle_identifiers, n_examples)
-            places = np.repeat(_places_in_group(arrays), n_examples)
-            for rows in _chunks(len(arrays.inputs)):
-                part = slice(start + rows.start, start + rows.stop)
-                yield _Rows(
-                    *(identifiers[rows], places[rows], arrays.inputs[rows]),
-                    *(preds[part], q_halt_logits[part]),
-                )
-            start += len(arrays.inputs)
+        with Progress(n_rows, "voting", "answers") as progress:
+            for arrays in sets:
+                n_examples = np.diff(arrays.puzzle_indices)
+                identifiers = np.repeat(arrays.puzzle_identifiers, n_examples)
+                places = np.repeat(_places_in_group(arrays), n_examples)
+                for rows in _chunks(len(arrays.inputs)):
+                    part = slice(start + rows.start, start + rows.stop)
+                    yield _Rows(
+                        *(identifiers[rows], places[rows], arrays.inputs[rows]),
+                        *(preds[part], q_halt_logits[part]),
+                    )
+                    progress.update(rows.stop - rows.start)  # these have voted now
+                start += len(arrays.inputs)
 
 
 def _places_in_group(arrays: SetArrays) -> np.ndarray:

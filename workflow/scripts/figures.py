@@ -1,5 +1,7 @@
 """Draw one result's pictures and gather its gallery: what the report shows of its predictions.
 
+They, and the final metrics, also go to the W&B run of the training, where there is one.
+
 python workflow/scripts/figures.py --result results/sudoku/mlp/seed-0 --dataset data/sudoku \
     --kind sudoku --out-curve results/sudoku/mlp/seed-0/figures/learning_curve.svg \
     --out-examples results/sudoku/mlp/seed-0/figures/examples.svg \
@@ -10,16 +12,19 @@ python workflow/scripts/figures.py --result results/sudoku/mlp/seed-0 --dataset 
 from __future__ import annotations
 
 import argparse
+import tempfile
 from pathlib import Path
 from typing import get_args
 
 from trm.errors import run_cli
+from trm.progress import say
 from trm.report.examples import draw_examples
 from trm.report.figures import describe_learning_curve, draw_learning_curve, save_figure
 from trm.report.halting import Halting, describe_halting, draw_halting
 from trm.scoring.gallery import gallery_of, save_gallery
 from trm.scoring.predictions import load_predictions
 from trm.study import Kind
+from trm.tracking import add_to_run
 
 
 def main() -> None:
@@ -36,13 +41,21 @@ def main() -> None:
     args = parser.parse_args()
 
     history = args.result / "history.csv"
-    save_figure(draw_learning_curve(history), args.out_curve, describe_learning_curve(history))
+    curve, of_curve = draw_learning_curve(history), describe_learning_curve(history)
+    save_figure(curve, args.out_curve, of_curve)
     predictions = load_predictions(args.result / "predictions.npz")
     examples = draw_examples(args.dataset, args.kind, predictions)
     save_figure(examples.figure, args.out_examples, examples.description)
     halting = Halting.of(args.dataset, predictions)
     save_figure(draw_halting(halting), args.out_halting, describe_halting(halting))
     save_gallery(args.out_gallery, gallery_of(args.dataset, args.kind, predictions))
+
+    with tempfile.TemporaryDirectory() as scratch:  # W&B shows PNG
+        pictures = {name: Path(scratch) / f"{name}.png" for name in ("learning_curve", "examples")}
+        save_figure(curve, pictures["learning_curve"], of_curve)
+        save_figure(examples.figure, pictures["examples"], examples.description)
+        if offline := add_to_run(args.result, pictures):
+            say(f"W&B was offline; to upload: wandb sync {offline}")
 
 
 if __name__ == "__main__":

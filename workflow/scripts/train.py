@@ -19,8 +19,8 @@ from trm.errors import run_cli
 from trm.files import checkpoints_of
 from trm.interrupt import EXIT_SAVED
 from trm.launch import add_job_arguments, run_job
+from trm.run_folder import discard_snapshots, interrupted_at, newest_facts
 from trm.slurm import put_back_into_queue
-from trm.snapshot import discard_snapshots, interrupted_at, newest_facts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,6 +46,7 @@ def main() -> None:
         f"checkpoint_path={args.run_folder}",
         f"project_name={args.project}",
         f"run_name={args.run_name}",
+        f"wandb_group={args.project}/{args.run_name.removesuffix(f'-seed-{args.seed}')}",
         f"seed={args.seed}",
         # A changed row of config.yaml is another run; its dry run has said so.
         "resume=or_restart",

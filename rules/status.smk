@@ -1,0 +1,19 @@
+# How far the study is and what can be asked for. Both always run and make no file: they hand over to
+# a command, whose words come straight to the terminal. It also runs alone, while Snakemake works:
+#   python -m trm status
+
+
+rule status:
+    handover: True
+    params:
+        table=json.dumps(config),
+    shell:
+        "python -m trm status --config - <<< {params.table:q}"
+
+
+rule list:
+    handover: True
+    params:
+        table=json.dumps(config),
+    shell:
+        "python -m trm list --config - <<< {params.table:q}"

@@ -1,0 +1,181 @@
+"""The real W&B, offline: one curve over interruptions, equal to history.csv."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+import yaml
+
+from tests.conftest import ROOT, overrides
+from tests.wandb_file import OfflineRun, read_offline
+from tests.workflow.test_resume import newest, wait_for
+
+TIMES = ("elapsed_s", "examples_per_s")
+
+
+def matching(pattern: str) -> list[str]:
+    """What a shell makes of it."""
+    return sorted(str(p) for p in Path("/").glob(pattern.removeprefix("/")))
+
+
+def command(script: str, *words: object) -> list[str]:
+    return [sys.executable, str(ROOT / "workflow" / "scripts" / script), *map(str, words)]
+
+
+def start(root: Path, data: Path, *options: str) -> subprocess.Popen:
+    words = overrides(wandb="offline", epochs=36, eval_interval=12, ema=True, save_every_steps=10)
+    return subprocess.Popen(
+        command(
+            "train.py", "--dataset", data, "--run-folder", "run", "--project", "small",
+            "--run-name", "mlp-seed-3", "--seed", 3, "--threads", 1, "--out-weights", "run/final",
+            "--out-history", "result/history.csv", "--out-config", "result/config.yaml", "--",
+            *words, "evaluators=[]", "eval_raw=true", "arch.no_ACT_continue=false", *options,
+        ),
+        cwd=root, env=environment(root), stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def environment(root: Path) -> dict[str, str]:
+    ours = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
+    return ours | {"PYTHONPATH": str(ROOT), "WANDB_DIR": str(root)}
+
+
+@pytest.fixture(scope="module")
+def interrupted(sudoku_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run that is told to stop once and killed once; its folder and all that it said."""
+    root = tmp_path_factory.mktemp("tracked")
+    said = ""
+    for number in (signal.SIGTERM, signal.SIGKILL, None):
+        job = start(root, sudoku_data)
+        if number is not None:
+            before = newest(root / "run")
+            wait_for(lambda: newest(root / "run") > before)  # noqa: B023
+            # The trainer alone, as the kernel does where memory is short.
+            trainer = psutil.Process(job.pid).children()[0] if number == signal.SIGKILL else job
+            trainer.send_signal(number)
+        said += job.communicate(timeout=300)[1]
+    assert job.returncode == 0, said
+    return root, said
+
+
+@pytest.fixture(scope="module")
+def parts(interrupted: tuple[Path, str]) -> list[OfflineRun]:
+    return [read_offline(f) for f in sorted((interrupted[0] / "wandb").glob("offline-run-*"))]
+
+
+def test_runs_compare_without_clicking(parts: list[OfflineRun]) -> None:
+    assert len(parts) == 3
+    for part in parts:
+        assert (part.run.project, part.run.run_group) == ("small", "small/mlp")
+        assert part.run.display_name == "mlp-seed-3"
+        assert part.config["seed"] == 3
+        assert part.config["arch"]["L_cycles"] == 2
+        assert part.config["global_batch_size"] == 8
+
+
+def test_a_resumed_run_goes_on_with_its_own_curve(parts: list[OfflineRun]) -> None:
+    assert len({part.run.run_id for part in parts}) == 1
+    rows: dict[int, dict] = {}
+    for part in parts:
+        steps = [row["_step"] for row in part.rows]
+        assert steps == sorted(set(steps))
+        for row in part.rows:
+            seen = rows.setdefault(row["_step"], row)
+            # Steps done again after the kill have the values that they had.
+            for key in seen.keys() & row.keys():
+                if not key.startswith("_") and not key.endswith(TIMES):
+                    assert row[key] == seen[key], key
+    assert max(rows) == 108
+
+
+def test_history_holds_the_same_series(
+    interrupted: tuple[Path, str], parts: list[OfflineRun]
+) -> None:
+    tracked: dict[int, dict] = {}
+    for part in parts:
+        for row in part.rows:
+            tracked.setdefault(row["_step"], {}).update(row)
+    history = pd.read_csv(interrupted[0] / "result" / "history.csv")
+    names = {"train": "train/", "test": "all/", "test-raw": "raw/all/"}
+    seen = set()
+    for record in history.to_dict("records"):
+        prefix = names[record["split"]]
+        row = tracked[record["step"]]
+        for key, value in record.items():
+            name = f"{prefix}{key}"
+            if key in ("step", "split") or pd.isna(value) or (key in TIMES and name not in row):
+                continue
+            seen.add(name)
+            if key not in TIMES:
+                assert row[name] == pytest.approx(value, rel=1e-8), name
+    told = {k for row in tracked.values() for k in row if not k.startswith("_")}
+    assert told - seen == {"num_params"}  # of the run, in provenance.json
+    assert "train/q_continue_loss" in seen and "raw/all/exact_accuracy" in seen
+
+
+def test_what_to_sync_is_told_once(interrupted: tuple[Path, str]) -> None:
+    root, said = interrupted
+    (pattern,) = re.findall(r"wandb sync (\S+)", said)
+    assert matching(pattern) == sorted(map(str, (root / "wandb").glob("offline-run-*")))
+
+
+def test_the_run_ends_with_its_figures(parts: list[OfflineRun]) -> None:
+    summary = parts[-1].summary
+    assert summary["all/exact_accuracy"] == parts[-1].rows[-1]["all/exact_accuracy"]
+    assert summary["train_wall_s"] > 0
+
+
+def test_metrics_and_figures_come_to_the_same_run(
+    interrupted: tuple[Path, str], parts: list[OfflineRun], sudoku_data: Path
+) -> None:
+    root, _ = interrupted
+    provenance = json.loads((root / "run" / "provenance.json").read_text())
+    assert provenance["wandb_id"] == parts[0].run.run_id
+    dataset = root / "data"
+    dataset.symlink_to(sudoku_data)
+    recorded = {**provenance, "dataset_sha256": {"data": "0" * 64}}
+    (root / "run" / "provenance.json").write_text(json.dumps(recorded))
+    for words in (
+        command(
+            "evaluate.py", "--dataset", "data", "--weights", "run/final", "--kind", "sudoku",
+            "--train-config", "result/config.yaml", "--train-provenance", "run/provenance.json",
+            "--benchmark", "small", "--variant", "mlp", "--threads", 1, "--out-metrics",
+            "result/metrics.json", "--out-predictions", "result/predictions.npz",
+            "--out-provenance", "result/provenance.json",
+        ),
+        command(
+            "figures.py", "--result", "result", "--dataset", "data", "--kind", "sudoku",
+            "--out-curve", "result/c.svg", "--out-examples", "result/e.svg",
+        ),
+    ):  # fmt: skip
+        done = subprocess.run(
+            words, cwd=root, env=environment(root), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    (pattern,) = re.findall(r"wandb sync (\S+)", done.stderr)
+    folder = max((root / "wandb").glob("offline-run-*"))
+    assert str(folder) in matching(pattern)
+    added = read_offline(folder)
+    assert added.run.run_id == provenance["wandb_id"]
+    metrics = json.loads((root / "result" / "metrics.json").read_text())
+    assert added.summary["final/exact_accuracy"] == metrics["exact_accuracy"]
+    assert added.rows[-1]["_step"] == provenance["steps"] + 1
+    pictures = list((folder / "files" / "media" / "images").glob("*.png"))
+    assert {re.sub(r"_\d.*", "", p.stem) for p in pictures} == {"learning_curve", "examples"}
+
+    config = yaml.safe_load((root / "result" / "config.yaml").read_text())
+    (root / "result" / "config.yaml").write_text(yaml.safe_dump(config | {"wandb": "disabled"}))
+    again = subprocess.run(
+        words, cwd=root, env=environment(root), capture_output=True, text=True, check=False
+    )
+    assert again.returncode == 0 and "wandb" not in again.stderr
+    assert max((root / "wandb").glob("offline-run-*")) == folder
