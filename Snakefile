@@ -23,6 +23,7 @@ include: "rules/unknown.smk"
 # On a cluster these run where snakemake does: they want a network, or take seconds.
 localrules:
     download_arc,
+    download_arc_test,
     download_table,
     figures,
     votes,

@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 from trm.config import hydra_word
+from trm.data.specs import HIDDEN_SUBSETS
 from trm.errors import TrmError
 from trm.study import Study
 
@@ -86,14 +87,13 @@ def overrides_of(wildcards):
 
 def raw_files(wildcards):
     """What the builder of a dataset reads."""
-    spec = study.datasets[wildcards.dataset]
-    if spec.builder == "arc":
-        return expand(
-            "raw/arc/arc-agi_{subset}_{part}.json",
-            subset=spec.subsets,
-            part=["challenges", "solutions"],
-        )
-    return expand("raw/{table}/{part}.csv", table=spec.table, part=["train", "test"])
+    return expand("raw/{file}", file=study.datasets[wildcards.dataset].raw_files)
+
+
+def hidden_challenges(wildcards):
+    """The challenges that a submission must answer, where their solutions are not known."""
+    spec = study.datasets[row(wildcards).dataset]
+    return expand("raw/{file}", file=spec.hidden_challenges)
 
 
 def table_results(table_name):

@@ -37,7 +37,7 @@ from trm.optim import SignSGD, make_optimizer
 from trm.progress import Progress, duration, say
 from trm.provenance import code_and_packages
 from trm.resume import pack, unpack
-from trm.scoring.arc import score_arc, write_submission
+from trm.scoring.arc import lacks_solutions, score_arc, without_accuracy, write_submission
 from trm.snapshot import (
     clear_interrupted,
     discard_snapshots,
@@ -193,10 +193,16 @@ class Trainer:
 
     def _record_test(self, path: str, result: Evaluation, progress: Progress) -> None:
         metrics = {**result.metrics, **self._vote(path, result)}
+        unsolved = lacks_solutions(Path(path))
+        if unsolved:
+            metrics = without_accuracy(metrics)
         self._add_record("test" if len(self.test_data) == 1 else f"test:{path}", metrics)
         prefix = "all" if len(self.test_data) == 1 else path
         named = {k if "/" in k else f"{prefix}/{k}": v for k, v in metrics.items()}
         self.tracker.log(named, self.state.step)
+        if unsolved:
+            progress.say(f"step {self.state.step}: {path} has no solutions to score against")
+            return
         passed = "".join(f"  {k} {v:.1%}" for k, v in metrics.items() if k.startswith("ARC/pass@"))
         progress.say(
             f"step {self.state.step}: {path} accuracy {metrics['accuracy']:.1%}  "

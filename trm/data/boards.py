@@ -37,6 +37,13 @@ class Charset:
     answers: str
     values: np.ndarray
 
+    @staticmethod
+    def of(characters: str) -> Charset:
+        """Characters as tokens from 1 on, in questions and in answers."""
+        values = np.full(256, -1, dtype=np.int16)
+        values[[ord(character) for character in characters]] = np.arange(1, len(characters) + 1)
+        return Charset(characters, characters, values)
+
     def decode(self, text: bytes, allowed: str) -> np.ndarray:
         """Values of an ASCII text; -1 where a character is not allowed."""
         table = np.full(256, -1, dtype=np.int16)

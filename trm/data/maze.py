@@ -26,14 +26,6 @@ CHARACTERS = "# SGo"  # wall, floor, start, goal, path: tokens 1..5
 SIDES = range(3, 101)  # Maze-Hard is 30x30
 
 
-def maze_charset() -> Charset:
-    """The five characters as tokens."""
-    values = np.full(256, -1, dtype=np.int16)
-    for token, character in enumerate(CHARACTERS, start=1):
-        values[ord(character)] = token
-    return Charset(CHARACTERS, CHARACTERS, values)
-
-
 class _Images:
     """A maze and, where asked for, its other seven images, in the order of their ids."""
 
@@ -68,7 +60,7 @@ def build_maze(spec: MazeSpec, table_dir: Path, output_dir: Path) -> None:
     state = legacy_stream(spec.seed)
     with new_dataset(output_dir) as folder:
         for split, aug in (("train", spec.aug), ("test", False)):
-            table = BoardTable(table_dir / f"{split}.csv", maze_charset(), side**2)
+            table = BoardTable(table_dir / f"{split}.csv", Charset.of(CHARACTERS), side**2)
             wanted = None
             if split == "train":
                 wanted = choose(state, table.count(), spec.subsample_size)
