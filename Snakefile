@@ -11,6 +11,10 @@ min_version("9.8")
 configfile: "config/config.yaml"
 
 
+# Snakemake's own report (--report FILE.html or .zip): captions stand beside this description.
+report: "workflow/report/workflow.rst"
+
+
 include: "rules/common.smk"
 include: "rules/download.smk"
 include: "rules/dataset.smk"

@@ -121,6 +121,30 @@ def what_was_seen(folders):
     return hashlib.sha256(contents).hexdigest()
 
 
+def category_of(wildcards):
+    return study.benchmarks[wildcards.benchmark].title
+
+
+def in_report(path, caption, what):
+    """`path` as an output that `--report` takes up, under its benchmark's title."""
+    return report(
+        path,
+        caption=f"../workflow/report/{caption}.rst",
+        category=category_of,
+        labels={"variant": "{variant}", "seed": "{seed}", "figure": what},
+    )
+
+
+def in_tables(path, what):
+    """The same, of one of the paper's tables."""
+    return report(
+        path,
+        caption="../workflow/report/table.rst",
+        category="Tables of the paper",
+        labels={"table": "{table_name}", "figure": what},
+    )
+
+
 def refuse_target(wildcards):
     """Raise, with what there is, for a target that no other rule makes."""
     raise WorkflowError(study.explain_target(f"{wildcards.folder}/{wildcards.unknown}"))

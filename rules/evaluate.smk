@@ -10,7 +10,7 @@ rule evaluate:
         provenance=f"{RUN}/provenance.json",
         config=f"{RESULT}/config.yaml",
     output:
-        metrics=f"{RESULT}/metrics.json",
+        metrics=in_report(f"{RESULT}/metrics.json", "metrics", "metrics"),
         predictions=f"{RESULT}/predictions.npz",
         provenance=f"{RESULT}/provenance.json",
     log:
@@ -45,7 +45,7 @@ use rule evaluate as evaluate_arc with:
         config=f"{RESULT}/config.yaml",
         challenges=hidden_challenges,
     output:
-        metrics=f"{RESULT}/metrics.json",
+        metrics=in_report(f"{RESULT}/metrics.json", "metrics", "metrics"),
         predictions=f"{RESULT}/predictions.npz",
         provenance=f"{RESULT}/provenance.json",
         submission=f"{RESULT}/submission.json",

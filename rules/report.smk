@@ -8,8 +8,10 @@ rule figures:
         predictions=f"{RESULT}/predictions.npz",
         history=f"{RESULT}/history.csv",
     output:
-        curve=f"{RESULT}/figures/learning_curve.svg",
-        examples=f"{RESULT}/figures/examples.svg",
+        curve=in_report(
+            f"{RESULT}/figures/learning_curve.svg", "learning_curve", "learning curve"
+        ),
+        examples=in_report(f"{RESULT}/figures/examples.svg", "examples", "examples"),
     log:
         f"{LOGS}/figures/{RUN_LOG}.log",
     conda:
@@ -29,7 +31,7 @@ rule votes:
         predictions=f"{RESULT}/predictions.npz",
     output:
         csv=f"{RESULT}/votes.csv",
-        figure=f"{RESULT}/figures/votes.svg",
+        figure=in_report(f"{RESULT}/figures/votes.svg", "votes", "votes"),
     log:
         f"{LOGS}/votes/{RUN_LOG}.log",
     wildcard_constraints:
@@ -46,7 +48,7 @@ rule steps_figure:
     input:
         f"{RESULT}/steps.csv",
     output:
-        f"{RESULT}/figures/steps.svg",
+        in_report(f"{RESULT}/figures/steps.svg", "steps", "supervision steps"),
     log:
         f"{LOGS}/steps_figure/{RUN_LOG}.log",
     conda:
@@ -77,7 +79,12 @@ rule summary:
             "{result}/metrics.json", result=study.results_of(wildcards.benchmark)
         ),
     output:
-        f"{RESULTS}/{{benchmark}}/summary.csv",
+        report(
+            f"{RESULTS}/{{benchmark}}/summary.csv",
+            caption="../workflow/report/summary.rst",
+            category=category_of,
+            labels={"variant": "all", "seed": "all", "figure": "summary"},
+        ),
     log:
         f"{LOGS}/summary/{{benchmark}}.log",
     conda:
@@ -99,9 +106,9 @@ rule table:
         table_inputs,
         study=f"{RESULTS}/study.json",
     output:
-        csv=f"{RESULTS}/tables/{{table_name}}.csv",
+        csv=in_tables(f"{RESULTS}/tables/{{table_name}}.csv", "values"),
         markdown=f"{RESULTS}/tables/{{table_name}}.md",
-        figure=f"{RESULTS}/tables/{{table_name}}.svg",
+        figure=in_tables(f"{RESULTS}/tables/{{table_name}}.svg", "drawn"),
     log:
         f"{LOGS}/table/{{table_name}}.log",
     conda:
@@ -140,7 +147,12 @@ rule report:
             ],
         ),
     output:
-        f"{RESULTS}/report.html",
+        report(
+            f"{RESULTS}/report.html",
+            caption="../workflow/report/report.rst",
+            category="Report of all results",
+            labels={"variant": "all", "seed": "all", "figure": "report"},
+        ),
     log:
         f"{LOGS}/report.log",
     conda:
