@@ -11,6 +11,10 @@ min_version("9.8")
 configfile: "config/config.yaml"
 
 
+# Snakemake's own report (--report FILE.html or .zip): captions stand beside this description.
+report: "workflow/report/workflow.rst"
+
+
 include: "rules/common.smk"
 include: "rules/download.smk"
 include: "rules/dataset.smk"
@@ -24,6 +28,7 @@ include: "rules/unknown.smk"
 # On a cluster these run where snakemake does: they want a network, or take seconds.
 localrules:
     download_arc,
+    download_arc_test,
     download_table,
     figures,
     votes,

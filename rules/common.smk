@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 from trm.config import hydra_word
+from trm.data.specs import HIDDEN_SUBSETS
 from trm.errors import TrmError
 from trm.study import Study
 
@@ -95,14 +96,13 @@ def overrides_of(wildcards):
 
 def raw_files(wildcards):
     """What the builder of a dataset reads."""
-    spec = study.datasets[wildcards.dataset]
-    if spec.builder == "arc":
-        return expand(
-            "raw/arc/arc-agi_{subset}_{part}.json",
-            subset=spec.subsets,
-            part=["challenges", "solutions"],
-        )
-    return expand("raw/{table}/{part}.csv", table=spec.table, part=["train", "test"])
+    return expand("raw/{file}", file=study.datasets[wildcards.dataset].raw_files)
+
+
+def hidden_challenges(wildcards):
+    """The challenges that a submission must answer, where their solutions are not known."""
+    spec = study.datasets[row(wildcards).dataset]
+    return expand("raw/{file}", file=spec.hidden_challenges)
 
 
 def table_results(table_name):
@@ -128,6 +128,30 @@ def what_was_seen(folders):
     found = (Path(folder, "metrics.json") for folder in folders)
     contents = b"".join(path.read_bytes() for path in found if path.exists())
     return hashlib.sha256(contents).hexdigest()
+
+
+def category_of(wildcards):
+    return study.benchmarks[wildcards.benchmark].title
+
+
+def in_report(path, caption, what):
+    """`path` as an output that `--report` takes up, under its benchmark's title."""
+    return report(
+        path,
+        caption=f"../workflow/report/{caption}.rst",
+        category=category_of,
+        labels={"variant": "{variant}", "seed": "{seed}", "figure": what},
+    )
+
+
+def in_tables(path, what):
+    """The same, of one of the paper's tables."""
+    return report(
+        path,
+        caption="../workflow/report/table.rst",
+        category="Tables of the paper",
+        labels={"table": "{table_name}", "figure": what},
+    )
 
 
 def refuse_target(wildcards):

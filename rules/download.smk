@@ -16,6 +16,17 @@ rule download_arc:
         "--sources {params.sources:q} --out-dir $(dirname {output.challenges}) 2> >(tee {log} >&2)"
 
 
+# A competition's hidden test set has no solutions. `update`, as the file there may be yours.
+use rule download_arc as download_arc_test with:
+    output:
+        challenges=update("raw/arc/arc-agi_{subset}_challenges.json"),
+    wildcard_constraints:
+        subset="|".join(HIDDEN_SUBSETS),
+
+
+ruleorder: download_arc_test > download_arc
+
+
 rule download_table:
     output:
         train="raw/{table}/train.csv",

@@ -10,7 +10,7 @@ rule evaluate:
         provenance=f"{RUN}/provenance.json",
         config=f"{RESULT}/config.yaml",
     output:
-        metrics=f"{RESULT}/metrics.json",
+        metrics=in_report(f"{RESULT}/metrics.json", "metrics", "metrics"),
         predictions=f"{RESULT}/predictions.npz",
         provenance=f"{RESULT}/provenance.json",
     log:
@@ -35,10 +35,17 @@ rule evaluate:
         "--out-provenance {output.provenance} {params.submission} 2> >(tee {log} >&2)"
 
 
-# ARC's evaluation has one more file, the two attempts per test input.
+# ARC's evaluation has one more file, the two attempts per test input; without known solutions it
+# is Kaggle's submission, and must answer every task of the challenges.
 use rule evaluate as evaluate_arc with:
+    input:
+        data=dataset_of,
+        weights=f"{RUN}/final",
+        provenance=f"{RUN}/provenance.json",
+        config=f"{RESULT}/config.yaml",
+        challenges=hidden_challenges,
     output:
-        metrics=f"{RESULT}/metrics.json",
+        metrics=in_report(f"{RESULT}/metrics.json", "metrics", "metrics"),
         predictions=f"{RESULT}/predictions.npz",
         provenance=f"{RESULT}/provenance.json",
         submission=f"{RESULT}/submission.json",
@@ -47,7 +54,10 @@ use rule evaluate as evaluate_arc with:
     params:
         trained_with=overrides_of,
         kind=lambda wildcards: row(wildcards).kind,
-        submission=f"--out-submission {RESULT}/submission.json",
+        submission=lambda wildcards, input, output: " ".join(
+            [f"--out-submission {output.submission}"]
+            + [f"--challenges {file}" for file in input.challenges]
+        ),
 
 
 ruleorder: evaluate_arc > evaluate

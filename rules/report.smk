@@ -8,9 +8,11 @@ rule figures:
         predictions=f"{RESULT}/predictions.npz",
         history=f"{RESULT}/history.csv",
     output:
-        curve=f"{RESULT}/figures/learning_curve.svg",
-        examples=f"{RESULT}/figures/examples.svg",
-        halting=f"{RESULT}/figures/halting.svg",
+        curve=in_report(
+            f"{RESULT}/figures/learning_curve.svg", "learning_curve", "learning curve"
+        ),
+        examples=in_report(f"{RESULT}/figures/examples.svg", "examples", "examples"),
+        halting=in_report(f"{RESULT}/figures/halting.svg", "halting", "halting"),
         gallery=f"{RESULT}/gallery.json",
     log:
         f"{LOGS}/figures/{RUN_LOG}.log",
@@ -31,7 +33,7 @@ rule votes:
         predictions=f"{RESULT}/predictions.npz",
     output:
         csv=f"{RESULT}/votes.csv",
-        figure=f"{RESULT}/figures/votes.svg",
+        figure=in_report(f"{RESULT}/figures/votes.svg", "votes", "votes"),
     log:
         f"{LOGS}/votes/{RUN_LOG}.log",
     wildcard_constraints:
@@ -48,7 +50,7 @@ rule steps_figure:
     input:
         f"{RESULT}/steps.csv",
     output:
-        f"{RESULT}/figures/steps.svg",
+        in_report(f"{RESULT}/figures/steps.svg", "steps", "supervision steps"),
     log:
         f"{LOGS}/steps_figure/{RUN_LOG}.log",
     conda:
@@ -62,7 +64,7 @@ rule thinking_figure:
     input:
         f"{RESULT}/thinking.json",
     output:
-        f"{RESULT}/figures/thinking.gif",
+        in_report(f"{RESULT}/figures/thinking.gif", "thinking", "thinking"),
     log:
         f"{LOGS}/thinking_figure/{RUN_LOG}.log",
     conda:
@@ -93,7 +95,12 @@ rule summary:
             "{result}/metrics.json", result=study.results_of(wildcards.benchmark)
         ),
     output:
-        f"{RESULTS}/{{benchmark}}/summary.csv",
+        report(
+            f"{RESULTS}/{{benchmark}}/summary.csv",
+            caption="../workflow/report/summary.rst",
+            category=category_of,
+            labels={"variant": "all", "seed": "all", "figure": "summary"},
+        ),
     log:
         f"{LOGS}/summary/{{benchmark}}.log",
     conda:
@@ -115,9 +122,9 @@ rule table:
         table_inputs,
         study=f"{RESULTS}/study.json",
     output:
-        csv=f"{RESULTS}/tables/{{table_name}}.csv",
+        csv=in_tables(f"{RESULTS}/tables/{{table_name}}.csv", "values"),
         markdown=f"{RESULTS}/tables/{{table_name}}.md",
-        figure=f"{RESULTS}/tables/{{table_name}}.svg",
+        figure=in_tables(f"{RESULTS}/tables/{{table_name}}.svg", "drawn"),
     log:
         f"{LOGS}/table/{{table_name}}.log",
     conda:
@@ -160,7 +167,12 @@ rule report:
             ],
         ),
     output:
-        f"{RESULTS}/report.html",
+        report(
+            f"{RESULTS}/report.html",
+            caption="../workflow/report/report.rst",
+            category="Report of all results",
+            labels={"variant": "all", "seed": "all", "figure": "report"},
+        ),
     log:
         f"{LOGS}/report.log",
     conda:

@@ -38,6 +38,7 @@ from trm.config import (
 from trm.cost import CostMeter
 from trm.data.batches import PuzzleData, Rows, eval_batches, rank_rows, take_examples
 from trm.data.format import DatasetMetadata
+from trm.data.specs import Kind
 from trm.distributed import Ranks, start
 from trm.early_exit import answer_until_sure
 from trm.errors import TrmError, run_cli
@@ -47,10 +48,19 @@ from trm.model.base import RecursiveModel
 from trm.model.loss import act_loss
 from trm.model.registry import build_model
 from trm.progress import Progress, say
-from trm.scoring.arc import TEST_PUZZLES, score_arc, write_submission
+from trm.scoring.arc import (
+    TEST_PUZZLES,
+    ArcScore,
+    lacks_solutions,
+    refuse_without_solutions,
+    score_arc,
+    without_accuracy,
+    write_submission,
+)
 from trm.scoring.halting import halting_statistics
 from trm.scoring.maze import maze_metrics
 from trm.scoring.predictions import Predictions, save_predictions
+from trm.scoring.submission import check_submission, complete_submission, read_challenges
 
 TaskIds = Literal["own", "blank", "other"]
 Halting = Literal["fixed", "act"]
@@ -258,6 +268,7 @@ class EvaluateConfig(Strict):
     config: Path | None = None  # default: all_config.yaml beside the checkpoint
     predictions: Path | None = None  # where to write predictions.npz
     submission: Path | None = None  # default, for ARC: submission.json beside `out`
+    challenges: list[Path] = []  # arc-agi_*_challenges.json: answer each of their tasks, and check
     global_batch_size: int | None = pydantic.Field(None, ge=1)
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     eval_halting: Halting | None = None  # act: a sure example leaves early; default: as trained
@@ -266,7 +277,7 @@ class EvaluateConfig(Strict):
     at_steps: list[int] = []  # supervision steps to take the metrics after
     steps_out: Path | None = None  # CSV of those
     cost_out: Path | None = None  # JSON of what the evaluation took
-    kind: Literal["arc", "sudoku", "maze"] | None = None  # maze: any shortest path is scored too
+    kind: Kind | None = None  # maze: any shortest path is scored too
     task_ids_out: Path | None = None  # CSV of metrics under own, blank and another puzzle's ids
 
     @pydantic.model_validator(mode="after")
@@ -324,6 +335,9 @@ def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ran
     lacking = [p for p in paths if not (Path(p) / TEST_PUZZLES).is_file()]
     if lacking and (config.submission is not None or config.kind == "arc"):
         raise TrmError(f"{lacking[0]} is no ARC dataset (it has no {TEST_PUZZLES})")
+    if config.steps_out is not None or config.task_ids_out is not None:
+        for path in paths:
+            refuse_without_solutions(Path(path))
     batch_size = config.global_batch_size or trained.global_batch_size
     if batch_size % ranks.world_size:
         # An evaluation's result does not depend on its batch size, so round up, don't refuse.
@@ -359,11 +373,11 @@ def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ran
             )
         if ranks.is_main:
             several = len(paths) > 1
-            results[path] = (
-                result.metrics
-                | _further_metrics(config, data, result)
-                | _write_outputs(config, path, by_ids, several)
-            )
+            metrics = result.metrics | _further_metrics(config, data, result)
+            if lacks_solutions(Path(path)):
+                say(f"{path} has no solutions: its accuracy, loss and pass@K are left out")
+                metrics = without_accuracy(metrics)
+            results[path] = metrics | _write_outputs(config, path, by_ids, several)
     cost = meter.read("evaluate", examples)
     if ranks.is_main:
         _write_metrics(config, results, cost["evaluate_wall_s"], ranks)
@@ -406,9 +420,27 @@ def _write_outputs(
     if not (Path(data_path) / TEST_PUZZLES).is_file():
         return {}
     score = score_arc(Path(data_path), result.predictions.preds, result.predictions.q_halt_logits)
-    write_submission(named(config.submission or config.out.parent / "submission.json"),
-                     score.submission)  # fmt: skip
-    return {**score.metrics, "ARC/tasks": len(score.tasks)}
+    _write_submission(
+        named(config.submission or config.out.parent / "submission.json"), score, config.challenges
+    )
+    if not score.metrics:
+        return {"tasks_without_solution": score.n_tasks}
+    return {**score.metrics, "ARC/tasks": score.n_tasks}
+
+
+def _write_submission(path: Path, score: ArcScore, challenge_files: list[Path]) -> None:
+    """Two attempts per test input; with challenges, for every task there, and checked."""
+    submission = score.submission
+    if challenge_files:
+        challenges = read_challenges(challenge_files)
+        submission, unanswered = complete_submission(submission, challenges)
+        check_submission(submission, challenges)
+        if unanswered:
+            say(
+                f"{path}: a placeholder stands in for predictions of {len(unanswered)} of "
+                f"{len(challenges)} tasks: {', '.join(unanswered)}"
+            )
+    write_submission(path, submission)
 
 
 def _write_by(path: Path, index: str, data_path: Path, results: Mapping[Any, Evaluation]) -> None:

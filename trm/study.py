@@ -18,10 +18,9 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from trm.config import Strict, explain, known_keys, resolve, suggest
-from trm.data.specs import DatasetSpec, RawSource, TableSource
+from trm.data.specs import DatasetSpec, Kind, RawSource, TableSource
 from trm.errors import TrmError
 
-Kind = Literal["arc", "sudoku", "maze"]
 Scalar = bool | int | float | str | list | None  # of a training option
 RESULT_FILES = (
     "metrics.json",
@@ -44,9 +43,15 @@ METRICS = {
     "arc": tuple(f"ARC/pass@{k}" for k in (1, 2, 5, 10, 100, 1000)) + SHARES,
     "sudoku": SHARES,
     "maze": (*SHARES, "valid_path"),
+    "boards": SHARES,
 }
 STDIN = Path("-")
 ARC_FILES = ("submission.json", "votes.csv", "pooled.csv", "figures/votes.svg")
+# What asks how many answers are right: nobody can tell, where a test set has no solutions.
+SCORED_FILES = (
+    *("steps.csv", "task-ids.csv", "figures/steps.svg"),
+    *("votes.csv", "pooled.csv", "figures/votes.svg"),
+)
 
 
 class Resources(Strict):
@@ -220,11 +225,11 @@ class Study(Strict):
     def _check_variants(self, name: str) -> None:
         """That each variant's training would start, and its score be found: told before any job."""
         benchmark = self.benchmarks[name]
-        builder = self.datasets[benchmark.dataset].builder
-        if builder != benchmark.kind:
+        spec = self.datasets[benchmark.dataset]
+        if spec.kind != benchmark.kind:
             raise ValueError(
                 f"benchmark {name}: kind is {benchmark.kind}, but its dataset {benchmark.dataset} "
-                f"is built by {builder}"
+                f"is built by {spec.builder}, whose puzzles are of kind {spec.kind}"
             )
         if benchmark.metric not in METRICS[benchmark.kind]:
             raise ValueError(
@@ -348,7 +353,11 @@ class Study(Strict):
 
     def files_of(self, benchmark: str) -> tuple[str, ...]:
         """What stands, or can be asked for, in a result folder."""
-        return RESULT_FILES + (ARC_FILES if self.benchmarks[benchmark].kind == "arc" else ())
+        row = self.benchmarks[benchmark]
+        files = RESULT_FILES + (ARC_FILES if row.kind == "arc" else ())
+        if not getattr(self.datasets[row.dataset], "hidden_challenges", []):
+            return files
+        return tuple(file for file in files if file not in SCORED_FILES)
 
     def explain_target(self, target: str) -> str:
         """Why no rule makes `target`, the nearest name, and what can be asked for."""

@@ -43,7 +43,7 @@ from trm.run_folder import (
     mark_interrupted,
     newest_facts,
 )
-from trm.scoring.arc import score_arc, write_submission
+from trm.scoring.arc import lacks_solutions, score_arc, without_accuracy, write_submission
 from trm.snapshot import read_snapshot, write_snapshot
 from trm.step import Meter, TrainState, lr_at, train_step
 from trm.tracking import History, Tracker, new_run_id, wandb_mode
@@ -207,6 +207,9 @@ class Trainer:
         self, path: str, result: Evaluation, progress: Progress, raw: bool = False
     ) -> None:
         metrics = {**result.metrics, **self._vote(path, result, submit=not raw)}
+        unsolved = lacks_solutions(Path(path))
+        if unsolved:
+            metrics = without_accuracy(metrics)
         split = "test-raw" if raw else "test"
         self._add_record(split if len(self.test_data) == 1 else f"{split}:{path}", metrics)
         prefix = "all" if len(self.test_data) == 1 else path
@@ -214,6 +217,9 @@ class Trainer:
         if raw:
             named = {f"raw/{k}": v for k, v in named.items()}
         self.tracker.log(named, self.state.step)
+        if unsolved:
+            progress.say(f"step {self.state.step}: {path} has no solutions to score against")
+            return
         passed = "".join(f"  {k} {v:.1%}" for k, v in metrics.items() if k.startswith("ARC/pass@"))
         progress.say(
             f"step {self.state.step}: {path}{' (raw weights)' if raw else ''} accuracy "

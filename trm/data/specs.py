@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -103,11 +103,25 @@ class TableSource(Strict):
         return self
 
 
+Kind = Literal["arc", "sudoku", "maze", "boards"]
+"""How a dataset's puzzles are scored and drawn; `boards` is what any board of characters is."""
+
 Augment = Literal["built", "on_the_fly"]
 """Augmented examples written out as published, or painted when they are read: the same ones."""
 
 
+HIDDEN_SUBSETS = ("test", "test2")
+"""The competitions' own test sets: challenges without solutions."""
+
+
+def arc_file_names(subset: str) -> tuple[str, ...]:
+    """The names of a subset's challenges and, unless it is hidden, of its solutions."""
+    parts = ("challenges",) if subset in HIDDEN_SUBSETS else ("challenges", "solutions")
+    return tuple(f"arc-agi_{subset}_{part}.json" for part in parts)
+
+
 class ArcSpec(Strict):
+    kind: ClassVar[Kind] = "arc"
     builder: Literal["arc"]
     subsets: list[str] = Field(min_length=1)
     test_set_name: str
@@ -118,8 +132,42 @@ class ArcSpec(Strict):
     canvas: int = Field(30, ge=1, le=30)
     augment: Augment = "built"
 
+    @model_validator(mode="after")
+    def _all_hidden_or_none(self) -> ArcSpec:
+        hidden = [name in HIDDEN_SUBSETS for name in self.test_sets]
+        if any(hidden) and not all(hidden):
+            raise ValueError(
+                f"{' and '.join(self.test_sets)} cannot be tested together: one has no solutions"
+            )
+        return self
 
-class SudokuSpec(Strict):
+    @property
+    def test_sets(self) -> list[str]:
+        return [name for name in (self.test_set_name, self.test_set_name2) if name is not None]
+
+    @property
+    def hidden_challenges(self) -> list[str]:
+        """The files, under raw/, of a test set that nobody has solutions of; else none."""
+        hidden = [name for name in self.test_sets if name in HIDDEN_SUBSETS]
+        return [f"arc/{name}" for subset in hidden for name in arc_file_names(subset)]
+
+    @property
+    def raw_files(self) -> list[str]:
+        """What the builder reads, under raw/."""
+        return [f"arc/{name}" for subset in self.subsets for name in arc_file_names(subset)]
+
+
+class _OfTable(Strict):
+    """A dataset built from a row of `raw: tables:`, which the field `table` names."""
+
+    @property
+    def raw_files(self) -> list[str]:
+        """What the builder reads, under raw/."""
+        return [f"{self.table}/train.csv", f"{self.table}/test.csv"]
+
+
+class SudokuSpec(_OfTable):
+    kind: ClassVar[Kind] = "sudoku"
     builder: Literal["sudoku"]
     table: str
     subsample_size: int | None = Field(None, ge=1)
@@ -129,7 +177,8 @@ class SudokuSpec(Strict):
     augment: Augment = "built"
 
 
-class MazeSpec(Strict):
+class MazeSpec(_OfTable):
+    kind: ClassVar[Kind] = "maze"
     builder: Literal["maze"]
     table: str
     subsample_size: int | None = Field(None, ge=1)
@@ -137,7 +186,27 @@ class MazeSpec(Strict):
     seed: int = Field(42, ge=0, lt=2**32)
 
 
-DatasetSpec = Annotated[ArcSpec | SudokuSpec | MazeSpec, Field(discriminator="builder")]
+class BoardsSpec(_OfTable):
+    """Any puzzle whose question and answer are equally long texts over the same characters."""
+
+    kind: ClassVar[Kind] = "boards"
+    builder: Literal["boards"]
+    table: str
+    characters: str = Field(pattern="^[ -~]+$", max_length=95)  # tokens 1, 2, … in this order
+    columns: int | None = Field(None, ge=1)  # of a board when it is drawn; default: square
+    subsample_size: int | None = Field(None, ge=1)
+    seed: int = Field(42, ge=0, lt=2**32)
+
+    @model_validator(mode="after")
+    def _different(self) -> BoardsSpec:
+        if len(set(self.characters)) < len(self.characters):
+            raise ValueError(f"characters has one twice: {self.characters!r}")
+        return self
+
+
+DatasetSpec = Annotated[
+    ArcSpec | SudokuSpec | MazeSpec | BoardsSpec, Field(discriminator="builder")
+]
 """A row of `datasets:`."""
 
 

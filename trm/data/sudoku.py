@@ -38,7 +38,7 @@ def digit_charset(side: int) -> Charset:
     values = np.full(256, -1, dtype=np.int16)
     values[ord(".")] = 0
     values[ord("0") : ord("0") + side + 1] = np.arange(side + 1)
-    return Charset(questions=".0" + digits, answers=digits, values=values)
+    return Charset(questions=".0" + digits, answers=digits, values=values, open=".")
 
 
 class _Shuffles:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import isqrt
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from trm.data.format import load_split
+from trm.data.plain_boards import read_look
 from trm.errors import TrmError
 from trm.report import figures
 from trm.scoring.arc import ScoredInput, check_predictions, score_arc
@@ -26,6 +28,7 @@ N_EACH_ARC = 2  # an ARC task takes a whole row
 _ATTEMPTS = 2
 _TITLE = {"fontsize": 8.5, "weight": "bold"}
 _SUDOKU_KEY = "bold on grey: given   plain: filled in   framed and struck: wrong (small: right)"
+_CHARACTERS_KEY = "black: as given   blue: filled in   framed and struck: wrong (small: right)"
 _MAZE_KEY = "● path, right   ○ path, missed   ✖ wrong cell   S start   G goal"
 
 
@@ -39,7 +42,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class _Board:
-    """One square puzzle, tokens [n, n]."""
+    """One puzzle, tokens [rows, columns]."""
 
     question: np.ndarray
     answer: np.ndarray
@@ -60,6 +63,13 @@ def draw_examples(dataset: Path, kind: Kind, predictions: Predictions) -> Exampl
                 return _draw_boards(dataset, predictions, _draw_sudoku, _SUDOKU_KEY)
             case "maze":
                 return _draw_boards(dataset, predictions, _draw_maze, _MAZE_KEY)
+            case "boards":
+                look = read_look(dataset)
+                draw = partial(figures.draw_characters, characters=look.characters)
+                return _draw_boards(
+                    *(dataset, predictions, lambda axes, board: draw(axes, *vars(board).values())),
+                    *(_CHARACTERS_KEY, look.columns),
+                )
 
 
 def _draw_arc(dataset: Path, predictions: Predictions) -> Examples:
@@ -71,15 +81,25 @@ def _draw_arc(dataset: Path, predictions: Predictions) -> Examples:
     parts = figure.subfigures(len(chosen), 1, squeeze=False)[:, 0]
     for part, index in zip(parts, chosen, strict=True):
         task, test = asked[index]
-        title = f"{_verdict(solved[index])}: task {task.name}, {_votes(test)}"
+        verdict = _verdict(solved[index]) if score.metrics else "No solution known"
+        title = f"{verdict}: task {task.name}, {_votes(test)}"
         part.suptitle(title, **_TITLE)
         figures.draw_arc_task(part, task, test, [c.grid for c in test.candidates[:_ATTEMPTS]])
-    return Examples(figure, _describe(chosen, solved, "test inputs (two attempts each)"))
+    what = "test inputs (two attempts each)"
+    if not score.metrics:
+        described = f"{len(chosen)} of {len(solved):,} {what} without known solutions."
+        return Examples(figure, described)
+    return Examples(figure, _describe(chosen, solved, what))
 
 
 def _draw_boards(
-    dataset: Path, predictions: Predictions, draw: Callable[[Axes, _Board], None], key: str
+    dataset: Path,
+    predictions: Predictions,
+    draw: Callable[[Axes, _Board], None],
+    key: str,
+    width: int | None = None,
 ) -> Examples:
+    """`width` is that of a board that is no square."""
     split = load_split(dataset, "test")
     inputs = np.concatenate([arrays.inputs for arrays in split.sets.values()])
     labels = np.concatenate([arrays.labels for arrays in split.sets.values()])
@@ -89,13 +109,13 @@ def _draw_boards(
     chosen = _choose(solved, N_EACH)
     columns = min(N_EACH, len(chosen))
     rows = -(-len(chosen) // columns)
-    side = isqrt(split.metadata.seq_len)
+    width = width or isqrt(split.metadata.seq_len)
     figure = figures.new_figure(7.6, 2.85 * rows)
     all_axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in all_axes[len(chosen) :]:
         axes.set_axis_off()
     for axes, index in zip(all_axes, chosen, strict=False):
-        board = _Board(*(tokens[index].reshape(side, side) for tokens in (inputs, labels, preds)))
+        board = _Board(*(tokens[index].reshape(-1, width) for tokens in (inputs, labels, preds)))
         draw(axes, board)
         n_wrong = int((board.prediction != board.answer).sum())
         wrong = f", {n_wrong} wrong cell{'s' if n_wrong > 1 else ''}" if n_wrong else ""

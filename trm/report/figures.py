@@ -216,8 +216,12 @@ def draw_arc_task(
     for column, (question, answer) in enumerate(demonstrations):
         _draw_grid(figure.add_subplot(grid[0, column]), question, f"example {column + 1}")
         _draw_grid(figure.add_subplot(grid[1, column]), answer, "→ output")
-    truth = np.array(test.truth)
     _draw_grid(figure.add_subplot(grid[0, -2]), test.input, "test input")
+    if test.truth is None:
+        for row, attempt in enumerate(attempts[:2]):
+            _draw_grid(figure.add_subplot(grid[row, -1]), attempt, f"attempt {row + 1}")
+        return
+    truth = np.array(test.truth)
     _draw_grid(figure.add_subplot(grid[1, -2]), truth, "→ truth")
     for row, attempt in enumerate(attempts[:2]):
         axes = figure.add_subplot(grid[row, -1])
@@ -265,7 +269,7 @@ def draw_sudoku(
         if is_clue:
             axes.add_patch(Rectangle((column, row), 1, 1, color=CLUE_BACKGROUND, lw=0))
         if wrong:
-            _draw_wrong_digit(axes, row, column, truth, cell)
+            _draw_wrong_cell(axes, row, column, str(truth), cell)
         if digit:
             _write(
                 axes,
@@ -280,6 +284,37 @@ def draw_sudoku(
         axes.axhline(line, color=INK, lw=1.8 if line % box[0] == 0 else 0.4)
         axes.axvline(line, color=INK, lw=1.8 if line % box[1] == 0 else 0.4)
     _bare(axes, n, n)
+
+
+def draw_characters(
+    axes: Axes, question: np.ndarray, answer: np.ndarray, prediction: np.ndarray, characters: str
+) -> None:
+    """Any board of characters: what changed is blue; wrong cells framed, struck, the right one
+    beside.
+
+    Args:
+        axes: where to draw.
+        question, answer, prediction: tokens [rows, columns]; 0 stands for no character.
+        characters: what tokens 1, 2, … stand for.
+    """
+    rows, columns = question.shape
+    cell = _cell_points(axes, max(rows, columns))
+    letters = " " + characters
+    for (row, column), token in np.ndenumerate(prediction):
+        wrong = token != answer[row, column]
+        if wrong:
+            _draw_wrong_cell(axes, row, column, letters[answer[row, column]], cell)
+        _write(
+            axes,
+            row - (0.1 if wrong else 0),  # makes room for the right character
+            column - (0.17 if wrong else 0),
+            letters[token],
+            cell * 0.55,
+            color=VERMILLION if wrong else INK if token == question[row, column] else BLUE,
+        )
+    axes.hlines(range(rows + 1), 0, columns, color=INK, lw=0.4)
+    axes.vlines(range(columns + 1), 0, rows, color=INK, lw=0.4)
+    _bare(axes, rows, columns)
 
 
 _LARGE_MAZE = 15  # cells a side
@@ -381,13 +416,13 @@ def _write(axes: Axes, row: float, column: float, text: str, size: float, **styl
     )
 
 
-def _draw_wrong_digit(axes: Axes, row: int, column: int, truth: int, cell: float) -> None:
-    """Frame and strike a cell and put the right digit small into its corner."""
+def _draw_wrong_cell(axes: Axes, row: int, column: int, truth: str, cell: float) -> None:
+    """Frame and strike a cell and put the right character small into its corner."""
     axes.add_patch(
         Rectangle((column + 0.06, row + 0.06), 0.88, 0.88, fill=False, color=VERMILLION, lw=1.5)
     )
     axes.plot([column + 0.14, column + 0.54], [row + 0.62, row + 0.2], color=VERMILLION, lw=0.9)
-    _write(axes, row + 0.2, column + 0.24, str(truth), cell * 0.4, color=INK)
+    _write(axes, row + 0.2, column + 0.24, truth, cell * 0.4, color=INK)
 
 
 def _scatter(axes: Axes, cells: np.ndarray, marker: str, size: float, **style: str) -> None:

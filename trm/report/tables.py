@@ -15,6 +15,7 @@ from trm.scoring.intervals import mean_over_seeds, wilson
 from trm.study import Benchmark
 
 NOT_RUN = "not run"
+NO_SOLUTIONS = "no solutions to score against"
 DONE = "done"
 
 REPRODUCED = "reproduced"
@@ -64,8 +65,8 @@ class SummaryRow:
     @property
     def verdict(self) -> str:
         """VERDICT_RULE applied; a row that was not run says so, whatever was published."""
-        if self.status == NOT_RUN:
-            return NOT_RUN
+        if self.status != DONE:
+            return self.status
         if self.published_percent is None:
             return NO_PUBLISHED_FIGURE
         if self.interval is None:
@@ -131,6 +132,8 @@ def _row(name: str, variant: str, benchmark: Benchmark, runs: list[Result]) -> S
     }
     if not runs:
         return SummaryRow(status=NOT_RUN, n_seeds=0, **known)
+    if all("tasks_without_solution" in run.metrics for run in runs):
+        return SummaryRow(status=NO_SOLUTIONS, n_seeds=len(runs), **known)
     _refuse_repeats(runs)
     shares = [_share(run, benchmark.metric) for run in runs]
     ours = sum(shares) / len(shares)

@@ -11,14 +11,14 @@ pooled votes (`pooled_scores`) have a name of their own.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isqrt
 from pathlib import Path
 
 import numpy as np
 
-from trm.data.arc import invert_augmentation, parse_puzzle_name
+from trm.data.arc import NO_SOLUTION, invert_augmentation, parse_puzzle_name
 from trm.data.format import DatasetMetadata, SetArrays, Split, load_identifiers, load_split
 from trm.errors import TrmError
 from trm.files import atomic_write
@@ -30,6 +30,7 @@ Grid = list[list[int]]  # rows of colours 0..9, as in the ARC files
 PASS_KS = (1, 2, 5, 10, 100, 1000)
 VOTE_COUNTS = (1, 10, 100, 300, 1000)  # puzzles of a group that may vote
 TEST_PUZZLES = "test_puzzles.json"
+NEED_NO_SOLUTION = ("count", "steps", "halting/mean_probability")  # of an evaluation's metrics
 
 _FIRST_COLOUR = 2  # tokens: 0 pad, 1 end of grid, 2..11 the colours 0..9
 _ATTEMPTS = 2  # what Kaggle's submission format holds per test input
@@ -50,7 +51,7 @@ class ScoredInput:
     """One test input of a task with its answers, best first."""
 
     input: Grid
-    truth: Grid
+    truth: Grid | None  # None in a test set without solutions
     candidates: tuple[Candidate, ...]
     truth_rank: int | None  # position of the truth among the candidates, from 0
 
@@ -76,7 +77,7 @@ class ScoredTask:
 class ArcScore:
     """Result of one ballot."""
 
-    metrics: dict[str, float]  # "ARC/pass@K" -> 0..1
+    metrics: dict[str, float]  # "ARC/pass@K" -> 0..1; empty in a test set without solutions
     submission: dict[str, list[dict[str, Grid]]]  # Kaggle's format
     tasks: tuple[ScoredTask, ...]  # in the order of test_puzzles.json
 
@@ -115,8 +116,10 @@ class Votes:
     identifiers: Sequence[str]
     blank_id: int = 0
     _ballots: dict[str, dict[_Key, _Ballot]] = field(init=False)
+    _has_solutions: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        self._has_solutions = _any_solution(self.test_puzzles)
         self._ballots = {
             task: {_key(_array(pair["input"])): {} for pair in puzzle["test"]}
             for task, puzzle in self.test_puzzles.items()
@@ -165,10 +168,13 @@ class Votes:
 
         pass@K = mean over tasks of the share of the task's test inputs whose truth is among the
         first K candidates, ranked by (votes, mean sigmoid q_halt), both descending, ties in order
-        of first appearance.
+        of first appearance. There is none in a test set without solutions.
         """
         tasks = tuple(self._score_task(name) for name in self.test_puzzles)
-        metrics = {f"ARC/pass@{k}": _mean([task.share_solved(k) for task in tasks]) for k in ks}
+        metrics = {
+            f"ARC/pass@{k}": _mean([task.share_solved(k) for task in tasks])
+            for k in (ks if self._has_solutions else ())
+        }
         submission = {task.name: [_attempts(test) for test in task.tests] for task in tasks}
         return ArcScore(metrics, submission, tasks)
 
@@ -186,10 +192,10 @@ class Votes:
         ranked = sorted(
             ballot.items(), key=lambda item: (item[1].votes, item[1].mean_q), reverse=True
         )
-        truth = _key(_array(pair["output"]))
+        truth = _key(_array(pair["output"])) if self._has_solutions else None
         return ScoredInput(
             pair["input"],
-            pair["output"],
+            pair["output"] if self._has_solutions else None,
             tuple(Candidate(_grid(key), tally.votes, tally.mean_q) for key, tally in ranked),
             next((rank for rank, (key, _) in enumerate(ranked) if key == truth), None),
         )
@@ -219,6 +225,33 @@ def score_arc(
     return votes.score(ks)
 
 
+def lacks_solutions(dataset_dir: Path) -> bool:
+    """Whether nobody has a solution of this dataset's test set, as of a competition's; no accuracy
+    means anything there. False for what is no ARC dataset."""
+    path = Path(dataset_dir) / TEST_PUZZLES
+    return path.is_file() and not _any_solution(read_test_puzzles(Path(dataset_dir)))
+
+
+def refuse_without_solutions(dataset_dir: Path) -> None:
+    """TrmError where there is nothing to score with."""
+    if lacks_solutions(dataset_dir):
+        raise TrmError(
+            f"{dataset_dir} tests on tasks without solutions, so that nothing can be scored: its "
+            "result is submission.json"
+        )
+
+
+def without_accuracy(metrics: Mapping[str, float]) -> dict[str, float]:
+    """What remains of an evaluation's metrics where no solution is known."""
+    return {name: value for name, value in metrics.items() if name in NEED_NO_SOLUTION}
+
+
+def _any_solution(test_puzzles: Mapping[str, dict]) -> bool:
+    """Single tasks may truly be answered by [[0]], but not a whole test set."""
+    pairs = (pair for puzzle in test_puzzles.values() for pair in puzzle["test"])
+    return any(pair["output"] != NO_SOLUTION for pair in pairs)
+
+
 def score_arc_by_votes(
     dataset_dir: Path,
     preds: np.ndarray,
@@ -243,6 +276,7 @@ def score_arc_by_votes(
     """
     if min(counts, default=0) < 1:
         raise TrmError(f"numbers of votes {list(counts)}: give at least one, each 1 or more")
+    refuse_without_solutions(dataset_dir)
     test = _TestSplit.load(dataset_dir)
     ballots = {n: test.new_votes() for n in sorted({min(n, test.largest_group) for n in counts})}
     for rows in test.poll(preds, q_halt_logits):
@@ -269,6 +303,7 @@ def pooled_scores(
     Raises:
         TrmError: as `score_arc`.
     """
+    refuse_without_solutions(dataset_dir)
     test = _TestSplit.load(dataset_dir)
     votes = test.new_votes()
     for one in predictions:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from trm.data.arc import build_arc
 from trm.data.maze import build_maze
-from trm.data.specs import ArcSpec, DatasetSpec, MazeSpec, SudokuSpec, parse_spec
+from trm.data.plain_boards import build_boards
+from trm.data.specs import ArcSpec, BoardsSpec, DatasetSpec, MazeSpec, SudokuSpec, parse_spec
 from trm.data.sudoku import build_sudoku
 from trm.errors import run_cli
 
@@ -30,6 +31,8 @@ def main() -> None:
             build_sudoku(spec, raw_dir / spec.table, out)
         case MazeSpec():
             build_maze(spec, raw_dir / spec.table, out)
+        case BoardsSpec():
+            build_boards(spec, raw_dir / spec.table, out)
 
 
 if __name__ == "__main__":

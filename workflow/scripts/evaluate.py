@@ -28,14 +28,19 @@ def main() -> None:
     )
     parser.add_argument("--benchmark", required=True)
     parser.add_argument("--variant", required=True)
-    parser.add_argument("--kind", required=True, help="arc, sudoku or maze")
+    parser.add_argument("--kind", required=True, help="of its puzzles: arc, sudoku, maze or boards")
     parser.add_argument("--out-metrics", required=True)
     parser.add_argument("--out-predictions", required=True)
     parser.add_argument("--out-provenance", type=Path, required=True)
     parser.add_argument("--out-submission", help="for ARC")
+    parser.add_argument(
+        "--challenges", action="append", help="JSON of the tasks that the submission must answer"
+    )
     args = parser.parse_args()
 
     extra = {"submission": args.out_submission} if args.out_submission else {}
+    if args.challenges:
+        extra["challenges"] = f"[{','.join(args.challenges)}]"
     with tempfile.TemporaryDirectory() as scratch:
         cost_file = Path(scratch) / "cost.json"
         run_evaluation(

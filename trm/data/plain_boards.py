@@ -1,0 +1,90 @@
+"""Boards: the builder for any puzzle whose question and answer are equally long texts."""
+
+from __future__ import annotations
+
+from math import isqrt
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from trm.data.boards import (
+    Boards,
+    BoardTable,
+    Charset,
+    choose,
+    first_question_length,
+    paint_examples,
+    write_blank_identifiers,
+    write_board_split,
+)
+from trm.data.format import new_dataset
+from trm.data.legacy_random import legacy_stream
+from trm.data.specs import BoardsSpec
+from trm.errors import TrmError
+
+BOARDS = "boards.json"
+
+
+class BoardsLook(BaseModel):
+    """boards.json: what the tokens of a dataset stand for, and how wide a board is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    characters: str  # of tokens 1, 2, …
+    columns: int
+
+
+class _AsItIs:
+    """A board without images of it."""
+
+    count = 1
+    dtype = np.dtype(np.uint8)
+
+    def make(self, questions: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return questions, answers
+
+    def write(self, split_folder: Path, boards: Boards, groups: int, cells: int) -> None:
+        paint_examples(split_folder, boards, groups, cells, self)
+
+
+def build_boards(spec: BoardsSpec, table_dir: Path, output_dir: Path) -> None:
+    """Build `output_dir` from `table_dir`/train.csv and test.csv.
+
+    Raises TrmError, naming the row, where a text has another length than the first question or a
+    character that spec.characters lacks, and where the boards have no such shape.
+    """
+    cells = first_question_length(table_dir / "train.csv")
+    look = BoardsLook(characters=spec.characters, columns=_columns(spec, cells, table_dir))
+    state = legacy_stream(spec.seed)
+    with new_dataset(output_dir) as folder:
+        for split in ("train", "test"):
+            table = BoardTable(table_dir / f"{split}.csv", Charset.of(spec.characters), cells)
+            wanted = None
+            if split == "train":
+                wanted = choose(state, table.count(), spec.subsample_size)
+            write_board_split(folder, split, table, wanted, len(spec.characters) + 1, _AsItIs())
+        write_blank_identifiers(folder)
+        (folder / BOARDS).write_text(look.model_dump_json())
+
+
+def read_look(dataset: Path) -> BoardsLook:
+    """boards.json of a dataset; TrmError where it has none."""
+    path = Path(dataset) / BOARDS
+    try:
+        return BoardsLook.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise TrmError(f"{dataset} is no dataset of boards: it has no {BOARDS}") from None
+    except ValidationError as error:
+        raise TrmError(f"{path} is damaged ({error}): build the dataset again") from None
+
+
+def _columns(spec: BoardsSpec, cells: int, table_dir: Path) -> int:
+    columns = isqrt(cells) if spec.columns is None else spec.columns
+    if cells % columns or (spec.columns is None and columns**2 != cells):
+        shape = "no square" if spec.columns is None else f"no rows of {columns}"
+        raise TrmError(
+            f"{table_dir}/train.csv, row 2: a question of {cells} characters is {shape}: set "
+            "`columns` of the dataset to the length of a row"
+        )
+    return columns
