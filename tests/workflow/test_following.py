@@ -83,9 +83,9 @@ def test_the_command_works_while_snakemake_holds_the_directory(place: Project) -
             assert holder.poll() is None and time.monotonic() < deadline
             time.sleep(0.01)
         holder.send_signal(signal.SIGSTOP)  # it keeps its lock for as long as the test takes
-        target = run(place, "snakemake --cores 1 -q all status")
+        target = run(place, "snakemake -q all --cores 1 status")
         assert target.returncode != 0 and "lock" in (target.stdout + target.stderr).lower()
-        assert run(place, "snakemake --cores 1 -q all --nolock status").returncode == 0
+        assert run(place, "snakemake -q all --cores 1 --nolock status").returncode == 0
         assert run(place, "python -m trm status").returncode == 0
     finally:
         holder.kill()
