@@ -40,7 +40,7 @@ def run(place: Project, command: str) -> subprocess.CompletedProcess:
 
 
 def test_the_page_has_commands() -> None:
-    assert len(COMMANDS) == 10
+    assert len(COMMANDS) == 11
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -83,7 +83,7 @@ def test_both_work_while_snakemake_holds_the_directory(place: Project) -> None:
             assert holder.poll() is None and time.monotonic() < deadline
             time.sleep(0.01)
         holder.send_signal(signal.SIGSTOP)  # it keeps its lock for as long as the test takes
-        for command in ("snakemake -q all --cores 1 status", "python -m trm status"):
+        for command in ("snakemake -q all --cores 1 --nolock status", "python -m trm status"):
             done = run(place, command)
             assert done.returncode == 0 and "results" in done.stdout, done.stderr
         assert any(locks.iterdir())
