@@ -1,5 +1,5 @@
 # How far the study is and what can be asked for. Both always run and make no file: they hand over to
-# a command, whose words come straight to the terminal. It also runs alone, while Snakemake works:
+# a command, whose words come straight to the terminal. While Snakemake works, ask it alone:
 #   python -m trm status
 
 

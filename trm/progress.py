@@ -40,7 +40,7 @@ class Progress:
         self, total: int, what: str, unit: str, shown: bool = True, start: int = 0
     ) -> None:
         self.total, self.what, self.unit = total, what, unit
-        self.start = self.done = start
+        self.start = self.done = self.told = start
         self.began = self.last_line = time.monotonic()
         self.note = ""
         self.lines = shown and not sys.stderr.isatty()
@@ -71,6 +71,7 @@ class Progress:
             self._print_line(now)
 
     def _print_line(self, now: float) -> None:
+        self.told = self.done
         elapsed = max(now - self.began, 1e-9)
         rate = (self.done - self.start) / elapsed
         left = duration((self.total - self.done) / rate) if rate > 0 else "unknown"
@@ -89,7 +90,7 @@ class Progress:
             self.bar.write(message, file=sys.stderr)
 
     def close(self) -> None:
-        if self.lines and self.done > self.start:
+        if self.lines and self.done > self.told:
             self._print_line(time.monotonic())
         self.bar.close()
 

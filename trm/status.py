@@ -30,8 +30,8 @@ TAIL_BYTES = 16384  # of a log or history.csv: holds the last line, whatever els
 
 State = Literal["no dataset", "not run", "training", "interrupted", "failed", "trained", "done"]
 WORDS: dict[State, str] = {
-    "no dataset": "not run, dataset missing",
-    "not run": "not run, dataset ready",
+    "no dataset": "not run, data missing",
+    "not run": "not run, data ready",
     "trained": "trained, not evaluated",
 }
 HELP = """\
