@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from tests.unit.test_figures import ANSWER_6, sudoku_predictions, write_sudoku
+from trm.data.plain_boards import build_boards
+from trm.data.specs import BoardsSpec
 from trm.errors import TrmError
 from trm.report.halting import Halting, describe_halting, draw_halting
 from trm.report.thinking import save_animation
@@ -242,3 +244,65 @@ def test_halting_bars_add_up_to_the_answers(sudokus):
     words = describe_halting(halting)
     assert "Of 9 answers 77.8% are right" in words
     assert "AUROC" in words
+
+
+# --- boards of characters, and answers that nobody can judge -------------------------------------
+
+
+@pytest.fixture
+def letters(tmp_path) -> Path:
+    """Two boards of 2x3 letters, to be sorted."""
+    for name in ("train", "test"):
+        rows = [f"x,{q},{''.join(sorted(q))},0" for q in ("cbaaab", "abcabc")]
+        text = "\n".join(["source,question,answer,rating", *rows, ""])
+        (tmp_path / f"{name}.csv").write_text(text)
+    spec = BoardsSpec(builder="boards", table="t", characters="abc", columns=3)
+    build_boards(spec, tmp_path, tmp_path / "letters")
+    return tmp_path / "letters"
+
+
+def test_boards_are_written_by_their_own_characters(letters, tmp_path):
+    answers = np.array([[1, 1, 1, 2, 2, 3], [1, 0, 2, 2, 3, 3]], np.uint8)
+    predictions = Predictions(answers, np.zeros(2, "f4"))
+    gallery = gallery_of(letters, "boards", predictions)
+    assert (gallery.side, gallery.columns, gallery.characters) == (3, 3, "abc")
+    first, second = gallery.puzzles
+    assert (first.question, first.answer, first.answers) == ("cbaaab", "aaabbc", ["aaabbc"])
+    assert (first.solved, second.solved, second.answers) == (True, False, ["a\0bbcc"])
+    save_gallery(tmp_path / "gallery.json", gallery)
+    assert load_gallery(tmp_path / "gallery.json") == gallery
+    rows = thinking_rows(letters, "boards", predictions)
+    thoughts = Predictions(np.stack([answers * 0, answers]), np.zeros((2, 2), "f4"))
+    thinking = thinking_of(letters, "boards", rows, thoughts, predictions)
+    save_animation(thinking, tmp_path / "thinking.gif")
+    assert Image.open(tmp_path / "thinking.gif").n_frames == 2
+
+
+def test_a_board_of_other_characters_is_damaged(letters, tmp_path):
+    answers = np.ones((2, 6), np.uint8)
+    gallery = gallery_of(letters, "boards", Predictions(answers, np.zeros(2, "f4")))
+    save_gallery(tmp_path / "gallery.json", gallery)
+    text = (tmp_path / "gallery.json").read_text()
+    (tmp_path / "gallery.json").write_text(text.replace('"characters":"abc"', '"characters":"ab"'))
+    with pytest.raises(TrmError, match="no board of a boards|no board"):
+        load_gallery(tmp_path / "gallery.json")
+
+
+def test_nobody_judges_answers_without_solutions(tasks, tmp_path):
+    puzzles = json.loads((tasks / "test_puzzles.json").read_text())
+    for task in puzzles.values():
+        for pair in task["test"]:
+            pair["output"] = [[0]]
+    (tasks / "test_puzzles.json").write_text(json.dumps(puzzles))
+    gallery = gallery_of(tasks, "arc", arc_predictions())
+    assert (gallery.judged, gallery.total_solved) == (False, 0)
+    assert {puzzle.answer for puzzle in gallery.puzzles} == {""}
+    assert gallery.puzzles[0].answers == ["778"]
+    rows = thinking_rows(tasks, "arc", arc_predictions())
+    thoughts = Predictions(arc_predictions().preds[None, rows], np.zeros((1, len(rows)), "f4"))
+    thinking = thinking_of(tasks, "arc", rows, thoughts, arc_predictions())
+    assert not thinking.judged and {puzzle.answer for puzzle in thinking.puzzles} == {""}
+    save_animation(thinking, tmp_path / "thinking.gif")
+    halting = Halting.of(tasks, arc_predictions())
+    assert halting.exact is None and "without known solutions" in describe_halting(halting)
+    draw_halting(halting)

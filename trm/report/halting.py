@@ -12,17 +12,18 @@ from matplotlib.ticker import PercentFormatter
 
 from trm.data.format import load_split
 from trm.report.figures import BLUE, GREY, ORANGE, STYLE, new_figure
-from trm.scoring.arc import check_predictions
+from trm.scoring.arc import check_predictions, lacks_solutions
 from trm.scoring.halting import BINS, halting_statistics
 from trm.scoring.predictions import Predictions
 
 
 @dataclass(frozen=True)
 class Halting:
-    """Halting logits [N] of a test split and which of its answers [N] are right in full."""
+    """Halting logits [N] of a test split and which of its answers [N] are right in full; None where
+    nobody has the solutions."""
 
     logits: np.ndarray
-    exact: np.ndarray
+    exact: np.ndarray | None
 
     @staticmethod
     def of(dataset: Path, predictions: Predictions) -> Halting:
@@ -31,6 +32,8 @@ class Halting:
         parts = [arrays.labels for arrays in split.sets.values()]
         n_rows = sum(map(len, parts))
         check_predictions(predictions.preds, predictions.q_halt_logits, n_rows, split.metadata)
+        if lacks_solutions(dataset):
+            return Halting(predictions.q_halt_logits, None)
         exact, start = [], 0
         for labels in parts:
             labels = np.asarray(labels)
@@ -50,6 +53,8 @@ def draw_halting(halting: Halting) -> Figure:
     edges = np.linspace(0, 1, BINS + 1)
     places = np.minimum((halting.probabilities * BINS).astype(int), BINS - 1)
     counts = np.bincount(places, minlength=BINS)
+    if halting.exact is None:
+        return _draw_counts(edges, counts)
     right = np.bincount(places, weights=halting.exact, minlength=BINS)
     filled = np.flatnonzero(counts)
     middles = (edges[:-1] + edges[1:]) / 2
@@ -91,8 +96,30 @@ def draw_halting(halting: Halting) -> Figure:
     return figure
 
 
+def _draw_counts(edges: np.ndarray, counts: np.ndarray) -> Figure:
+    """How many answers there are by halting probability: all that is known without solutions."""
+    with mpl.rc_context(STYLE):
+        figure = new_figure(6.4, 2.4)
+        axes = figure.add_subplot()
+        axes.bar((edges[:-1] + edges[1:]) / 2, counts, 0.9 / BINS, color=BLUE)
+        axes.set_yscale("symlog", linthresh=1)
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel("answers")
+        axes.set_xlabel("halting probability at the last step")
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.set_xlim(0, 1)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def describe_halting(halting: Halting) -> str:
     """The picture in one sentence, for readers who cannot see it."""
+    if halting.exact is None:
+        mean = halting.probabilities.mean()
+        return (
+            f"{len(halting.logits):,} answers without known solutions; the halting head gives "
+            f"them {mean:.1%} on average."
+        )
     known = halting_statistics(halting.logits, halting.exact)
     words = f"Of {len(halting.exact):,} answers {halting.exact.mean():.1%} are right"
     if not known:

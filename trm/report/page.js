@@ -121,6 +121,25 @@ function drawMaze({ side }, { question, answer }, shown, label) {
   return board;
 }
 
+/** Any board of characters. */
+function drawCharacters({ columns }, { question, answer }, shown, label) {
+  const rows = Math.ceil(shown.length / columns), board = newBoard(columns, rows, label);
+  [...shown].forEach((character, i) => {
+    const x = i % columns, y = Math.floor(i / columns), wrong = character !== answer[i];
+    if (wrong) {
+      board.append(svgOf("rect", { x: x + 0.07, y: y + 0.07, width: 0.86, height: 0.86, class: "framed" }));
+      board.append(svgOf("path", { d: `M${x + 0.16} ${y + 0.68}l.38 -.46`, class: "framed" }));
+      board.append(svgOf("text", { x: x + 0.74, y: y + 0.86, class: "truth" }, answer[i]));
+    }
+    const at = { x: x + (wrong ? 0.35 : 0.5), y: y + (wrong ? 0.64 : 0.7) };
+    const look = wrong ? "wrong" : question[i] === character ? "clue" : "filled";
+    if (character !== "\0") board.append(svgOf("text", { ...at, class: `digit ${look}` }, character));
+  });
+  board.append(svgOf("path", { d: lines(columns, rows), class: "thin" }));
+  board.append(svgOf("rect", { width: columns, height: rows, class: "thick" }));
+  return board;
+}
+
 // --- what is said --------------------------------------------------------------------------------
 
 const count = (n, what) => `${n.toLocaleString("en")} ${what}${n === 1 ? "" : "s"}`;
@@ -160,31 +179,31 @@ function captioned(board, title, note = "") {
 }
 
 function drawBoards(gallery, puzzle, shown, label) {
-  const draw = gallery.kind === "maze" ? drawMaze : drawSudoku;
+  const draw = { maze: drawMaze, sudoku: drawSudoku, boards: drawCharacters }[gallery.kind];
   return draw(gallery, puzzle, shown, label);
 }
 
-function drawTask(puzzle) {
+function drawTask(puzzle, judged) {
   const cell = cellOf(puzzle, puzzle.answers);
   const demonstrations = element("div", "boards", ...(puzzle.demonstrations ?? []).map(([input, output], i) =>
     element("div", "pair-of-grids",
       captioned(drawGrid(input, `example ${i + 1}`, cell), `example ${i + 1}`),
       captioned(drawGrid(output, `output of example ${i + 1}`, cell), "→ output"))));
   const asked = element("div", "boards",
-    captioned(drawGrid(puzzle.question, "test input", cell), "test input"),
-    captioned(drawGrid(puzzle.answer, "truth", cell), "→ truth"));
+    captioned(drawGrid(puzzle.question, "test input", cell), "test input"));
+  if (judged) asked.append(captioned(drawGrid(puzzle.answer, "truth", cell), "→ truth"));
   puzzle.answers.forEach((attempt, i) => {
-    const wrong = mistakes("arc", attempt, puzzle.answer);
+    const truth = judged ? puzzle.answer : attempt, wrong = mistakes("arc", attempt, truth);
     const votes = `${count(puzzle.votes?.[i] ?? 0, "vote")}${wrong && `, ${wrong}`}`;
-    const board = drawGrid(attempt, `attempt ${i + 1}`, cell, puzzle.answer);
-    asked.append(captioned(board, `attempt ${i + 1} ${wrong ? "✗" : "✓"}`, votes));
+    const board = drawGrid(attempt, `attempt ${i + 1}`, cell, truth);
+    asked.append(captioned(board, `attempt ${i + 1}${judged ? (wrong ? " ✗" : " ✓") : ""}`, votes));
   });
   return [demonstrations, asked];
 }
 
 function newCard(gallery, puzzle) {
-  const { kind } = gallery;
-  const verdict = element("strong", "", puzzle.solved ? "Solved ✓" : "Failed ✗");
+  const { kind, judged = true } = gallery;
+  const verdict = element("strong", "", judged ? (puzzle.solved ? "Solved ✓" : "Failed ✗") : "");
   const facts = [nameOf(kind, puzzle)];
   if (kind === "arc") {
     facts.push(`${count(puzzle.all_votes ?? 0, "vote")} in all`);
@@ -195,7 +214,7 @@ function newCard(gallery, puzzle) {
   }
   const caption = element("figcaption", "", verdict, ` ${facts[0]}`,
                           element("small", "", facts.slice(1).join(", ")));
-  const boards = kind === "arc" ? drawTask(puzzle)
+  const boards = kind === "arc" ? drawTask(puzzle, judged)
     : [drawBoards(gallery, puzzle, puzzle.answers[0], `answer to ${facts[0]}`)];
   return element("figure", "card", caption, ...boards);
 }
@@ -247,6 +266,7 @@ function startGallery(section, gallery) {
     showMore();
   }
 
+  if (gallery.judged === false) section.querySelectorAll("fieldset").forEach((choice) => { choice.hidden = true; });
   makeRoom(cards, gallery);
   fillSizes(part("size"), sizes);
   section.addEventListener("input", filter);
@@ -258,25 +278,26 @@ function startGallery(section, gallery) {
 
 function startThinking(section, thinking) {
   const slider = section.querySelector("input"), status = section.querySelector(".status");
-  const cards = section.querySelector(".cards"), { kind } = thinking;
+  const cards = section.querySelector(".cards"), { kind, judged = true } = thinking;
 
   function newThought(puzzle, step) {
-    const shown = puzzle.answers[step], wrong = mistakes(kind, shown, puzzle.answer);
+    const shown = puzzle.answers[step], truth = judged ? puzzle.answer : shown;
+    const wrong = mistakes(kind, shown, truth);
     const name = nameOf(kind, puzzle);
-    const caption = element("figcaption", "", element("strong", "", wrong ? "Wrong ✗" : "Right ✓"), ` ${name}`,
-      element("small", "", `${wrong || "every cell right"}, halting ${percent(puzzle.q[step])}`));
+    const caption = element("figcaption", "", element("strong", "", judged ? (wrong ? "Wrong ✗" : "Right ✓") : ""), ` ${name}`,
+      element("small", "", `${judged ? `${wrong || "every cell right"}, ` : ""}halting ${percent(puzzle.q[step])}`));
     if (kind !== "arc") {
       return element("figure", "card", caption, drawBoards(thinking, puzzle, shown, `answer to ${name}`));
     }
     const cell = cellOf(puzzle, puzzle.answers);
-    const answer = captioned(drawGrid(shown, "answer", cell, puzzle.answer), "answer");
+    const answer = captioned(drawGrid(shown, "answer", cell, truth), "answer");
     // Room for the largest answer of all steps: nothing moves under the reader's eyes.
     const all = puzzle.answers.map(rowsOf);
     answer.style.width = `${cell * Math.max(3, ...all.map((rows) => rows[0]?.length ?? 0))}px`;
     answer.style.minHeight = `calc(2em + ${cell * Math.max(...all.map((rows) => rows.length))}px)`;
-    return element("figure", "card", caption, element("div", "boards",
-      captioned(drawGrid(puzzle.question, "input", cell), "input"), answer,
-      captioned(drawGrid(puzzle.answer, "truth", cell), "truth")));
+    const boards = element("div", "boards", captioned(drawGrid(puzzle.question, "input", cell), "input"), answer);
+    if (judged) boards.append(captioned(drawGrid(truth, "truth", cell), "truth"));
+    return element("figure", "card", caption, boards);
   }
 
   function show() {
@@ -284,7 +305,8 @@ function startThinking(section, thinking) {
     const right = thinking.puzzles.filter((puzzle) => puzzle.answers[step] === puzzle.answer).length;
     const words = `step ${step + 1} of ${slider.max}`;
     slider.setAttribute("aria-valuetext", words);
-    status.textContent = `After ${words}: ${right} of ${thinking.puzzles.length} right`;
+    const found = judged ? `: ${right} of ${thinking.puzzles.length} right` : "";
+    status.textContent = `After ${words}${found}`;
     cards.replaceChildren(...thinking.puzzles.map((puzzle) => newThought(puzzle, step)));
   }
 

@@ -48,6 +48,8 @@ _KEYS = {
     "arc": "A cross marks a wrong cell.",
     "sudoku": "Bold on grey: given. Plain: filled in. Framed and struck: wrong, the right digit "
     "small beside it.",
+    "boards": "Black: as given. Blue: filled in. Framed and struck: wrong, the right one small "
+    "beside it.",
     "maze": "Dot: path, right. Ring: path, missed. Cross: wrong cell. S: start. G: goal.",
 }
 _DRAWN_FROM = {  # drawn here where the picture is not there, but its table is
@@ -357,7 +359,7 @@ def _puzzles(
         n=len(gallery.puzzles),
         n_solved=sum(puzzle.solved for puzzle in gallery.puzzles),
         words=words(gallery),
-        key=_KEYS[gallery.kind],
+        key=_KEYS[gallery.kind] if gallery.judged else "Nobody has the solutions.",
         search="Task" if gallery.kind == "arc" else "Number",
     )
 
@@ -368,6 +370,8 @@ def _gallery_words(gallery: Gallery) -> str:
     halting = "" if gallery.kind == "arc" else " Halting: how sure the model is to be right."
     if n == total:
         return f"All {total:,} {what}.{halting}"
+    if not gallery.judged:
+        return f"{n:,} of {total:,} {what}, evenly spread; predictions.npz holds all.{halting}"
     return (
         f"{n:,} of {total:,} {what}, evenly spread over the {solved:,} solved and the "
         f"{total - solved:,} failed ones; predictions.npz holds all.{halting}"

@@ -13,7 +13,7 @@ from PIL import Image
 from trm.errors import TrmError
 from trm.files import atomic_write
 from trm.report import figures
-from trm.scoring.gallery import MAZE, Gallery, Puzzle
+from trm.scoring.gallery import MAZE, NO_CHARACTER, Gallery, Puzzle
 
 MS_PER_STEP, MS_AT_THE_END = 700, 2500
 COLOURS = 64  # of the GIF's palette: ten of ARC's, and what smooth edges need
@@ -71,18 +71,27 @@ def _draw(axes: Axes, thinking: Gallery, puzzle: Puzzle, step: int) -> None:
     answer = puzzle.answers[step]
     match thinking.kind:
         case "arc":
-            figures.draw_arc_answer(axes, _grid(answer), _grid(puzzle.answer))
+            truth = puzzle.answer if thinking.judged else answer
+            figures.draw_arc_answer(axes, _grid(answer), _grid(truth))
         case "sudoku":
             boards = [_digits(text) for text in (puzzle.question, puzzle.answer, answer)]
             figures.draw_sudoku(axes, *boards, box=thinking.box)
         case "maze":
             boards = [_tokens(text) for text in (puzzle.question, puzzle.answer, answer)]
             figures.draw_maze(axes, *boards)
+        case "boards":
+            characters = NO_CHARACTER + thinking.characters
+            boards = [
+                np.array([characters.index(c) for c in text]).reshape(-1, thinking.columns)
+                for text in (puzzle.question, puzzle.answer, answer)
+            ]
+            figures.draw_characters(axes, *boards, characters=thinking.characters)
     name = puzzle.name if thinking.kind == "arc" else f"no. {puzzle.name}"
     wrong = "wrong ✗" if step == len(puzzle.answers) - 1 else "not yet"
     verdict = "right ✓" if answer == puzzle.answer else wrong
     sure = f"halting probability {puzzle.q[step]:.0%}"
-    axes.set_title(f"{name}: {verdict}\n{sure}", fontsize=8.5)
+    title = f"{name}: {verdict}" if thinking.judged else name
+    axes.set_title(f"{title}\n{sure}", fontsize=8.5)
 
 
 def _square(values: list[int]) -> np.ndarray:

@@ -1,7 +1,8 @@
 """gallery.json and thinking.json: answered test puzzles, compact enough to be drawn in a page.
 
 A board is a string. Sudoku: a base-36 digit per cell, row by row, 0 where there is none. Maze: a
-character of MAZE per cell. ARC: a colour per cell, `/` between rows; an empty string is no grid.
+character of MAZE per cell. Other boards: their own characters, NO_CHARACTER where there is none.
+ARC: a colour per cell, `/` between rows; an empty string is no grid.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trm.data.arc import NAME_SEPARATOR
 from trm.data.format import Split, load_identifiers, load_split
+from trm.data.plain_boards import BoardsLook, read_look
 from trm.errors import TrmError
 from trm.files import write_atomically
 from trm.scoring.arc import (
@@ -28,6 +30,7 @@ from trm.scoring.arc import (
     ScoredTask,
     check_predictions,
     crop,
+    lacks_solutions,
     read_test_puzzles,
     score_arc,
 )
@@ -36,10 +39,11 @@ from trm.scoring.predictions import Predictions
 if TYPE_CHECKING:
     from trm.data.on_the_fly import PaintedExamples
 
-Kind = Literal["arc", "sudoku", "maze"]
+Kind = Literal["arc", "sudoku", "maze", "boards"]
 
 SUDOKU_BOXES = {4: (2, 2), 6: (2, 3), 9: (3, 3), 16: (4, 4)}  # side -> rows, columns of a box
 SUDOKU = "0123456789abcdefg"
+NO_CHARACTER = "\0"
 MAZE = "?#.SGo"  # by token; ? is padding, no cell of a maze
 MAX_SHOWN = 400  # puzzles of a gallery: an ARC result with all of its tasks is 1 MB
 N_THINKING_EACH = 3  # solved and failed puzzles whose thinking is shown
@@ -81,7 +85,10 @@ class Gallery(_Strict):
     kind: Kind
     total: int = Field(ge=0)
     total_solved: int = Field(ge=0)
-    side: int = 0  # of a square board
+    judged: bool = True  # False: nobody has the solutions, and every answer stands unmarked
+    side: int = 0  # of a board, its longer one
+    columns: int = 0  # of a board of characters
+    characters: str = ""  # that may stand on it
     box: tuple[int, int] | None = None  # rows and columns of a sudoku's box
     puzzles: list[Puzzle]
 
@@ -99,6 +106,9 @@ class Gallery(_Strict):
     def _is_board(self, text: str) -> bool:
         if self.kind == "arc":
             return _GRID.fullmatch(text) is not None and len(set(map(len, text.split("/")))) == 1
+        if self.kind == "boards":
+            whole = self.columns > 0 and len(text) % self.columns == 0
+            return whole and set(text) <= {*self.characters, NO_CHARACTER}
         return len(text) == self.side**2 and _CELLS[self.kind].fullmatch(text) is not None
 
 
@@ -142,8 +152,13 @@ def gallery_of(
         asked = [(task, test) for task in score.tasks for test in range(len(task.tests))]
         solved = np.array([task.tests[test].solved(_ATTEMPTS) for task, test in asked], dtype=bool)
         shown = choose(solved, max_shown)
-        puzzles = [_voted(*asked[position]) for position in shown]
-        return Gallery(kind=kind, total=len(asked), total_solved=int(solved.sum()), puzzles=puzzles)
+        return Gallery(
+            kind=kind,
+            total=len(asked),
+            total_solved=int(solved.sum()),
+            judged=bool(score.metrics),
+            puzzles=[_voted(*asked[position]) for position in shown],
+        )
     boards = _Boards.load(dataset, kind)
     solved = boards.check(predictions)
     rows = np.array(choose(solved, max_shown), dtype=int)
@@ -240,11 +255,15 @@ class _Boards:
         `solved` [R] is of all rows.
         """
         labels = self._take("labels", rows)
-        questions, truths = self._texts(self._take("inputs", rows)), self._texts(labels)
-        steps = [self._texts(answers) for answers in preds]
-        right = self._is_right(preds[-1], labels)
+        judged = self.kind != "arc" or not lacks_solutions(self.dataset)
+        look = read_look(self.dataset) if self.kind == "boards" else None
+        questions = self._texts(self._take("inputs", rows), look)
+        truths = self._texts(labels, look) if judged else [""] * len(rows)
+        steps = [self._texts(answers, look) for answers in preds]
+        right = self._is_right(preds[-1], labels) & judged
         demonstrations = self._demonstrations(rows)
-        side = isqrt(self.split.metadata.seq_len)
+        cells = self.split.metadata.seq_len
+        side = isqrt(cells) if look is None else max(look.columns, cells // look.columns)
         puzzles = [
             Puzzle(
                 name=self.names[row],
@@ -260,8 +279,11 @@ class _Boards:
         return Gallery(
             kind=self.kind,
             total=len(self.rows),
-            total_solved=int(solved.sum()),
+            total_solved=int(solved.sum()) if judged else 0,
+            judged=judged,
             side=0 if self.kind == "arc" else side,
+            columns=look.columns if look else 0,
+            characters=look.characters if look else "",
             box=box_of(side) if self.kind == "sudoku" else None,
             puzzles=puzzles,
         )
@@ -288,8 +310,8 @@ class _Boards:
         tasks = read_test_puzzles(self.dataset)
         return [_pairs(tasks[self.names[row]]["train"]) for row in rows]
 
-    def _texts(self, tokens: np.ndarray) -> list[str]:
-        """Boards [n, seq_len] as strings."""
+    def _texts(self, tokens: np.ndarray, look: BoardsLook | None) -> list[str]:
+        """Boards [n, seq_len] as strings; `look` of a dataset of boards."""
         match self.kind:
             case "arc":
                 return [_grid_text(grid) for grid in crop(tokens)]
@@ -299,6 +321,9 @@ class _Boards:
                 return ["".join(SUDOKU[digit] for digit in board) for board in digits]
             case "maze":
                 return ["".join(MAZE[token] for token in board) for board in tokens]
+            case "boards":
+                characters = NO_CHARACTER + look.characters
+                return ["".join(characters[token] for token in board) for board in tokens]
 
 
 def box_of(side: int) -> tuple[int, int]:
@@ -316,7 +341,7 @@ def _voted(task: ScoredTask, number: int) -> Puzzle:
         name=f"{task.name}{several}",
         solved=test.solved(_ATTEMPTS),
         question=_grid_text(np.array(test.input)),
-        answer=_grid_text(np.array(test.truth)),
+        answer="" if test.truth is None else _grid_text(np.array(test.truth)),
         answers=[_grid_text(candidate.grid) for candidate in attempts] or [""],
         q=[round(candidate.mean_q, 4) for candidate in attempts] or [0.0],
         votes=[candidate.votes for candidate in attempts] or [0],

@@ -18,7 +18,7 @@ from trm.launch import run_ranks
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", required=True, help="data/NAME")
-    parser.add_argument("--kind", required=True, help="arc, sudoku or maze")
+    parser.add_argument("--kind", required=True, help="arc, sudoku, maze or boards")
     parser.add_argument("--weights", required=True, help="a checkpoint")
     parser.add_argument("--train-config", required=True, help="the all_config.yaml of its training")
     parser.add_argument("--predictions", required=True, help="the result's predictions.npz")
