@@ -152,6 +152,7 @@ def test_metrics_and_figures_come_to_the_same_run(
         command(
             "figures.py", "--result", "result", "--dataset", "data", "--kind", "sudoku",
             "--out-curve", "result/c.svg", "--out-examples", "result/e.svg",
+            "--out-halting", "result/h.svg", "--out-gallery", "result/gallery.json",
         ),
     ):  # fmt: skip
         done = subprocess.run(
