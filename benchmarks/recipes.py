@@ -27,7 +27,7 @@ from datetime import date
 from pathlib import Path
 
 import torch
-import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from torch.utils.flop_counter import FlopCounterMode
 
 from trm.config import DepthStage, TrainConfig, hydra_word, resolve, suggest
@@ -100,8 +100,9 @@ def main() -> None:
         f"{date.today()}, {args.experiment} on {Path(dataset).name}, target {args.target:.0%} "
         f"exact, torch {torch.__version__}, {torch.get_num_threads()} threads"
     )
-    options = dict(word.split("=", 1) for word in args.option)
-    options = {key: yaml.safe_load(value) for key, value in options.items()}
+    # As pretrain.py reads them: to YAML the word "on" would be true.
+    parsed = OverridesParser.create().parse_overrides(args.option)
+    options = {option.key_or_group: option.value() for option in parsed}
     base = None
     for recipe in recipes:
         overrides = row.overrides | {"eval_interval": args.eval_interval}
