@@ -208,7 +208,7 @@ class TrainConfig(Strict):
     eval_raw: bool = False
 
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
-    compile: Literal["auto", "on", "off"] = "auto"
+    compile: Literal["auto", "on", "max", "off"] = "auto"
     wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
     wandb_group: str | None = None
     log_interval: int = Field(10, ge=1)

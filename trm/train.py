@@ -90,7 +90,8 @@ class Trainer:
                 self._open_records()
                 clear_interrupted(self.folder)
             if _wants_compile(self.config, ranks.device):
-                compile_model(state.model, ranks.device)  # after the memory is told, eagerly
+                # After the memory is told, eagerly.
+                compile_model(state.model, ranks.device, tuned=self.config.compile == "max")
             self.saved_at, self.saved_step = time.monotonic(), state.step
             progress = Progress(
                 state.total_steps, "training", "steps", shown=ranks.is_main, start=state.step
@@ -500,7 +501,7 @@ def _initial_state(config: TrainConfig, data: PuzzleData, ranks: Ranks) -> Train
 def _wants_compile(config: TrainConfig, device: torch.device) -> bool:
     if config.compile == "auto":
         return device.type == "cuda" and "DISABLE_COMPILE" not in os.environ
-    return config.compile == "on"
+    return config.compile != "off"
 
 
 def _learns_continue(model: RecursiveModel) -> bool:

@@ -218,11 +218,16 @@ def test_adamw_and_softmax_run(sudoku_data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile on the CPU needs g++")
-@pytest.mark.parametrize("mlp_t", [True, False])
-def test_compiled_training_is_the_eager_one(sudoku_data: Path, tmp_path: Path, mlp_t: bool) -> None:
+@pytest.mark.parametrize(
+    ("how", "mlp_t"),
+    [("on", True), ("on", False), pytest.param("max", False, marks=pytest.mark.slow)],
+)
+def test_compiled_training_is_the_eager_one(
+    sudoku_data: Path, tmp_path: Path, how: str, mlp_t: bool
+) -> None:
     """To the rounding of sums, which the recursion amplifies from step to step."""
     losses = []
-    for compile in ("off", "on"):
+    for compile in ("off", how):
         config = config_for(
             sudoku_data, tmp_path / compile, compile=compile, arch__mlp_t=mlp_t, log_interval=1
         )

@@ -177,18 +177,22 @@ class Net(nn.Module):
         return h
 
 
-def compile_model(model: nn.Module, device: torch.device) -> None:
+def compile_model(model: nn.Module, device: torch.device, tuned: bool = False) -> None:
     """Let torch.compile fuse what takes memory's time rather than the matrix multiplications'.
 
     On a GPU each net as a whole. On the CPU only the elementwise parts of a block: most of the gain
-    of the whole, for seconds of compilation instead of minutes. Sums are rounded differently, so
-    that results differ from eager ones as those of another machine do. Compiled code is cached on
-    disk by torch (TORCHINDUCTOR_CACHE_DIR).
+    of the whole, for seconds of compilation instead of minutes. With `tuned`, on any device, each
+    net as a whole, with the kernels that were fastest when tried (minutes). Sums are rounded
+    differently, so that results differ from eager ones as those of another machine do. Compiled
+    code is cached on disk by torch (TORCHINDUCTOR_CACHE_DIR).
     """
-    if device.type != "cpu":
+    if tuned or device.type != "cpu":
+        # Without CUDA graphs: a replay overwrites the outputs of the one before, and here these
+        # are the next call's inputs.
+        mode = "max-autotune-no-cudagraphs" if tuned else "default"
         for module in model.modules():
             if isinstance(module, Net):
-                module.compile()
+                module.compile(mode=mode)
         return
     # One compiled function for each use, since each has shapes and strides of its own.
     norm_mixed, norm = (torch.compile(add_and_norm, dynamic=False) for _ in range(2))
