@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -215,27 +214,6 @@ def test_adamw_and_softmax_run(sudoku_data: Path, tmp_path: Path) -> None:
         ALONE,
     )
     assert (tmp_path / "step_12").is_file()
-
-
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile on the CPU needs g++")
-@pytest.mark.parametrize(
-    ("how", "mlp_t"),
-    [("on", True), ("on", False), pytest.param("max", False, marks=pytest.mark.slow)],
-)
-def test_compiled_training_is_the_eager_one(
-    sudoku_data: Path, tmp_path: Path, how: str, mlp_t: bool
-) -> None:
-    """To the rounding of sums, which the recursion amplifies from step to step."""
-    losses = []
-    for compile in ("off", how):
-        config = config_for(
-            sudoku_data, tmp_path / compile, compile=compile, arch__mlp_t=mlp_t, log_interval=1
-        )
-        train(config, ALONE)
-        losses.append(
-            pd.read_csv(tmp_path / compile / "history.csv").query("split == 'train'").loss
-        )
-    np.testing.assert_allclose(*losses, rtol=1e-5)
 
 
 def test_raw_weights_beside_their_average(

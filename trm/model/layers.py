@@ -55,20 +55,15 @@ class Embedding(nn.Module):
         return F.embedding(ids, self.embedding_weight.to(self.dtype))
 
 
-def rms_norm(x: Tensor, eps: float) -> Tensor:
-    """x / rms(x) over the last axis, in fp32, without a weight."""
+def rms_norm(x: Tensor, eps: float, dim: int = -1) -> Tensor:
+    """x / rms(x) over one axis, in fp32, without a weight."""
     x32 = x.float()
-    return (x32 * torch.rsqrt(x32.square().mean(-1, keepdim=True) + eps)).to(x.dtype)
+    return (x32 * torch.rsqrt(x32.square().mean(dim, keepdim=True) + eps)).to(x.dtype)
 
 
-def add_and_norm(h: Tensor, update: Tensor, eps: float) -> Tensor:
-    """rms(h + update): the end of every half block."""
-    return rms_norm(h + update, eps)
-
-
-def gated(gate_and_up: Tensor) -> Tensor:  # [..., 2I] -> [..., I]
-    """silu(gate) · up, the two side by side on the last axis."""
-    gate, up = gate_and_up.chunk(2, dim=-1)
+def gated(gate_and_up: Tensor, dim: int = -1) -> Tensor:  # [..., 2I] -> [..., I]
+    """silu(gate) · up, the two side by side on one axis."""
+    gate, up = gate_and_up.chunk(2, dim)
     return F.silu(gate) * up
 
 
@@ -92,6 +87,12 @@ class RotaryPositions(nn.Module):
         return (x32 * self.cos + rotated * self.sin).to(x.dtype)
 
 
+def written_out_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # [B, h, S, d]
+    """softmax(q k^T / √d) v with the scores in fp32: no less exact than torch's fused kernel."""
+    scores = q.float() @ k.float().transpose(-1, -2) * q.shape[-1] ** -0.5  # [B, h, S, S]
+    return torch.softmax(scores, dim=-1).to(v.dtype) @ v
+
+
 class Attention(nn.Module):
     """Full (non-causal) self-attention, one projection for queries, keys and values.
 
@@ -101,6 +102,7 @@ class Attention(nn.Module):
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.written_out_below = 0  # positions, in training
         heads = dim // num_heads * num_heads
         self.qkv_proj = Linear(dim, 3 * heads)
         self.o_proj = Linear(heads, dim)
@@ -112,7 +114,9 @@ class Attention(nn.Module):
         q, k, v = qkv.unbind(0)
         if rotary is not None:
             q, k = rotary(q), rotary(k)
-        out = F.scaled_dot_product_attention(q, k, v)
+        written_out = torch.is_grad_enabled() and x.shape[1] < self.written_out_below
+        attend = written_out_attention if written_out else F.scaled_dot_product_attention
+        out = attend(q, k, v)
         return self.o_proj(rearrange(out, "b h s d -> b s (h d)"))
 
 
@@ -124,10 +128,14 @@ class SwiGLU(nn.Module):
         inner = math.ceil(round(expansion * dim * 2 / 3) / 256) * 256
         self.gate_up_proj = Linear(dim, 2 * inner)
         self.down_proj = Linear(inner, dim)
-        self.gated = gated
 
     def forward(self, x: Tensor) -> Tensor:  # [..., D] -> [..., D]
-        return self.down_proj(self.gated(self.gate_up_proj(x)))
+        return self.down_proj(gated(self.gate_up_proj(x)))
+
+    def over_first(self, x: Tensor) -> Tensor:  # [D, N] -> [D, N]
+        """`forward` over the first axis, with x as it lies: the weights multiply from the left."""
+        w_gate_up, w_down = (p.weight.to(x.dtype) for p in (self.gate_up_proj, self.down_proj))
+        return w_down @ gated(w_gate_up @ x, dim=0)
 
 
 class Block(nn.Module):
@@ -148,16 +156,19 @@ class Block(nn.Module):
             self.self_attn = Attention(dim, num_heads)
         self.mixes_with_mlp = mlp_t
         self.mlp = SwiGLU(dim, expansion)
-        self.norm_mixed = self.norm = add_and_norm  # after the mixing, after the MLP
+        self.positions_first = False
 
-    def forward(self, h: Tensor, rotary: RotaryPositions | None) -> Tensor:  # [B, S, D]
-        if self.mixes_with_mlp:
-            positions_last = h.transpose(1, 2)  # [B, D, S]
-            h = self.norm_mixed(positions_last, self.mlp_t(positions_last), self.eps)
-            h = h.transpose(1, 2)
+    def forward(self, h: Tensor, rotary: RotaryPositions | None) -> Tensor:
+        """h [B, S, D] -> the same; with `positions_first` [S, B, D] -> the same."""
+        if not self.mixes_with_mlp:
+            h = rms_norm(h + self.self_attn(h, rotary), self.eps)
+        elif self.positions_first:
+            columns = h.flatten(1)  # [S, B·D]
+            h = rms_norm(columns + self.mlp_t.over_first(columns), self.eps, dim=0).view(h.shape)
         else:
-            h = self.norm_mixed(h, self.self_attn(h, rotary), self.eps)
-        return self.norm(h, self.mlp(h), self.eps)
+            positions_last = h.transpose(1, 2)  # [B, D, S]
+            h = rms_norm(positions_last + self.mlp_t(positions_last), self.eps).transpose(1, 2)
+        return rms_norm(h + self.mlp(h), self.eps)
 
 
 class Net(nn.Module):
@@ -166,40 +177,47 @@ class Net(nn.Module):
     def __init__(self, blocks: list[Block]) -> None:
         super().__init__()
         self.layers = nn.ModuleList(blocks)
+        self.positions_first = False
 
     def forward(
         self, h: Tensor, inject: Tensor | None, rotary: RotaryPositions | None
     ) -> Tensor:  # [B, S, D]
         if inject is not None:
             h = h + inject
+        if self.positions_first:
+            # What is returned lies in memory as [S, B, D], and so does its sum with another such
+            # state: from the second call on nothing is copied here.
+            h = h.transpose(0, 1).contiguous()
         for block in self.layers:
             h = block(h, rotary)
-        return h
+        return h.transpose(0, 1) if self.positions_first else h
+
+    def put_positions_first(self) -> None:
+        """Mix positions by plain products, [I, S] by [S, B·D], instead of transposing a batch.
+
+        For nets with `mlp_t`. The same numbers but for the order in which sums are rounded.
+        """
+        for module in (self, *self.layers):
+            module.positions_first = True
 
 
 def compile_model(model: nn.Module, device: torch.device, tuned: bool = False) -> None:
     """Let torch.compile fuse what takes memory's time rather than the matrix multiplications'.
 
-    On a GPU each net as a whole. On the CPU only the elementwise parts of a block: most of the gain
-    of the whole, for seconds of compilation instead of minutes. With `tuned`, on any device, each
-    net as a whole, with the kernels that were fastest when tried (minutes). Sums are rounded
-    differently, so that results differ from eager ones as those of another machine do. Compiled
-    code is cached on disk by torch (TORCHINDUCTOR_CACHE_DIR).
+    On a GPU each net as a whole; on the CPU each block, which all blocks share: seconds of
+    compilation instead of minutes. With `tuned` the kernels are those that were fastest when tried
+    (minutes). Sums are rounded differently, so that results differ from eager ones as those of
+    another machine do. Compiled code is cached on disk by torch (TORCHINDUCTOR_CACHE_DIR).
     """
-    if tuned or device.type != "cpu":
-        # Without CUDA graphs: a replay overwrites the outputs of the one before, and here these
-        # are the next call's inputs.
-        mode = "max-autotune-no-cudagraphs" if tuned else "default"
-        for module in model.modules():
-            if isinstance(module, Net):
-                module.compile(mode=mode)
-        return
-    # One compiled function for each use, since each has shapes and strides of its own.
-    norm_mixed, norm = (torch.compile(add_and_norm, dynamic=False) for _ in range(2))
-    gate_mixed, gate = (torch.compile(gated, dynamic=False) for _ in range(2))
+    on_cpu = device.type == "cpu"
+    # Without CUDA graphs: a replay overwrites the outputs of the one before, and here these are the
+    # next call's inputs.
+    mode = "max-autotune-no-cudagraphs" if tuned else "default"
     for module in model.modules():
-        if isinstance(module, Block):
-            module.mlp.gated = gate
-            if module.mixes_with_mlp:
-                module.mlp_t.gated = gate_mixed
-            module.norm_mixed, module.norm = norm_mixed, norm
+        if isinstance(module, Net) and on_cpu and module.layers[0].mixes_with_mlp:
+            module.put_positions_first()
+        if isinstance(module, Attention) and on_cpu:
+            # The fused kernel's backward is three times as slow for 97 positions, faster for 900.
+            module.written_out_below = 256
+        if isinstance(module, Block if on_cpu else Net):
+            module.compile(mode=mode, dynamic=False)
