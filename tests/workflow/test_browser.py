@@ -37,6 +37,7 @@ SUDOKUS = SECTION.format("gallery", "puzzle-att")
 THINKING = SECTION.format("thinking", "puzzle-att")
 MAZES = SECTION.format("gallery", "puzzle-mlp")
 TASKS = SECTION.format("gallery", "grids-att")
+UNJUDGED = TASKS.replace("seed-0", "seed-1")
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +76,15 @@ def arc_thinking() -> Gallery:
     return Gallery(kind="arc", total=1, total_solved=1, puzzles=[puzzle])
 
 
+def kaggle_gallery() -> Gallery:
+    """Two tasks whose solutions nobody has; to the second no attempt is a grid."""
+    puzzles = [
+        Puzzle(name=name, solved=False, question="12/34", answer="", answers=answers, q=[0.5, 0.5])
+        for name, answers in (("03560426", ["5/6", "778"]), ("0692e18c", ["", ""]))
+    ]
+    return Gallery(kind="arc", total=2, total_solved=0, judged=False, puzzles=puzzles)
+
+
 @pytest.fixture
 def results(tmp_path: Path) -> list[Path]:
     sudoku = make_result(
@@ -89,7 +99,10 @@ def results(tmp_path: Path) -> list[Path]:
     names = ("00576224, test 1 of 2", "</script><b>bold</b>")
     save_gallery(arc / "gallery.json", arc_gallery(400, names))
     save_gallery(arc / "thinking.json", arc_thinking())
-    return [sudoku, maze, arc]
+    kaggle = make_result(tmp_path, "grids/att/seed-1", {"ARC/pass@2": 0.5, "ARC/tasks": 2})
+    save_gallery(kaggle / "gallery.json", kaggle_gallery())
+    save_gallery(kaggle / "thinking.json", kaggle_gallery())
+    return [sudoku, maze, arc, kaggle]
 
 
 @pytest.fixture
@@ -229,6 +242,18 @@ def test_tasks_are_found_by_size_and_by_a_part_of_their_name(page: sync_api.Page
     gallery.get_by_label("Larger side").select_option("up to 5")
     n_small = sum(3 + i % 28 <= 5 for i in range(400))
     assert f"of {n_small} matching" in gallery.inner_text()
+
+
+def test_tasks_without_solutions_are_shown_without_a_verdict(page: sync_api.Page) -> None:
+    gallery = opened(page, UNJUDGED)
+    assert names(gallery) == ["03560426", "0692e18c"]
+    assert gallery.locator(".board").count() == 4  # two inputs, two attempts
+    assert gallery.locator(".empty").count() == 2
+    assert not gallery.get_by_text("solved (0)").is_visible()
+    for word in ("truth", "✓", "✗", "wrong"):
+        assert word not in gallery.locator(".cards").inner_text()
+    thinking = opened(page, UNJUDGED.replace("gallery", "thinking"))
+    assert names(thinking) == ["03560426", "0692e18c"]
 
 
 def test_paper_has_the_puzzles_too(page: sync_api.Page) -> None:

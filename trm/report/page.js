@@ -159,17 +159,19 @@ function mistakes(kind, shown, truth) {
 
 const nameOf = (kind, puzzle) => (kind === "arc" ? puzzle.name : `no. ${puzzle.name}`);
 
+/** Cells along the sides of every grid; what is no grid has none. */
+const sidesOf = (texts) => texts.map(rowsOf).filter((rows) => rows.length)
+  .flatMap((rows) => [rows.length, rows[0].length]);
+
 /** Cells across the larger side of a puzzle. */
 function sizeOf(gallery, puzzle) {
-  if (gallery.side) return gallery.side;
-  return Math.max(...[puzzle.question, puzzle.answer].map(rowsOf).flatMap((rows) => [rows.length, rows[0].length]));
+  return gallery.side || Math.max(...sidesOf([puzzle.question, puzzle.answer]));
 }
 
 /** Pixels per cell with which every grid of an ARC puzzle fits, so that sizes can be compared. */
 function cellOf(puzzle, shown) {
   const texts = [puzzle.question, puzzle.answer, ...shown, ...(puzzle.demonstrations ?? []).flat()];
-  const sides = texts.map(rowsOf).filter((rows) => rows.length).flatMap((rows) => [rows.length, rows[0].length]);
-  return Math.min(ARC_CELL, ARC_BOARD / Math.max(...sides));
+  return Math.min(ARC_CELL, ARC_BOARD / Math.max(...sidesOf(texts)));
 }
 
 // --- cards ---------------------------------------------------------------------------------------
