@@ -244,6 +244,37 @@ def test_tasks_are_found_by_size_and_by_a_part_of_their_name(page: sync_api.Page
     assert f"of {n_small} matching" in gallery.inner_text()
 
 
+def cell_sizes(section: sync_api.Locator) -> set[int]:
+    """Whole pixels per cell of its grids."""
+    of_one = "b => b.getBoundingClientRect().width / b.viewBox.baseVal.width"
+    return {round(board.evaluate(of_one)) for board in section.locator(".board").all()}
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_the_cells_of_large_grids_can_be_told_apart(page: sync_api.Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    gallery = opened(page, TASKS)
+    gallery.get_by_label("Larger side").select_option("26 to 30")
+    large = gallery.locator(".card").nth(4)  # of 30x30
+    assert cell_sizes(large) == {8}
+    large.get_by_role("button", name="Enlarge").click()
+    dialog = page.get_by_role("dialog")
+    assert cell_sizes(dialog) == ({19} if width == 1200 else {11})
+    assert dialog.evaluate("d => d.scrollWidth <= d.clientWidth")
+    dialog.get_by_role("button", name="Close").click()
+    assert not dialog.is_visible()
+
+
+def test_a_board_is_enlarged_to_the_screen(page: sync_api.Page) -> None:
+    card = opened(page, SUDOKUS).locator(".card").first
+    small = card.locator(".board").bounding_box()["width"]
+    card.get_by_role("button", name="Enlarge no. 1").click()
+    dialog = page.get_by_role("dialog")
+    assert dialog.locator(".board").bounding_box()["width"] > 2 * small
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+
+
 def test_tasks_without_solutions_are_shown_without_a_verdict(page: sync_api.Page) -> None:
     gallery = opened(page, UNJUDGED)
     assert names(gallery) == ["03560426", "0692e18c"]

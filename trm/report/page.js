@@ -3,7 +3,9 @@
 // Nothing is drawn before it comes near the screen: a result may have hundreds of puzzles.
 
 const PAGE = 24; // cards at a time
-const ARC_BOARD = 132, ARC_CELL = 16; // px: of the largest grid of a card, and of a cell at most
+// px: a cell at least and at most, and the largest grid, unless its cells would be too small.
+const ON_CARD = { least: 8, most: 16, board: 132 };
+const onScreen = () => ({ least: 0, most: 40, board: Math.min(innerWidth - 72, 560) });
 const LARGE_MAZE = 15; // cells a side; from here on S and G are larger than their cells
 
 const svgOf = (() => {
@@ -168,10 +170,10 @@ function sizeOf(gallery, puzzle) {
   return gallery.side || Math.max(...sidesOf([puzzle.question, puzzle.answer]));
 }
 
-/** Pixels per cell with which every grid of an ARC puzzle fits, so that sizes can be compared. */
-function cellOf(puzzle, shown) {
+/** Pixels per cell, the same for every grid of an ARC puzzle so that sizes can be compared. */
+function cellOf(puzzle, shown, { least, most, board } = ON_CARD) {
   const texts = [puzzle.question, puzzle.answer, ...shown, ...(puzzle.demonstrations ?? []).flat()];
-  return Math.min(ARC_CELL, ARC_BOARD / Math.max(...sidesOf(texts)));
+  return Math.min(most, Math.max(least, board / Math.max(...sidesOf(texts))));
 }
 
 // --- cards ---------------------------------------------------------------------------------------
@@ -185,8 +187,8 @@ function drawBoards(gallery, puzzle, shown, label) {
   return draw(gallery, puzzle, shown, label);
 }
 
-function drawTask(puzzle, judged) {
-  const cell = cellOf(puzzle, puzzle.answers);
+function drawTask(puzzle, judged, room) {
+  const cell = cellOf(puzzle, puzzle.answers, room);
   const demonstrations = element("div", "boards", ...(puzzle.demonstrations ?? []).map(([input, output], i) =>
     element("div", "pair-of-grids",
       captioned(drawGrid(input, `example ${i + 1}`, cell), `example ${i + 1}`),
@@ -203,7 +205,7 @@ function drawTask(puzzle, judged) {
   return [demonstrations, asked];
 }
 
-function newCard(gallery, puzzle) {
+function newCard(gallery, puzzle, room) {
   const { kind, judged = true } = gallery;
   const verdict = element("strong", "", judged ? (puzzle.solved ? "Solved ✓" : "Failed ✗") : "");
   const facts = [nameOf(kind, puzzle)];
@@ -216,9 +218,32 @@ function newCard(gallery, puzzle) {
   }
   const caption = element("figcaption", "", verdict, ` ${facts[0]}`,
                           element("small", "", facts.slice(1).join(", ")));
-  const boards = kind === "arc" ? drawTask(puzzle, judged)
+  const boards = kind === "arc" ? drawTask(puzzle, judged, room)
     : [drawBoards(gallery, puzzle, puzzle.answers[0], `answer to ${facts[0]}`)];
   return element("figure", "card", caption, ...boards);
+}
+
+const enlarged = element("dialog", "enlarged");
+enlarged.addEventListener("click", ({ target }) => { if (target === enlarged) enlarged.close(); });
+
+function enlarge(gallery, puzzle) {
+  const close = element("button", "corner", "Close");
+  close.addEventListener("click", () => enlarged.close());
+  enlarged.replaceChildren(close, newCard(gallery, puzzle, onScreen()));
+  document.body.append(enlarged);
+  enlarged.showModal();
+}
+
+/** A card with a button that shows it as large as the screen allows. */
+function newEnlargeable(gallery, puzzle) {
+  const icon = svgOf("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" });
+  icon.append(svgOf("path", { d: "M9 2h5v5M14 2l-5 5M7 14h-5v-5M2 14l5 -5" }));
+  const button = element("button", "corner icon", icon), card = newCard(gallery, puzzle);
+  button.type = "button";
+  button.setAttribute("aria-label", `Enlarge ${nameOf(gallery.kind, puzzle)}`);
+  button.addEventListener("click", () => enlarge(gallery, puzzle));
+  card.prepend(button);
+  return card;
 }
 
 /** Small boards stand side by side, also on a phone; large ones need the room. */
@@ -248,7 +273,7 @@ function startGallery(section, gallery) {
 
   function showMore() {
     const next = matching.slice(drawn, drawn + PAGE);
-    cards.append(...next.map((puzzle) => newCard(gallery, puzzle)));
+    cards.append(...next.map((puzzle) => newEnlargeable(gallery, puzzle)));
     drawn += next.length;
     more.hidden = drawn >= matching.length;
     more.textContent = `Show ${Math.min(PAGE, matching.length - drawn)} more`;
