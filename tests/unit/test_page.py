@@ -379,7 +379,9 @@ def test_numbers_are_written_for_people(written, expected):
 
 def overview(page: str) -> dict[str, str]:
     """The text of each line of the overview, by benchmark and variant."""
-    found = re.findall(r'<th scope="row">(.*?)</th>\n<td>(.*?)</td>(.*?)</tr>', page, re.DOTALL)
+    found = re.findall(
+        r'role="rowheader">(.*?)</th>\n<td[^>]*>(.*?)</td>(.*?)</tr>', page, re.DOTALL
+    )
     strip = lambda html: " ".join(re.sub("<[^>]+>", " ", html).split())  # noqa: E731
     return {f"{strip(b)}/{strip(v)}": strip(rest).replace("\u202f", " ") for b, v, rest in found}
 

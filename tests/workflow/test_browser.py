@@ -293,6 +293,10 @@ def test_paper_has_the_puzzles_too(page: sync_api.Page) -> None:
     assert page.locator(TASKS).locator(".card").count() == 24
 
 
+CUT = """[...document.querySelectorAll('.scroll, .picture')]
+    .filter(it => it.scrollWidth > it.clientWidth).map(it => it.innerText)"""
+
+
 @pytest.mark.parametrize(
     ("name", "width", "scheme"),
     [("desktop", 1200, "light"), ("phone", 390, "light"), ("phone-dark", 390, "dark")],
@@ -310,7 +314,23 @@ def test_it_fits_the_screen(
         shown.evaluate("section => section.scrollIntoView()")
         page.screenshot(path=folder / f"{name}-{section.split(chr(39))[1]}.png")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate(CUT) == []
     context.close()
+
+
+def test_on_a_phone_each_number_of_the_overview_has_its_name(page: sync_api.Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 900})
+    row = page.get_by_role("row").filter(has_text="Puzzle <Hard>").first
+    cells = row.get_by_role("cell")
+    label = "cell => getComputedStyle(cell, '::before').content"
+    told = [f"{cell.evaluate(label)} {cell.inner_text()}" for cell in cells.all()]
+    assert [text.replace("\u202f", " ").split("\n")[0] for text in told[1:6]] == [
+        *('"State" done', '"Ours" 94.0 %', '"95 % interval" 89.8–96.5 % test sample'),
+        *('"Published" 74.7 %', '"Difference" +19.3'),
+    ]
+    for cell in cells.all():
+        box = cell.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 390
 
 
 def test_without_scripts_the_pictures_are_shown(browser: sync_api.Browser, report: Path) -> None:

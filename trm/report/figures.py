@@ -124,7 +124,7 @@ def draw_learning_curve(history_csv: Path) -> Figure:
     """
     history = read_history(history_csv)
     with mpl.rc_context(STYLE):
-        figure = new_figure(7.2, 5.2)
+        figure = new_figure(5.6, 4.6)
         shares, loss = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
         for curve in (_EXACT, _CELLS, _VOTES):
             _draw_curve(shares, history, curve)

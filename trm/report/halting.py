@@ -59,7 +59,7 @@ def draw_halting(halting: Halting) -> Figure:
     filled = np.flatnonzero(counts)
     middles = (edges[:-1] + edges[1:]) / 2
     with mpl.rc_context(STYLE):
-        figure = new_figure(6.4, 4.2)
+        figure = new_figure(5.6, 4.0)
         shares, numbers = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
         shares.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1, label="if it were exact")
         shares.plot(
@@ -99,7 +99,7 @@ def draw_halting(halting: Halting) -> Figure:
 def _draw_counts(edges: np.ndarray, counts: np.ndarray) -> Figure:
     """How many answers there are by halting probability: all that is known without solutions."""
     with mpl.rc_context(STYLE):
-        figure = new_figure(6.4, 2.4)
+        figure = new_figure(5.6, 2.3)
         axes = figure.add_subplot()
         axes.bar((edges[:-1] + edges[1:]) / 2, counts, 0.9 / BINS, color=BLUE)
         axes.set_yscale("symlog", linthresh=1)
