@@ -179,6 +179,9 @@ def test_sudoku_frames_the_wrong_cells_only():
     axes = new_figure(3, 3).add_subplot()
     draw_sudoku(axes, question, ANSWER_6, prediction, box=(2, 3))
     assert frames(axes) == [(0, 1), (5, 5)]
+    cell = [t for t in axes.texts if 1 < t.get_position()[0] < 2 and t.get_position()[1] < 1]
+    assert [text.get_text() for text in cell] == ["6", "2"]  # what was answered, what is right
+    assert len({text.get_fontsize() for text in cell}) == 1
 
 
 def test_sudoku_tells_clues_from_filled_cells_by_weight_and_ground():

@@ -139,7 +139,8 @@ def opened(page: sync_api.Page, section: str) -> sync_api.Locator:
 
 def names(section: sync_api.Locator) -> list[str]:
     """First line of each card."""
-    return [text.splitlines()[0] for text in section.locator("figcaption").all_inner_texts()]
+    captions = section.locator("figcaption").all_inner_texts()
+    return [text.splitlines()[0].replace("\xa0", " ") for text in captions]
 
 
 def test_the_overview_leads_to_the_results(page: sync_api.Page) -> None:
@@ -156,8 +157,9 @@ def test_a_filter_changes_what_is_shown(page: sync_api.Page) -> None:
     gallery.get_by_text("failed (3)").click()
     assert names(gallery) == ["Failed ✗ no. 2", "Failed ✗ no. 17", "Failed ✗ no. 40"]
     assert not gallery.locator(".more").is_visible()
-    gallery.get_by_role("searchbox").fill("17")
-    assert names(gallery) == ["Failed ✗ no. 17"]
+    for wanted in ("17", "no. 17", "No.\xa017", "#17"):
+        gallery.get_by_role("searchbox").fill(wanted)
+        assert names(gallery) == ["Failed ✗ no. 17"]
     gallery.get_by_text("solved (47)").click()
     assert names(gallery) == []
     assert "No puzzle matches" in gallery.inner_text()
@@ -175,6 +177,7 @@ def test_wrong_cells_are_marked_by_more_than_colour(page: sync_api.Page) -> None
     assert wrong.locator("rect.framed").count() == 2
     assert wrong.locator(".truth").all_text_contents() == ["2", "1"]
     assert "2 wrong cells" in wrong.inner_text()
+    assert wrong.locator(".wrong").all_text_contents() == ["3", "2"]
     maze = opened(page, MAZES).locator(".card")
     assert maze.locator(".onpath").count() == 3
     assert maze.locator(".missed").count() == 1
@@ -263,6 +266,15 @@ def test_the_cells_of_large_grids_can_be_told_apart(page: sync_api.Page, width: 
     assert dialog.evaluate("d => d.scrollWidth <= d.clientWidth")
     dialog.get_by_role("button", name="Close").click()
     assert not dialog.is_visible()
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_both_digits_of_a_wrong_cell_are_legible(page: sync_api.Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    wrong = opened(page, SUDOKUS).locator(".card").nth(1)
+    of_one = "t => parseFloat(getComputedStyle(t).fontSize) * t.getScreenCTM().a"
+    for digit in wrong.locator(".wrong, .truth").all():
+        assert digit.evaluate(of_one) >= 10
 
 
 def test_a_board_is_enlarged_to_the_screen(page: sync_api.Page) -> None:

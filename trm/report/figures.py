@@ -269,17 +269,11 @@ def draw_sudoku(
         if is_clue:
             axes.add_patch(Rectangle((column, row), 1, 1, color=CLUE_BACKGROUND, lw=0))
         if wrong:
-            _draw_wrong_cell(axes, row, column, str(truth), cell)
-        if digit:
-            _write(
-                axes,
-                row - (0.1 if wrong else 0),  # makes room for the right digit
-                column - (0.17 if wrong else 0),
-                str(digit),
-                cell * 0.55,
-                weight="bold" if is_clue else "normal",
-                color=VERMILLION if wrong else INK if is_clue else BLUE,
-            )
+            answered = str(digit) if digit else ""
+            _draw_wrong_cell(axes, row, column, answered, str(truth), cell)
+            continue
+        look = {"weight": "bold", "color": INK} if is_clue else {"color": BLUE}
+        _write(axes, row, column, str(digit), cell * 0.55, **look)
     for line in range(n + 1):
         axes.axhline(line, color=INK, lw=1.8 if line % box[0] == 0 else 0.4)
         axes.axvline(line, color=INK, lw=1.8 if line % box[1] == 0 else 0.4)
@@ -303,15 +297,11 @@ def draw_characters(
     for (row, column), token in np.ndenumerate(prediction):
         wrong = token != answer[row, column]
         if wrong:
-            _draw_wrong_cell(axes, row, column, letters[answer[row, column]], cell)
-        _write(
-            axes,
-            row - (0.1 if wrong else 0),  # makes room for the right character
-            column - (0.17 if wrong else 0),
-            letters[token],
-            cell * 0.55,
-            color=VERMILLION if wrong else INK if token == question[row, column] else BLUE,
-        )
+            right = letters[answer[row, column]]
+            _draw_wrong_cell(axes, row, column, letters[token], right, cell)
+            continue
+        colour = INK if token == question[row, column] else BLUE
+        _write(axes, row, column, letters[token], cell * 0.55, color=colour)
     axes.hlines(range(rows + 1), 0, columns, color=INK, lw=0.4)
     axes.vlines(range(columns + 1), 0, rows, color=INK, lw=0.4)
     _bare(axes, rows, columns)
@@ -416,13 +406,16 @@ def _write(axes: Axes, row: float, column: float, text: str, size: float, **styl
     )
 
 
-def _draw_wrong_cell(axes: Axes, row: int, column: int, truth: str, cell: float) -> None:
-    """Frame and strike a cell and put the right character small into its corner."""
+def _draw_wrong_cell(
+    axes: Axes, row: int, column: int, answered: str, truth: str, cell: float
+) -> None:
+    """Frame a cell, strike what was answered and put the right character beside it, as large."""
     axes.add_patch(
         Rectangle((column + 0.06, row + 0.06), 0.88, 0.88, fill=False, color=VERMILLION, lw=1.5)
     )
-    axes.plot([column + 0.14, column + 0.54], [row + 0.62, row + 0.2], color=VERMILLION, lw=0.9)
-    _write(axes, row + 0.2, column + 0.24, truth, cell * 0.4, color=INK)
+    axes.plot([column + 0.12, column + 0.52], [row + 0.5, row + 0.12], color=VERMILLION, lw=0.9)
+    _write(axes, row - 0.19, column - 0.19, answered, cell * 0.42, color=INK)
+    _write(axes, row + 0.2, column + 0.19, truth, cell * 0.42, color=INK, weight="bold")
 
 
 def _scatter(axes: Axes, cells: np.ndarray, marker: str, size: float, **style: str) -> None:

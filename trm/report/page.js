@@ -71,6 +71,14 @@ function drawGrid(text, label, cell, truth = text) {
   return board;
 }
 
+/** Framed; what was answered is struck, and what is right stands beside it, as large. */
+function* wrongCell(x, y, answered, right) {
+  yield svgOf("rect", { x: x + 0.05, y: y + 0.05, width: 0.9, height: 0.9, class: "framed" });
+  yield svgOf("path", { d: `M${x + 0.1} ${y + 0.5}l.42 -.38`, class: "strike" });
+  yield svgOf("text", { x: x + 0.3, y: y + 0.47, class: "wrong" }, answered);
+  yield svgOf("text", { x: x + 0.69, y: y + 0.88, class: "truth" }, right);
+}
+
 function drawSudoku({ side, box }, { question, answer }, shown, label) {
   const board = newBoard(side, side, label);
   const digit = (character) => parseInt(character, 36);
@@ -79,14 +87,10 @@ function drawSudoku({ side, box }, { question, answer }, shown, label) {
     const given = question[i] !== "0", wrong = character !== answer[i];
     if (given) board.append(svgOf("path", { d: square(x, y), class: "given" }));
     if (wrong) {
-      board.append(svgOf("rect", { x: x + 0.07, y: y + 0.07, width: 0.86, height: 0.86, class: "framed" }));
-      board.append(svgOf("path", { d: `M${x + 0.16} ${y + 0.68}l.38 -.46`, class: "framed" }));
-      board.append(svgOf("text", { x: x + 0.74, y: y + 0.86, class: "truth" }, digit(answer[i])));
-    }
-    if (character !== "0") {
-      const at = { x: x + (wrong ? 0.35 : 0.5), y: y + (wrong ? 0.64 : 0.7) };
-      const kind = wrong ? "wrong" : given ? "clue" : "filled";
-      board.append(svgOf("text", { ...at, class: `digit ${kind}` }, digit(character)));
+      board.append(...wrongCell(x, y, character === "0" ? "" : digit(character), digit(answer[i])));
+    } else {
+      const at = { x: x + 0.5, y: y + 0.7, class: `digit ${given ? "clue" : "filled"}` };
+      board.append(svgOf("text", at, digit(character)));
     }
   });
   board.append(svgOf("path", { d: lines(side, side), class: "thin" }));
@@ -129,13 +133,11 @@ function drawCharacters({ columns }, { question, answer }, shown, label) {
   [...shown].forEach((character, i) => {
     const x = i % columns, y = Math.floor(i / columns), wrong = character !== answer[i];
     if (wrong) {
-      board.append(svgOf("rect", { x: x + 0.07, y: y + 0.07, width: 0.86, height: 0.86, class: "framed" }));
-      board.append(svgOf("path", { d: `M${x + 0.16} ${y + 0.68}l.38 -.46`, class: "framed" }));
-      board.append(svgOf("text", { x: x + 0.74, y: y + 0.86, class: "truth" }, answer[i]));
+      board.append(...wrongCell(x, y, character === "\0" ? "" : character, answer[i]));
+    } else {
+      const at = { x: x + 0.5, y: y + 0.7, class: `digit ${question[i] === character ? "clue" : "filled"}` };
+      board.append(svgOf("text", at, character));
     }
-    const at = { x: x + (wrong ? 0.35 : 0.5), y: y + (wrong ? 0.64 : 0.7) };
-    const look = wrong ? "wrong" : question[i] === character ? "clue" : "filled";
-    if (character !== "\0") board.append(svgOf("text", { ...at, class: `digit ${look}` }, character));
   });
   board.append(svgOf("path", { d: lines(columns, rows), class: "thin" }));
   board.append(svgOf("rect", { width: columns, height: rows, class: "thick" }));
@@ -159,7 +161,7 @@ function mistakes(kind, shown, truth) {
   return count([...shown].filter((character, i) => character !== truth[i]).length, "wrong cell");
 }
 
-const nameOf = (kind, puzzle) => (kind === "arc" ? puzzle.name : `no. ${puzzle.name}`);
+const nameOf = (kind, puzzle) => (kind === "arc" ? puzzle.name : `no.\u00a0${puzzle.name}`);
 
 /** Cells along the sides of every grid; what is no grid has none. */
 const sidesOf = (texts) => texts.map(rowsOf).filter((rows) => rows.length)
@@ -249,7 +251,8 @@ function newEnlargeable(gallery, puzzle) {
 /** Small boards stand side by side, also on a phone; large ones need the room. */
 function makeRoom(cards, { kind, side }) {
   cards.classList.toggle("tasks", kind === "arc");
-  cards.style.setProperty("--card", `${side <= 6 ? 9.5 : side <= LARGE_MAZE ? 13 : 18}rem`);
+  const small = "max(10.25rem, min(13rem, 45%))"; // two of them beside each other on a phone
+  cards.style.setProperty("--card", side <= 6 ? small : side <= LARGE_MAZE ? "15rem" : "18rem");
 }
 
 // --- the gallery of a result ---------------------------------------------------------------------
@@ -284,10 +287,11 @@ function startGallery(section, gallery) {
   function filter() {
     const wanted = section.querySelector("input[type=radio]:checked").value;
     const size = Number(part("size").value), text = part("text").value.trim().toLowerCase();
+    const number = text.replace(/^(no\.?|#)\s*/, ""); // as the cards call it
     matching = gallery.puzzles.filter((puzzle, i) =>
       (wanted === "all" || puzzle.solved === (wanted === "solved"))
       && (!size || (sizes[i] <= size && sizes[i] > size - 5))
-      && (!text || (gallery.kind === "arc" ? puzzle.name.toLowerCase().includes(text) : puzzle.name === text)));
+      && (!text || (gallery.kind === "arc" ? puzzle.name.toLowerCase().includes(text) : puzzle.name === number)));
     cards.replaceChildren();
     drawn = 0;
     showMore();

@@ -47,8 +47,8 @@ _PICTURES = {  # in the order of the page; others follow
 _KEYS = {
     "arc": "A cross marks a wrong cell.",
     "sudoku": "Bold on grey: given. Plain: filled in. Framed and struck: wrong, the right digit "
-    "small beside it.",
-    "boards": "Black: as given. Blue: filled in. Framed and struck: wrong, the right one small "
+    "beside it.",
+    "boards": "Black: as given. Blue: filled in. Framed and struck: wrong, the right one "
     "beside it.",
     "maze": "Dot: path, right. Ring: path, missed. Cross: wrong cell. S: start. G: goal.",
 }
