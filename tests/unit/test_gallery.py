@@ -207,6 +207,7 @@ def test_thinking_takes_plain_arc_puzzles_and_their_demonstrations(tasks):
     thoughts = Predictions(predictions.preds[None, rows], np.zeros((1, 2), "f4"))
     first, second = thinking_of(tasks, "arc", rows, thoughts, predictions).puzzles
     assert (first.solved, second.solved) == (True, False)
+    assert [first.name, second.name] == ["two, test 1 of 2", "two, test 2 of 2"]
     assert first.demonstrations == [("1", "2/3")]
 
 

@@ -200,6 +200,17 @@ def test_the_slider_changes_the_boards(page: sync_api.Page) -> None:
     assert "After step 7 of 8: 0 of 6 right" in thinking.inner_text()
 
 
+def test_the_slider_stays_in_sight_down_to_the_last_card(page: sync_api.Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 500})
+    thinking = opened(page, THINKING)
+    thinking.locator(".card").last.evaluate("card => card.scrollIntoView({ block: 'end' })")
+    sync_api.expect(thinking.get_by_role("slider")).to_be_in_viewport(ratio=1)
+    slider = thinking.locator(".controls").bounding_box()
+    assert slider["height"] < 150
+    below = "([x, y]) => document.elementFromPoint(x, y).closest('.controls') !== null"
+    assert page.evaluate(below, [slider["x"] + 9, slider["y"] + 9])
+
+
 def test_nothing_moves_while_an_arc_task_is_stepped_through(page: sync_api.Page) -> None:
     thinking = opened(page, SECTION.format("thinking", "grids-att"))
     slider, boxes, words = thinking.get_by_role("slider"), [], []
