@@ -242,6 +242,8 @@ def test_halting_bars_add_up_to_the_answers(sudokus):
     assert halting.exact.tolist() == [i not in (4, 7) for i in range(9)]
     _, numbers = draw_halting(halting).axes
     assert sum(bar.get_height() for bar in numbers.patches) == 9
+    assert {bar.get_y() for bar in numbers.patches} == {0}  # each can be read off the axis
+    assert len({round(bar.get_x(), 6) for bar in numbers.patches}) == len(numbers.patches)
     words = describe_halting(halting)
     assert "Of 9 answers 77.8% are right" in words
     assert "AUROC" in words
