@@ -17,6 +17,7 @@ from trm.report import examples, figures
 from trm.report.examples import draw_examples
 from trm.report.figures import (
     describe_learning_curve,
+    draw_arc_answer,
     draw_arc_task,
     draw_learning_curve,
     draw_maze,
@@ -244,6 +245,28 @@ def test_arc_attempt_of_another_size_says_so():
     first, second = figure.axes[-2:]
     assert (crosses(first), first.get_xlabel()) == (1, "1×3 cells, not 2×2")
     assert second.texts[0].get_text() == "no grid"
+
+
+def test_an_arc_answer_stands_between_input_and_truth_with_cells_of_one_size():
+    answer, truth = np.array([[1, 2], [3, 4]]), np.array([[1, 2, 3]])
+    figure = new_figure(6, 2)
+    draw_arc_answer(figure, np.zeros((5, 5), int), answer, truth, cells=8)
+    question, middle, right = figure.axes
+    assert [axes.get_title("left") for axes in figure.axes] == ["input", "answer", "truth"]
+    assert question.get_xlim() == middle.get_xlim() == right.get_xlim()
+    assert {axes.get_position().width for axes in figure.axes} == {question.get_position().width}
+    assert (crosses(middle), crosses(right)) == (2, 0)
+    # Also on large grids the crosses are not faint.
+    faint = new_figure(6, 2)
+    draw_arc_answer(faint, np.ones((30, 30)), np.ones((30, 30)), np.zeros((30, 30)), cells=30)
+    assert faint.axes[1].collections[-1].get_linewidth() >= 0.6
+
+
+def test_an_arc_answer_without_a_truth_is_not_judged():
+    figure = new_figure(6, 2)
+    draw_arc_answer(figure, np.zeros((2, 2), int), np.ones((2, 2), int), None, cells=6)
+    _, answer, right = figure.axes
+    assert (crosses(answer), len(right.images)) == (0, 0)
 
 
 def test_arc_shows_at_most_four_demonstrations():

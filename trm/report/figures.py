@@ -237,12 +237,34 @@ def draw_arc_task(
             axes.set_xlabel(note, fontsize=7, labelpad=2)
 
 
-def draw_arc_answer(axes: Axes, answer: np.ndarray, truth: np.ndarray) -> None:
-    """One answer, uint8 [H, W], its wrong cells struck."""
-    _draw_grid(axes, answer, "")
-    wrong = _differs(answer, truth)
-    if wrong.any():
-        _mark_wrong(axes, wrong)
+def draw_arc_answer(
+    figure: FigureBase,
+    question: np.ndarray,
+    answer: np.ndarray,
+    truth: np.ndarray | None,
+    cells: int,
+) -> None:
+    """Input, answer and truth beside each other with cells of one size, wrong cells struck.
+
+    Args:
+        figure: the (sub)figure to fill.
+        question, answer: uint8 [H, W], colours 0..9.
+        truth: the same; None where nobody has it.
+        cells: across each of the three places; no grid may be larger.
+    """
+    all_axes = figure.subplots(1, 3)
+    grids = {"input": question, "answer": answer, "truth": truth}
+    for axes, (title, grid) in zip(all_axes, grids.items(), strict=True):
+        if grid is not None:
+            axes.set_title(title, fontsize=7.5, pad=3, loc="left")
+            if grid.size:
+                _draw_grid(axes, grid, "")
+            else:
+                axes.text(0, 0, "no grid", va="top", color=GREY)
+        axes.set(xlim=(-0.1, cells + 0.1), ylim=(cells + 0.1, -0.1), anchor="N")
+        axes.set_axis_off()
+    if truth is not None and (wrong := _differs(answer, truth)).any():
+        _mark_wrong(all_axes[1], wrong, cells)
 
 
 def draw_sudoku(
@@ -370,8 +392,11 @@ def _draw_grid(axes: Axes, grid: np.ndarray | list[list[int]], title: str) -> No
     _bare(axes, rows, columns)
 
 
-def _mark_wrong(axes: Axes, wrong: np.ndarray) -> None:
-    """A cross on each wrong cell, white on black so that it shows on all ten colours."""
+def _mark_wrong(axes: Axes, wrong: np.ndarray, cells: int | None = None) -> None:
+    """A cross on each wrong cell, white on black so that it shows on all ten colours.
+
+    `cells` are those across the axes, where the grid does not fill them.
+    """
     strokes = [
         stroke
         for y, x in np.argwhere(wrong)
@@ -380,7 +405,7 @@ def _mark_wrong(axes: Axes, wrong: np.ndarray) -> None:
             ((x + 0.2, y + 0.8), (x + 0.8, y + 0.2)),
         )
     ]
-    width = min(1.2, 0.1 * _cell_points(axes, max(wrong.shape)))
+    width = min(1.2, max(0.6, 0.1 * _cell_points(axes, cells or max(wrong.shape))))
     axes.add_collection(LineCollection(strokes, colors="black", linewidths=width * 2.4))
     axes.add_collection(LineCollection(strokes, colors="white", linewidths=width))
 
@@ -426,9 +451,7 @@ def _scatter(axes: Axes, cells: np.ndarray, marker: str, size: float, **style: s
 
 def _cell_points(axes: Axes, cells: int) -> float:
     """Edge of one of `cells` cells across, in points, before the layout has shrunk the axes."""
-    box = axes.get_position()
-    width, height = axes.get_figure(root=True).get_size_inches()
-    return 72 * min(box.width * width, box.height * height) / cells
+    return 72 / axes.get_figure(root=True).dpi * min(axes.bbox.width, axes.bbox.height) / cells
 
 
 def _size(grid: np.ndarray) -> str:
