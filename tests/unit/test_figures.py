@@ -217,6 +217,17 @@ def test_maze_marks_right_missed_and_wrong_cells():
     assert sorted(text.get_text() for text in axes.texts) == ["G", "S"]
 
 
+def test_a_wrong_end_of_a_maze_is_told_by_its_ground_not_by_a_cross():
+    truth = np.array([[3, 5], [1, 4]])
+    axes = new_figure(3, 3).add_subplot()
+    draw_maze(axes, np.array([[3, 2], [1, 4]]), truth, np.array([[3, 5], [1, 2]]))
+    wrong = [c for c in axes.collections if isinstance(c, PathCollection)][2]
+    assert len(wrong.get_offsets()) == 0
+    start, goal = axes.patches
+    assert start.get_linestyle() == "solid" and goal.get_linestyle() != "solid"
+    assert [text.get_color() for text in axes.texts] == ["white", figures.INK]
+
+
 def arc_task(truth) -> tuple[ScoredTask, ScoredInput]:
     test = ScoredInput([[1, 2]], truth, (), None)
     return ScoredTask("task", (([[1]], [[2]]),) * 6, (test,)), test

@@ -50,7 +50,7 @@ def browser() -> Iterator[sync_api.Browser]:
 
 
 def maze_gallery() -> Gallery:
-    """One cell of the path missed, one cell off it, and one through a wall."""
+    """One cell of the path missed, one cell off it, and one through a wall; then a wrong goal."""
     puzzle = Puzzle(
         name="1",
         solved=False,
@@ -59,7 +59,9 @@ def maze_gallery() -> Gallery:
         answers=["So#.#o.o##oo..G."],
         q=[0.5],
     )
-    return Gallery(kind="maze", total=1, total_solved=0, side=4, puzzles=[puzzle])
+    wrong_goal = puzzle.model_copy(update={"name": "2", "answers": ["So#.#oo.##o#..o."]})
+    puzzles = [puzzle, wrong_goal]
+    return Gallery(kind="maze", total=2, total_solved=0, side=4, puzzles=puzzles)
 
 
 def arc_thinking() -> Gallery:
@@ -178,11 +180,19 @@ def test_wrong_cells_are_marked_by_more_than_colour(page: sync_api.Page) -> None
     assert wrong.locator(".truth").all_text_contents() == ["2", "1"]
     assert "2 wrong cells" in wrong.inner_text()
     assert wrong.locator(".wrong").all_text_contents() == ["3", "2"]
-    maze = opened(page, MAZES).locator(".card")
+    maze = opened(page, MAZES).locator(".card").first
     assert maze.locator(".onpath").count() == 3
     assert maze.locator(".missed").count() == 1
     assert maze.locator(".offpath").get_attribute("d").count("M") == 2
     assert "3 wrong cells" in maze.inner_text()
+
+
+def test_a_wrong_end_of_a_maze_keeps_its_letter(page: sync_api.Page) -> None:
+    maze = opened(page, MAZES).locator(".card").nth(1)
+    assert maze.locator(".letter").all_text_contents() == ["S", "G"]
+    assert maze.locator(".wrong-end").count() == 1
+    assert maze.locator(".wrong-end + .letter").text_content() == "G"
+    assert maze.locator(".offpath").count() == 0  # no cross over it
 
 
 def test_the_slider_changes_the_boards(page: sync_api.Page) -> None:

@@ -330,10 +330,13 @@ def draw_characters(
 
 
 _LARGE_MAZE = 15  # cells a side
+_WRONG_END = {"facecolor": "white", "edgecolor": VERMILLION, "linestyle": (0, (2, 1)), "lw": 1.2}
 
 
 def draw_maze(axes: Axes, grid: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> None:
     """The maze with the predicted path: right cells dots, wrong ones crosses, missed ones rings.
+
+    Start and goal are letters on green, or on white within dashes where they are wrong.
 
     Args:
         axes: where to draw.
@@ -352,7 +355,7 @@ def draw_maze(axes: Axes, grid: np.ndarray, truth: np.ndarray, prediction: np.nd
     )
     on_path, predicted = truth == MAZE_PATH, prediction == MAZE_PATH
     missed = on_path & (prediction == MAZE_FREE)
-    wrong = (prediction != truth) & ~missed
+    wrong = (prediction != truth) & ~missed & (grid != MAZE_START) & (grid != MAZE_GOAL)
     cell = _cell_points(axes, n)
     _scatter(axes, on_path & predicted, "o", cell * 0.4, color=BLUE)
     _scatter(axes, missed, "o", cell * 0.6, facecolor="none", edgecolor=ORANGE)
@@ -362,10 +365,12 @@ def draw_maze(axes: Axes, grid: np.ndarray, truth: np.ndarray, prediction: np.nd
             # In a large maze larger than its cell, or the letter could not be read.
             edge = 0.4 if n > _LARGE_MAZE else 0.0
             corner, size = (column - edge, row - edge), 1 + 2 * edge
-            axes.add_patch(
-                Rectangle(corner, size, size, color=GREEN, lw=0, zorder=3, clip_on=False)
-            )
-            _write(axes, row, column, letter, cell * size * 0.72, color="white", weight="bold")
+            right = prediction[row, column] == token
+            ground = {"color": GREEN, "lw": 0} if right else _WRONG_END  # a cross hides the letter
+            box = Rectangle(corner, size, size, zorder=3, clip_on=False, **ground)
+            axes.add_patch(box)
+            colour = "white" if right else INK
+            _write(axes, row, column, letter, cell * size * 0.72, color=colour, weight="bold")
     _bare(axes, n, n)
 
 

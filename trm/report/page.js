@@ -110,7 +110,7 @@ function drawMaze({ side }, { question, answer }, shown, label) {
       if (truth === "o") marks.push(svgOf("circle", { cx: x + 0.5, cy: y + 0.5, r: 0.22, class: "onpath" }));
     } else if (truth === "o" && character === ".") {
       marks.push(svgOf("circle", { cx: x + 0.5, cy: y + 0.5, r: 0.3, class: "missed" }));
-    } else wrong += cross(x, y);
+    } else if (!"SG".includes(truth)) wrong += cross(x, y);
   });
   board.append(svgOf("rect", { width: side, height: side, class: "floor" }));
   board.append(svgOf("path", { d: walls, class: "wall" }));
@@ -118,7 +118,10 @@ function drawMaze({ side }, { question, answer }, shown, label) {
   for (const letter of "SG") {
     const i = question.indexOf(letter), edge = side > LARGE_MAZE ? 0.4 : 0;
     const x = i % side, y = Math.floor(i / side), size = 1 + 2 * edge;
-    marks.push(svgOf("rect", { x: x - edge, y: y - edge, width: size, height: size, class: "end" }));
+    const box = { x: x - edge, y: y - edge, width: size, height: size };
+    marks.push(svgOf("rect", { ...box, class: "end" }));
+    // A cross would cover the letter.
+    if (shown[i] !== letter) marks.push(svgOf("rect", { ...box, class: "wrong-end" }));
     const letterAt = { x: x + 0.5, y: y + 0.5 + 0.27 * size, "font-size": 0.75 * size };
     marks.push(svgOf("text", { ...letterAt, class: "letter" }, letter));
   }

@@ -50,7 +50,8 @@ _KEYS = {
     "beside it.",
     "boards": "Black: as given. Blue: filled in. Framed and struck: wrong, the right one "
     "beside it.",
-    "maze": "Dot: path, right. Ring: path, missed. Cross: wrong cell. S: start. G: goal.",
+    "maze": "Dot: path, right. Ring: path, missed. Cross: wrong cell. S: start. G: goal; "
+    "white and framed by dashes where the answer has them wrong.",
 }
 _DRAWN_FROM = {  # drawn here where the picture is not there, but its table is
     "steps": ("steps.csv", draw_steps_curve, describe_steps_curve),
