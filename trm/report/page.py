@@ -71,6 +71,7 @@ _METRIC_LABELS = {
     "halting/auroc": "its AUROC for being right",
     "valid_path": "any shortest path found",
     "ARC/tasks": "tasks",
+    "tasks_without_solution": "tasks, their solutions unknown",
 }
 
 
@@ -417,7 +418,7 @@ def format_duration(seconds: float | None) -> str:
 
 def format_metric(name: str, value: float) -> str:
     """A metric as its kind is written: share, count, steps or loss."""
-    if name in ("count", "ARC/tasks"):
+    if name in ("count", "ARC/tasks", "tasks_without_solution"):
         return f"{value:,.0f}"
     if name == "steps":
         return f"{value:.1f}"
