@@ -77,6 +77,24 @@ def test_curve_has_train_and_test_lines_and_loss_on_its_own_axis(history):
     assert test.get_ydata().tolist() == [0.125, 0.375]
 
 
+def test_a_run_of_two_steps_has_whole_steps_on_its_axis(tmp_path):
+    path = tmp_path / "history.csv"
+    path.write_text("\n".join(HISTORY.split()[:4]) + "\n")
+    figure = draw_learning_curve(path)
+    figure.draw_without_rendering()
+    labels = [label.get_text() for label in figure.axes[1].get_xticklabels()]
+    assert len(set(labels)) == len(labels)
+
+
+def test_the_legend_leaves_the_curves_their_width(history):
+    rows = [f"{line},{'0.5' if ',test,' in line else ''}" for line in HISTORY.split()[1:]]
+    raw = [row.replace(",test,", ",test-raw,") for row in rows if ",test," in row]
+    history.write_text("\n".join([HISTORY.split()[0] + ",ARC/pass@2", *rows, *raw]) + "\n")
+    figure = draw_learning_curve(history)
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_position().width > 0.8
+
+
 def test_train_and_test_differ_by_more_than_colour(history):
     train, test = draw_learning_curve(history).axes[0].get_lines()[:2]
     assert train.get_linestyle() != test.get_linestyle()
@@ -89,7 +107,7 @@ def test_curve_has_a_third_line_for_raw_weights(history):
     assert [line.get_label() for line in lines] == [
         "exact accuracy, train",
         "exact accuracy, test",
-        "exact accuracy, test, raw weights",
+        "exact accuracy, raw weights",
     ]
     assert len({line.get_linestyle() for line in lines}) == 3
     assert lines[2].get_ydata().tolist() == [0.125, 0.375]

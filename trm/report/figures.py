@@ -18,7 +18,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from trm.errors import TrmError
 from trm.files import atomic_write
@@ -61,7 +61,7 @@ _LOSS = _Curve("loss", "loss", INK, "o")
 
 # Rows of history.csv and their lines: `test` is of the averaged weights where there are any.
 _SPLITS = {"train": "--", "test": "-", "test-raw": ":"}
-_NAMES = {"test-raw": "test, raw weights"}
+_NAMES = {"test-raw": "raw weights"}  # on the test set too
 
 
 # --- the files ----------------------------------------------------------------------------------
@@ -135,6 +135,7 @@ def draw_learning_curve(history_csv: Path) -> Figure:
         loss.set_ylim(bottom=0)
         loss.set_ylabel("loss per example")
         loss.set_xlabel("optimiser step")
+        loss.xaxis.set_major_locator(MaxNLocator(integer=True))  # also of a run of two steps
         loss.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
         for axes in (shares, loss):
             axes.grid(color="#DDDDDD", linewidth=0.6)
@@ -187,10 +188,10 @@ def thin(points: np.ndarray) -> np.ndarray:
 
 
 def _legend_above(axes: Axes) -> None:
-    # Filled column by column: the splits of one curve below each other.
+    # Filled column by column: the splits of one curve below each other, where that is not too wide.
     lines = axes.get_lines()
     splits = len({line.get_linestyle() for line in lines})
-    columns = max(2, -(-len(lines) // max(2, splits)))
+    columns = 2 if splits > 2 else max(2, -(-len(lines) // 2))
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, frameon=False, fontsize=8)
 
 
