@@ -93,7 +93,9 @@ def results(tmp_path: Path) -> list[Path]:
         tmp_path, "puzzle/att/seed-0", solved(0.94), provenance=json.dumps(PROVENANCE)
     )
     save_gallery(sudoku / "gallery.json", sudoku_gallery(50, failed=(2, 17, 40)))
-    save_gallery(sudoku / "thinking.json", sudoku_gallery(6, failed=(2, 5), steps=8))
+    thinking = sudoku_gallery(6, failed=(2, 5), steps=8)
+    puzzles = [p.model_copy(update={"name": f"10{p.name}"}) for p in thinking.puzzles]
+    save_gallery(sudoku / "thinking.json", thinking.model_copy(update={"puzzles": puzzles}))
     save_figure(new_figure(6, 3), sudoku / "figures" / "examples.svg", "some examples")
     maze = make_result(tmp_path, "puzzle/mlp/seed-0", solved(0.0, 1))
     save_gallery(maze / "gallery.json", maze_gallery())
@@ -219,6 +221,17 @@ def test_the_slider_stays_in_sight_down_to_the_last_card(page: sync_api.Page) ->
     assert slider["height"] < 150
     below = "([x, y]) => document.elementFromPoint(x, y).closest('.controls') !== null"
     assert page.evaluate(below, [slider["x"] + 9, slider["y"] + 9])
+
+
+def test_nothing_moves_while_sudokus_are_stepped_through_on_a_phone(page: sync_api.Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 900})
+    thinking = opened(page, THINKING)
+    boxes = []
+    for step in ("1", "8"):
+        thinking.get_by_role("slider").fill(step)
+        boxes.append([card.bounding_box() for card in thinking.locator(".card").all()])
+    assert "Right ✓" in thinking.inner_text()
+    assert boxes[0] == boxes[1]
 
 
 def test_nothing_moves_while_an_arc_task_is_stepped_through(page: sync_api.Page) -> None:
