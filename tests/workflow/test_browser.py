@@ -326,11 +326,13 @@ def test_tasks_without_solutions_are_shown_without_a_verdict(page: sync_api.Page
     assert names(gallery) == ["03560426", "0692e18c"]
     assert gallery.locator(".board").count() == 4  # two inputs, two attempts
     assert gallery.locator(".empty").count() == 2
+    assert gallery.inner_text().count("0 votes, no grid") == 2
     assert not gallery.get_by_text("solved (0)").is_visible()
     for word in ("truth", "✓", "✗", "wrong"):
         assert word not in gallery.locator(".cards").inner_text()
     thinking = opened(page, UNJUDGED.replace("gallery", "thinking"))
     assert names(thinking) == ["03560426", "0692e18c"]
+    assert "no grid, halting" in thinking.inner_text()
 
 
 def test_paper_has_the_puzzles_too(page: sync_api.Page) -> None:

@@ -154,10 +154,10 @@ const percent = (share) => `${Math.round(100 * share)}\u202f%`;
 
 /** How many cells of an answer are wrong, in words; empty where none is. */
 function mistakes(kind, shown, truth) {
+  if (kind === "arc" && !shown) return "no grid"; // also where nobody judges
   if (shown === truth) return "";
   if (kind === "arc") {
     const [a, b] = [rowsOf(shown), rowsOf(truth)];
-    if (!a.length) return "no grid";
     const size = (rows) => `${rows.length}×${rows[0].length}`;
     if (size(a) !== size(b)) return `${size(a)} cells, not ${size(b)}`;
   }
@@ -317,9 +317,9 @@ function startThinking(section, thinking) {
   function newThought(puzzle, step) {
     const shown = puzzle.answers[step], truth = judged ? puzzle.answer : shown;
     const wrong = mistakes(kind, shown, truth);
-    const name = nameOf(kind, puzzle);
+    const name = nameOf(kind, puzzle), found = wrong || (judged ? "every cell right" : "");
     const caption = element("figcaption", "", element("strong", "", judged ? (wrong ? "Wrong ✗" : "Right ✓") : ""), ` ${name}`,
-      element("small", "", `${judged ? `${wrong || "every cell right"}, ` : ""}halting ${percent(puzzle.q[step])}`));
+      element("small", "", `${found && `${found}, `}halting ${percent(puzzle.q[step])}`));
     if (kind !== "arc") {
       return element("figure", "card", caption, drawBoards(thinking, puzzle, shown, `answer to ${name}`));
     }
