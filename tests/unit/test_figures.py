@@ -17,6 +17,7 @@ from trm.report import examples, figures
 from trm.report.examples import draw_examples
 from trm.report.figures import (
     describe_learning_curve,
+    draw_arc_answer,
     draw_arc_task,
     draw_learning_curve,
     draw_maze,
@@ -76,6 +77,24 @@ def test_curve_has_train_and_test_lines_and_loss_on_its_own_axis(history):
     assert test.get_ydata().tolist() == [0.125, 0.375]
 
 
+def test_a_run_of_two_steps_has_whole_steps_on_its_axis(tmp_path):
+    path = tmp_path / "history.csv"
+    path.write_text("\n".join(HISTORY.split()[:4]) + "\n")
+    figure = draw_learning_curve(path)
+    figure.draw_without_rendering()
+    labels = [label.get_text() for label in figure.axes[1].get_xticklabels()]
+    assert len(set(labels)) == len(labels)
+
+
+def test_the_legend_leaves_the_curves_their_width(history):
+    rows = [f"{line},{'0.5' if ',test,' in line else ''}" for line in HISTORY.split()[1:]]
+    raw = [row.replace(",test,", ",test-raw,") for row in rows if ",test," in row]
+    history.write_text("\n".join([HISTORY.split()[0] + ",ARC/pass@2", *rows, *raw]) + "\n")
+    figure = draw_learning_curve(history)
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_position().width > 0.8
+
+
 def test_train_and_test_differ_by_more_than_colour(history):
     train, test = draw_learning_curve(history).axes[0].get_lines()[:2]
     assert train.get_linestyle() != test.get_linestyle()
@@ -88,7 +107,7 @@ def test_curve_has_a_third_line_for_raw_weights(history):
     assert [line.get_label() for line in lines] == [
         "exact accuracy, train",
         "exact accuracy, test",
-        "exact accuracy, test, raw weights",
+        "exact accuracy, raw weights",
     ]
     assert len({line.get_linestyle() for line in lines}) == 3
     assert lines[2].get_ydata().tolist() == [0.125, 0.375]
@@ -179,6 +198,9 @@ def test_sudoku_frames_the_wrong_cells_only():
     axes = new_figure(3, 3).add_subplot()
     draw_sudoku(axes, question, ANSWER_6, prediction, box=(2, 3))
     assert frames(axes) == [(0, 1), (5, 5)]
+    cell = [t for t in axes.texts if 1 < t.get_position()[0] < 2 and t.get_position()[1] < 1]
+    assert [text.get_text() for text in cell] == ["6", "2"]  # what was answered, what is right
+    assert len({text.get_fontsize() for text in cell}) == 1
 
 
 def test_sudoku_tells_clues_from_filled_cells_by_weight_and_ground():
@@ -213,6 +235,17 @@ def test_maze_marks_right_missed_and_wrong_cells():
     assert sorted(text.get_text() for text in axes.texts) == ["G", "S"]
 
 
+def test_a_wrong_end_of_a_maze_is_told_by_its_ground_not_by_a_cross():
+    truth = np.array([[3, 5], [1, 4]])
+    axes = new_figure(3, 3).add_subplot()
+    draw_maze(axes, np.array([[3, 2], [1, 4]]), truth, np.array([[3, 5], [1, 2]]))
+    wrong = [c for c in axes.collections if isinstance(c, PathCollection)][2]
+    assert len(wrong.get_offsets()) == 0
+    start, goal = axes.patches
+    assert start.get_linestyle() == "solid" and goal.get_linestyle() != "solid"
+    assert [text.get_color() for text in axes.texts] == ["white", figures.INK]
+
+
 def arc_task(truth) -> tuple[ScoredTask, ScoredInput]:
     test = ScoredInput([[1, 2]], truth, (), None)
     return ScoredTask("task", (([[1]], [[2]]),) * 6, (test,)), test
@@ -241,6 +274,28 @@ def test_arc_attempt_of_another_size_says_so():
     first, second = figure.axes[-2:]
     assert (crosses(first), first.get_xlabel()) == (1, "1×3 cells, not 2×2")
     assert second.texts[0].get_text() == "no grid"
+
+
+def test_an_arc_answer_stands_between_input_and_truth_with_cells_of_one_size():
+    answer, truth = np.array([[1, 2], [3, 4]]), np.array([[1, 2, 3]])
+    figure = new_figure(6, 2)
+    draw_arc_answer(figure, np.zeros((5, 5), int), answer, truth, cells=8)
+    question, middle, right = figure.axes
+    assert [axes.get_title("left") for axes in figure.axes] == ["input", "answer", "truth"]
+    assert question.get_xlim() == middle.get_xlim() == right.get_xlim()
+    assert {axes.get_position().width for axes in figure.axes} == {question.get_position().width}
+    assert (crosses(middle), crosses(right)) == (2, 0)
+    # Also on large grids the crosses are not faint.
+    faint = new_figure(6, 2)
+    draw_arc_answer(faint, np.ones((30, 30)), np.ones((30, 30)), np.zeros((30, 30)), cells=30)
+    assert faint.axes[1].collections[-1].get_linewidth() >= 0.6
+
+
+def test_an_arc_answer_without_a_truth_is_not_judged():
+    figure = new_figure(6, 2)
+    draw_arc_answer(figure, np.zeros((2, 2), int), np.ones((2, 2), int), None, cells=6)
+    _, answer, right = figure.axes
+    assert (crosses(answer), len(right.images)) == (0, 0)
 
 
 def test_arc_shows_at_most_four_demonstrations():

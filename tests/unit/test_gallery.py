@@ -207,6 +207,7 @@ def test_thinking_takes_plain_arc_puzzles_and_their_demonstrations(tasks):
     thoughts = Predictions(predictions.preds[None, rows], np.zeros((1, 2), "f4"))
     first, second = thinking_of(tasks, "arc", rows, thoughts, predictions).puzzles
     assert (first.solved, second.solved) == (True, False)
+    assert [first.name, second.name] == ["two, test 1 of 2", "two, test 2 of 2"]
     assert first.demonstrations == [("1", "2/3")]
 
 
@@ -241,6 +242,8 @@ def test_halting_bars_add_up_to_the_answers(sudokus):
     assert halting.exact.tolist() == [i not in (4, 7) for i in range(9)]
     _, numbers = draw_halting(halting).axes
     assert sum(bar.get_height() for bar in numbers.patches) == 9
+    assert {bar.get_y() for bar in numbers.patches} == {0}  # each can be read off the axis
+    assert len({round(bar.get_x(), 6) for bar in numbers.patches}) == len(numbers.patches)
     words = describe_halting(halting)
     assert "Of 9 answers 77.8% are right" in words
     assert "AUROC" in words

@@ -327,6 +327,12 @@ def test_page_says_what_was_found(folders, config):
     assert "None" not in text
 
 
+def test_tasks_without_solutions_are_counted_in_words(tmp_path, config):
+    folder = make_result(tmp_path, "grids/att/seed-0", {"tasks_without_solution": 3, "count": 40})
+    text = " ".join(Reader(page_of([folder], config)).text.split())
+    assert "tasks, their solutions unknown3" in text
+
+
 def test_page_writes_foreign_text_as_text(folders, config):
     page = page_of(folders, config)
     assert "<b>bold</b>" not in page
@@ -365,6 +371,7 @@ def test_a_broken_figure_is_named(folders, config):
         (format_duration(3600), "1 h 0 min"),
         (format_duration(None), "not recorded"),
         (format_metric("count", 422786), "422,786"),
+        (format_metric("tasks_without_solution", 1240), "1,240"),
         (format_metric("steps", 16.0), "16.0"),
         (format_metric("ARC/pass@2", 0.446), "44.60\u202f%"),
         (format_metric("lm_loss", 0.24312), "0.2431"),
@@ -379,7 +386,9 @@ def test_numbers_are_written_for_people(written, expected):
 
 def overview(page: str) -> dict[str, str]:
     """The text of each line of the overview, by benchmark and variant."""
-    found = re.findall(r'<th scope="row">(.*?)</th>\n<td>(.*?)</td>(.*?)</tr>', page, re.DOTALL)
+    found = re.findall(
+        r'role="rowheader">(.*?)</th>\n<td[^>]*>(.*?)</td>(.*?)</tr>', page, re.DOTALL
+    )
     strip = lambda html: " ".join(re.sub("<[^>]+>", " ", html).split())  # noqa: E731
     return {f"{strip(b)}/{strip(v)}": strip(rest).replace("\u202f", " ") for b, v, rest in found}
 

@@ -37,6 +37,7 @@ SUDOKUS = SECTION.format("gallery", "puzzle-att")
 THINKING = SECTION.format("thinking", "puzzle-att")
 MAZES = SECTION.format("gallery", "puzzle-mlp")
 TASKS = SECTION.format("gallery", "grids-att")
+UNJUDGED = TASKS.replace("seed-0", "seed-1")
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def browser() -> Iterator[sync_api.Browser]:
 
 
 def maze_gallery() -> Gallery:
-    """One cell of the path missed, one cell off it, and one through a wall."""
+    """One cell of the path missed, one cell off it, and one through a wall; then a wrong goal."""
     puzzle = Puzzle(
         name="1",
         solved=False,
@@ -58,7 +59,9 @@ def maze_gallery() -> Gallery:
         answers=["So#.#o.o##oo..G."],
         q=[0.5],
     )
-    return Gallery(kind="maze", total=1, total_solved=0, side=4, puzzles=[puzzle])
+    wrong_goal = puzzle.model_copy(update={"name": "2", "answers": ["So#.#oo.##o#..o."]})
+    puzzles = [puzzle, wrong_goal]
+    return Gallery(kind="maze", total=2, total_solved=0, side=4, puzzles=puzzles)
 
 
 def arc_thinking() -> Gallery:
@@ -75,13 +78,24 @@ def arc_thinking() -> Gallery:
     return Gallery(kind="arc", total=1, total_solved=1, puzzles=[puzzle])
 
 
+def kaggle_gallery() -> Gallery:
+    """Two tasks whose solutions nobody has; to the second no attempt is a grid."""
+    puzzles = [
+        Puzzle(name=name, solved=False, question="12/34", answer="", answers=answers, q=[0.5, 0.5])
+        for name, answers in (("03560426", ["5/6", "778"]), ("0692e18c", ["", ""]))
+    ]
+    return Gallery(kind="arc", total=2, total_solved=0, judged=False, puzzles=puzzles)
+
+
 @pytest.fixture
 def results(tmp_path: Path) -> list[Path]:
     sudoku = make_result(
         tmp_path, "puzzle/att/seed-0", solved(0.94), provenance=json.dumps(PROVENANCE)
     )
     save_gallery(sudoku / "gallery.json", sudoku_gallery(50, failed=(2, 17, 40)))
-    save_gallery(sudoku / "thinking.json", sudoku_gallery(6, failed=(2, 5), steps=8))
+    thinking = sudoku_gallery(6, failed=(2, 5), steps=8)
+    puzzles = [p.model_copy(update={"name": f"10{p.name}"}) for p in thinking.puzzles]
+    save_gallery(sudoku / "thinking.json", thinking.model_copy(update={"puzzles": puzzles}))
     save_figure(new_figure(6, 3), sudoku / "figures" / "examples.svg", "some examples")
     maze = make_result(tmp_path, "puzzle/mlp/seed-0", solved(0.0, 1))
     save_gallery(maze / "gallery.json", maze_gallery())
@@ -89,7 +103,10 @@ def results(tmp_path: Path) -> list[Path]:
     names = ("00576224, test 1 of 2", "</script><b>bold</b>")
     save_gallery(arc / "gallery.json", arc_gallery(400, names))
     save_gallery(arc / "thinking.json", arc_thinking())
-    return [sudoku, maze, arc]
+    kaggle = make_result(tmp_path, "grids/att/seed-1", {"ARC/pass@2": 0.5, "ARC/tasks": 2})
+    save_gallery(kaggle / "gallery.json", kaggle_gallery())
+    save_gallery(kaggle / "thinking.json", kaggle_gallery())
+    return [sudoku, maze, arc, kaggle]
 
 
 @pytest.fixture
@@ -126,7 +143,8 @@ def opened(page: sync_api.Page, section: str) -> sync_api.Locator:
 
 def names(section: sync_api.Locator) -> list[str]:
     """First line of each card."""
-    return [text.splitlines()[0] for text in section.locator("figcaption").all_inner_texts()]
+    captions = section.locator("figcaption").all_inner_texts()
+    return [text.splitlines()[0].replace("\xa0", " ") for text in captions]
 
 
 def test_the_overview_leads_to_the_results(page: sync_api.Page) -> None:
@@ -143,8 +161,9 @@ def test_a_filter_changes_what_is_shown(page: sync_api.Page) -> None:
     gallery.get_by_text("failed (3)").click()
     assert names(gallery) == ["Failed ✗ no. 2", "Failed ✗ no. 17", "Failed ✗ no. 40"]
     assert not gallery.locator(".more").is_visible()
-    gallery.get_by_role("searchbox").fill("17")
-    assert names(gallery) == ["Failed ✗ no. 17"]
+    for wanted in ("17", "no. 17", "No.\xa017", "#17"):
+        gallery.get_by_role("searchbox").fill(wanted)
+        assert names(gallery) == ["Failed ✗ no. 17"]
     gallery.get_by_text("solved (47)").click()
     assert names(gallery) == []
     assert "No puzzle matches" in gallery.inner_text()
@@ -162,11 +181,20 @@ def test_wrong_cells_are_marked_by_more_than_colour(page: sync_api.Page) -> None
     assert wrong.locator("rect.framed").count() == 2
     assert wrong.locator(".truth").all_text_contents() == ["2", "1"]
     assert "2 wrong cells" in wrong.inner_text()
-    maze = opened(page, MAZES).locator(".card")
+    assert wrong.locator(".wrong").all_text_contents() == ["3", "2"]
+    maze = opened(page, MAZES).locator(".card").first
     assert maze.locator(".onpath").count() == 3
     assert maze.locator(".missed").count() == 1
     assert maze.locator(".offpath").get_attribute("d").count("M") == 2
     assert "3 wrong cells" in maze.inner_text()
+
+
+def test_a_wrong_end_of_a_maze_keeps_its_letter(page: sync_api.Page) -> None:
+    maze = opened(page, MAZES).locator(".card").nth(1)
+    assert maze.locator(".letter").all_text_contents() == ["S", "G"]
+    assert maze.locator(".wrong-end").count() == 1
+    assert maze.locator(".wrong-end + .letter").text_content() == "G"
+    assert maze.locator(".offpath").count() == 0  # no cross over it
 
 
 def test_the_slider_changes_the_boards(page: sync_api.Page) -> None:
@@ -182,6 +210,28 @@ def test_the_slider_changes_the_boards(page: sync_api.Page) -> None:
     assert thinking.locator(".board").first.locator("rect.framed").count() == 0
     page.keyboard.press("ArrowLeft")
     assert "After step 7 of 8: 0 of 6 right" in thinking.inner_text()
+
+
+def test_the_slider_stays_in_sight_down_to_the_last_card(page: sync_api.Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 500})
+    thinking = opened(page, THINKING)
+    thinking.locator(".card").last.evaluate("card => card.scrollIntoView({ block: 'end' })")
+    sync_api.expect(thinking.get_by_role("slider")).to_be_in_viewport(ratio=1)
+    slider = thinking.locator(".controls").bounding_box()
+    assert slider["height"] < 150
+    below = "([x, y]) => document.elementFromPoint(x, y).closest('.controls') !== null"
+    assert page.evaluate(below, [slider["x"] + 9, slider["y"] + 9])
+
+
+def test_nothing_moves_while_sudokus_are_stepped_through_on_a_phone(page: sync_api.Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 900})
+    thinking = opened(page, THINKING)
+    boxes = []
+    for step in ("1", "8"):
+        thinking.get_by_role("slider").fill(step)
+        boxes.append([card.bounding_box() for card in thinking.locator(".card").all()])
+    assert "Right ✓" in thinking.inner_text()
+    assert boxes[0] == boxes[1]
 
 
 def test_nothing_moves_while_an_arc_task_is_stepped_through(page: sync_api.Page) -> None:
@@ -231,10 +281,68 @@ def test_tasks_are_found_by_size_and_by_a_part_of_their_name(page: sync_api.Page
     assert f"of {n_small} matching" in gallery.inner_text()
 
 
+def cell_sizes(section: sync_api.Locator) -> set[int]:
+    """Whole pixels per cell of its grids."""
+    of_one = "b => b.getBoundingClientRect().width / b.viewBox.baseVal.width"
+    return {round(board.evaluate(of_one)) for board in section.locator(".board").all()}
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_the_cells_of_large_grids_can_be_told_apart(page: sync_api.Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    gallery = opened(page, TASKS)
+    gallery.get_by_label("Larger side").select_option("26 to 30")
+    large = gallery.locator(".card").nth(4)  # of 30x30
+    assert cell_sizes(large) == {8}
+    large.get_by_role("button", name="Enlarge").click()
+    dialog = page.get_by_role("dialog")
+    assert cell_sizes(dialog) == ({19} if width == 1200 else {11})
+    assert dialog.evaluate("d => d.scrollWidth <= d.clientWidth")
+    dialog.get_by_role("button", name="Close").click()
+    assert not dialog.is_visible()
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_both_digits_of_a_wrong_cell_are_legible(page: sync_api.Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    wrong = opened(page, SUDOKUS).locator(".card").nth(1)
+    of_one = "t => parseFloat(getComputedStyle(t).fontSize) * t.getScreenCTM().a"
+    for digit in wrong.locator(".wrong, .truth").all():
+        assert digit.evaluate(of_one) >= 10
+
+
+def test_a_board_is_enlarged_to_the_screen(page: sync_api.Page) -> None:
+    card = opened(page, SUDOKUS).locator(".card").first
+    small = card.locator(".board").bounding_box()["width"]
+    card.get_by_role("button", name="Enlarge no. 1").click()
+    dialog = page.get_by_role("dialog")
+    assert dialog.locator(".board").bounding_box()["width"] > 2 * small
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+
+
+def test_tasks_without_solutions_are_shown_without_a_verdict(page: sync_api.Page) -> None:
+    gallery = opened(page, UNJUDGED)
+    assert names(gallery) == ["03560426", "0692e18c"]
+    assert gallery.locator(".board").count() == 4  # two inputs, two attempts
+    assert gallery.locator(".empty").count() == 2
+    assert gallery.inner_text().count("0 votes, no grid") == 2
+    assert not gallery.get_by_text("solved (0)").is_visible()
+    for word in ("truth", "✓", "✗", "wrong"):
+        assert word not in gallery.locator(".cards").inner_text()
+    thinking = opened(page, UNJUDGED.replace("gallery", "thinking"))
+    assert names(thinking) == ["03560426", "0692e18c"]
+    assert "no grid, halting" in thinking.inner_text()
+
+
 def test_paper_has_the_puzzles_too(page: sync_api.Page) -> None:
     assert page.locator(TASKS).locator(".card").count() == 0
     page.pdf()
     assert page.locator(TASKS).locator(".card").count() == 24
+
+
+CUT = """[...document.querySelectorAll('.scroll, .picture')]
+    .filter(it => it.scrollWidth > it.clientWidth).map(it => it.innerText)"""
 
 
 @pytest.mark.parametrize(
@@ -254,7 +362,23 @@ def test_it_fits_the_screen(
         shown.evaluate("section => section.scrollIntoView()")
         page.screenshot(path=folder / f"{name}-{section.split(chr(39))[1]}.png")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate(CUT) == []
     context.close()
+
+
+def test_on_a_phone_each_number_of_the_overview_has_its_name(page: sync_api.Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 900})
+    row = page.get_by_role("row").filter(has_text="Puzzle <Hard>").first
+    cells = row.get_by_role("cell")
+    label = "cell => getComputedStyle(cell, '::before').content"
+    told = [f"{cell.evaluate(label)} {cell.inner_text()}" for cell in cells.all()]
+    assert [text.replace("\u202f", " ").split("\n")[0] for text in told[1:6]] == [
+        *('"State" done', '"Ours" 94.0 %', '"95 % interval" 89.8–96.5 % test sample'),
+        *('"Published" 74.7 %', '"Difference" +19.3'),
+    ]
+    for cell in cells.all():
+        box = cell.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 390
 
 
 def test_without_scripts_the_pictures_are_shown(browser: sync_api.Browser, report: Path) -> None:

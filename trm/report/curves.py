@@ -100,7 +100,7 @@ def describe_votes_curve(csv: Path) -> str:
 def _draw(csv: Path, kind: _Kind, x_label: str) -> Figure:
     table = _read(csv, kind)
     with mpl.rc_context(STYLE):
-        figure = new_figure(6.4, 3.8)
+        figure = new_figure(5.6, 3.6)
         axes = figure.add_subplot()
         for line in _present(kind, table):
             axes.plot(

@@ -27,9 +27,9 @@ N_EACH_ARC = 2  # an ARC task takes a whole row
 
 _ATTEMPTS = 2
 _TITLE = {"fontsize": 8.5, "weight": "bold"}
-_SUDOKU_KEY = "bold on grey: given   plain: filled in   framed and struck: wrong (small: right)"
-_CHARACTERS_KEY = "black: as given   blue: filled in   framed and struck: wrong (small: right)"
-_MAZE_KEY = "● path, right   ○ path, missed   ✖ wrong cell   S start   G goal"
+_SUDOKU_KEY = "bold on grey: given   plain: filled in   framed and struck: wrong (bold: right)"
+_CHARACTERS_KEY = "black: as given   blue: filled in   framed and struck: wrong (bold: right)"
+_MAZE_KEY = "● path, right   ○ path, missed   ✖ wrong cell   S start   G goal (in dashes: wrong)"
 
 
 @dataclass(frozen=True)

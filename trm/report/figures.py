@@ -18,7 +18,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from trm.errors import TrmError
 from trm.files import atomic_write
@@ -61,7 +61,7 @@ _LOSS = _Curve("loss", "loss", INK, "o")
 
 # Rows of history.csv and their lines: `test` is of the averaged weights where there are any.
 _SPLITS = {"train": "--", "test": "-", "test-raw": ":"}
-_NAMES = {"test-raw": "test, raw weights"}
+_NAMES = {"test-raw": "raw weights"}  # on the test set too
 
 
 # --- the files ----------------------------------------------------------------------------------
@@ -124,7 +124,7 @@ def draw_learning_curve(history_csv: Path) -> Figure:
     """
     history = read_history(history_csv)
     with mpl.rc_context(STYLE):
-        figure = new_figure(7.2, 5.2)
+        figure = new_figure(5.6, 4.6)
         shares, loss = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
         for curve in (_EXACT, _CELLS, _VOTES):
             _draw_curve(shares, history, curve)
@@ -135,6 +135,7 @@ def draw_learning_curve(history_csv: Path) -> Figure:
         loss.set_ylim(bottom=0)
         loss.set_ylabel("loss per example")
         loss.set_xlabel("optimiser step")
+        loss.xaxis.set_major_locator(MaxNLocator(integer=True))  # also of a run of two steps
         loss.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
         for axes in (shares, loss):
             axes.grid(color="#DDDDDD", linewidth=0.6)
@@ -187,10 +188,10 @@ def thin(points: np.ndarray) -> np.ndarray:
 
 
 def _legend_above(axes: Axes) -> None:
-    # Filled column by column: the splits of one curve below each other.
+    # Filled column by column: the splits of one curve below each other, where that is not too wide.
     lines = axes.get_lines()
     splits = len({line.get_linestyle() for line in lines})
-    columns = max(2, -(-len(lines) // max(2, splits)))
+    columns = 2 if splits > 2 else max(2, -(-len(lines) // 2))
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, frameon=False, fontsize=8)
 
 
@@ -237,12 +238,34 @@ def draw_arc_task(
             axes.set_xlabel(note, fontsize=7, labelpad=2)
 
 
-def draw_arc_answer(axes: Axes, answer: np.ndarray, truth: np.ndarray) -> None:
-    """One answer, uint8 [H, W], its wrong cells struck."""
-    _draw_grid(axes, answer, "")
-    wrong = _differs(answer, truth)
-    if wrong.any():
-        _mark_wrong(axes, wrong)
+def draw_arc_answer(
+    figure: FigureBase,
+    question: np.ndarray,
+    answer: np.ndarray,
+    truth: np.ndarray | None,
+    cells: int,
+) -> None:
+    """Input, answer and truth beside each other with cells of one size, wrong cells struck.
+
+    Args:
+        figure: the (sub)figure to fill.
+        question, answer: uint8 [H, W], colours 0..9.
+        truth: the same; None where nobody has it.
+        cells: across each of the three places; no grid may be larger.
+    """
+    all_axes = figure.subplots(1, 3)
+    grids = {"input": question, "answer": answer, "truth": truth}
+    for axes, (title, grid) in zip(all_axes, grids.items(), strict=True):
+        if grid is not None:
+            axes.set_title(title, fontsize=7.5, pad=3, loc="left")
+            if grid.size:
+                _draw_grid(axes, grid, "")
+            else:
+                axes.text(0, 0, "no grid", va="top", color=GREY)
+        axes.set(xlim=(-0.1, cells + 0.1), ylim=(cells + 0.1, -0.1), anchor="N")
+        axes.set_axis_off()
+    if truth is not None and (wrong := _differs(answer, truth)).any():
+        _mark_wrong(all_axes[1], wrong, cells)
 
 
 def draw_sudoku(
@@ -269,17 +292,11 @@ def draw_sudoku(
         if is_clue:
             axes.add_patch(Rectangle((column, row), 1, 1, color=CLUE_BACKGROUND, lw=0))
         if wrong:
-            _draw_wrong_cell(axes, row, column, str(truth), cell)
-        if digit:
-            _write(
-                axes,
-                row - (0.1 if wrong else 0),  # makes room for the right digit
-                column - (0.17 if wrong else 0),
-                str(digit),
-                cell * 0.55,
-                weight="bold" if is_clue else "normal",
-                color=VERMILLION if wrong else INK if is_clue else BLUE,
-            )
+            answered = str(digit) if digit else ""
+            _draw_wrong_cell(axes, row, column, answered, str(truth), cell)
+            continue
+        look = {"weight": "bold", "color": INK} if is_clue else {"color": BLUE}
+        _write(axes, row, column, str(digit), cell * 0.55, **look)
     for line in range(n + 1):
         axes.axhline(line, color=INK, lw=1.8 if line % box[0] == 0 else 0.4)
         axes.axvline(line, color=INK, lw=1.8 if line % box[1] == 0 else 0.4)
@@ -303,25 +320,24 @@ def draw_characters(
     for (row, column), token in np.ndenumerate(prediction):
         wrong = token != answer[row, column]
         if wrong:
-            _draw_wrong_cell(axes, row, column, letters[answer[row, column]], cell)
-        _write(
-            axes,
-            row - (0.1 if wrong else 0),  # makes room for the right character
-            column - (0.17 if wrong else 0),
-            letters[token],
-            cell * 0.55,
-            color=VERMILLION if wrong else INK if token == question[row, column] else BLUE,
-        )
+            right = letters[answer[row, column]]
+            _draw_wrong_cell(axes, row, column, letters[token], right, cell)
+            continue
+        colour = INK if token == question[row, column] else BLUE
+        _write(axes, row, column, letters[token], cell * 0.55, color=colour)
     axes.hlines(range(rows + 1), 0, columns, color=INK, lw=0.4)
     axes.vlines(range(columns + 1), 0, rows, color=INK, lw=0.4)
     _bare(axes, rows, columns)
 
 
 _LARGE_MAZE = 15  # cells a side
+_WRONG_END = {"facecolor": "white", "edgecolor": VERMILLION, "linestyle": (0, (2, 1)), "lw": 1.2}
 
 
 def draw_maze(axes: Axes, grid: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> None:
     """The maze with the predicted path: right cells dots, wrong ones crosses, missed ones rings.
+
+    Start and goal are letters on green, or on white within dashes where they are wrong.
 
     Args:
         axes: where to draw.
@@ -340,7 +356,7 @@ def draw_maze(axes: Axes, grid: np.ndarray, truth: np.ndarray, prediction: np.nd
     )
     on_path, predicted = truth == MAZE_PATH, prediction == MAZE_PATH
     missed = on_path & (prediction == MAZE_FREE)
-    wrong = (prediction != truth) & ~missed
+    wrong = (prediction != truth) & ~missed & (grid != MAZE_START) & (grid != MAZE_GOAL)
     cell = _cell_points(axes, n)
     _scatter(axes, on_path & predicted, "o", cell * 0.4, color=BLUE)
     _scatter(axes, missed, "o", cell * 0.6, facecolor="none", edgecolor=ORANGE)
@@ -350,10 +366,12 @@ def draw_maze(axes: Axes, grid: np.ndarray, truth: np.ndarray, prediction: np.nd
             # In a large maze larger than its cell, or the letter could not be read.
             edge = 0.4 if n > _LARGE_MAZE else 0.0
             corner, size = (column - edge, row - edge), 1 + 2 * edge
-            axes.add_patch(
-                Rectangle(corner, size, size, color=GREEN, lw=0, zorder=3, clip_on=False)
-            )
-            _write(axes, row, column, letter, cell * size * 0.72, color="white", weight="bold")
+            right = prediction[row, column] == token
+            ground = {"color": GREEN, "lw": 0} if right else _WRONG_END  # a cross hides the letter
+            box = Rectangle(corner, size, size, zorder=3, clip_on=False, **ground)
+            axes.add_patch(box)
+            colour = "white" if right else INK
+            _write(axes, row, column, letter, cell * size * 0.72, color=colour, weight="bold")
     _bare(axes, n, n)
 
 
@@ -380,8 +398,11 @@ def _draw_grid(axes: Axes, grid: np.ndarray | list[list[int]], title: str) -> No
     _bare(axes, rows, columns)
 
 
-def _mark_wrong(axes: Axes, wrong: np.ndarray) -> None:
-    """A cross on each wrong cell, white on black so that it shows on all ten colours."""
+def _mark_wrong(axes: Axes, wrong: np.ndarray, cells: int | None = None) -> None:
+    """A cross on each wrong cell, white on black so that it shows on all ten colours.
+
+    `cells` are those across the axes, where the grid does not fill them.
+    """
     strokes = [
         stroke
         for y, x in np.argwhere(wrong)
@@ -390,7 +411,7 @@ def _mark_wrong(axes: Axes, wrong: np.ndarray) -> None:
             ((x + 0.2, y + 0.8), (x + 0.8, y + 0.2)),
         )
     ]
-    width = min(1.2, 0.1 * _cell_points(axes, max(wrong.shape)))
+    width = min(1.2, max(0.6, 0.1 * _cell_points(axes, cells or max(wrong.shape))))
     axes.add_collection(LineCollection(strokes, colors="black", linewidths=width * 2.4))
     axes.add_collection(LineCollection(strokes, colors="white", linewidths=width))
 
@@ -416,13 +437,16 @@ def _write(axes: Axes, row: float, column: float, text: str, size: float, **styl
     )
 
 
-def _draw_wrong_cell(axes: Axes, row: int, column: int, truth: str, cell: float) -> None:
-    """Frame and strike a cell and put the right character small into its corner."""
+def _draw_wrong_cell(
+    axes: Axes, row: int, column: int, answered: str, truth: str, cell: float
+) -> None:
+    """Frame a cell, strike what was answered and put the right character beside it, as large."""
     axes.add_patch(
         Rectangle((column + 0.06, row + 0.06), 0.88, 0.88, fill=False, color=VERMILLION, lw=1.5)
     )
-    axes.plot([column + 0.14, column + 0.54], [row + 0.62, row + 0.2], color=VERMILLION, lw=0.9)
-    _write(axes, row + 0.2, column + 0.24, truth, cell * 0.4, color=INK)
+    axes.plot([column + 0.12, column + 0.52], [row + 0.5, row + 0.12], color=VERMILLION, lw=0.9)
+    _write(axes, row - 0.19, column - 0.19, answered, cell * 0.42, color=INK)
+    _write(axes, row + 0.2, column + 0.19, truth, cell * 0.42, color=INK, weight="bold")
 
 
 def _scatter(axes: Axes, cells: np.ndarray, marker: str, size: float, **style: str) -> None:
@@ -433,9 +457,7 @@ def _scatter(axes: Axes, cells: np.ndarray, marker: str, size: float, **style: s
 
 def _cell_points(axes: Axes, cells: int) -> float:
     """Edge of one of `cells` cells across, in points, before the layout has shrunk the axes."""
-    box = axes.get_position()
-    width, height = axes.get_figure(root=True).get_size_inches()
-    return 72 * min(box.width * width, box.height * height) / cells
+    return 72 / axes.get_figure(root=True).dpi * min(axes.bbox.width, axes.bbox.height) / cells
 
 
 def _size(grid: np.ndarray) -> str:

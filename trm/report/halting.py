@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
 from trm.data.format import load_split
 from trm.report.figures import BLUE, GREY, ORANGE, STYLE, new_figure
@@ -59,7 +59,7 @@ def draw_halting(halting: Halting) -> Figure:
     filled = np.flatnonzero(counts)
     middles = (edges[:-1] + edges[1:]) / 2
     with mpl.rc_context(STYLE):
-        figure = new_figure(6.4, 4.2)
+        figure = new_figure(5.6, 4.0)
         shares, numbers = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
         shares.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1, label="if it were exact")
         shares.plot(
@@ -71,10 +71,11 @@ def draw_halting(halting: Halting) -> Figure:
         shares.set_ylim(-0.04, 1.04)
         shares.yaxis.set_major_formatter(PercentFormatter(1.0))
         shares.set_ylabel("right answers")
-        width = 0.9 / BINS
-        numbers.bar(middles, right, width, color=BLUE, label="right")
+        # Side by side: on a logarithmic axis bars on top of each other have no length to read.
+        width = 0.44 / BINS
+        numbers.bar(middles - width / 2, right, width, color=BLUE, label="right")
         numbers.bar(
-            *(middles, counts - right, width, right),
+            *(middles + width / 2, counts - right, width),
             color="white",
             edgecolor=ORANGE,
             hatch="////",
@@ -82,6 +83,7 @@ def draw_halting(halting: Halting) -> Figure:
         )
         numbers.set_yscale("symlog", linthresh=1)
         numbers.set_ylim(bottom=0)
+        numbers.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         numbers.set_ylabel("answers")
         numbers.set_xlabel("halting probability at the last step")
         numbers.xaxis.set_major_formatter(PercentFormatter(1.0))
@@ -99,11 +101,12 @@ def draw_halting(halting: Halting) -> Figure:
 def _draw_counts(edges: np.ndarray, counts: np.ndarray) -> Figure:
     """How many answers there are by halting probability: all that is known without solutions."""
     with mpl.rc_context(STYLE):
-        figure = new_figure(6.4, 2.4)
+        figure = new_figure(5.6, 2.3)
         axes = figure.add_subplot()
         axes.bar((edges[:-1] + edges[1:]) / 2, counts, 0.9 / BINS, color=BLUE)
         axes.set_yscale("symlog", linthresh=1)
         axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.set_ylabel("answers")
         axes.set_xlabel("halting probability at the last step")
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))

@@ -3,7 +3,9 @@
 // Nothing is drawn before it comes near the screen: a result may have hundreds of puzzles.
 
 const PAGE = 24; // cards at a time
-const ARC_BOARD = 132, ARC_CELL = 16; // px: of the largest grid of a card, and of a cell at most
+// px: a cell at least and at most, and the largest grid, unless its cells would be too small.
+const ON_CARD = { least: 8, most: 16, board: 132 };
+const onScreen = () => ({ least: 0, most: 40, board: Math.min(innerWidth - 72, 560) });
 const LARGE_MAZE = 15; // cells a side; from here on S and G are larger than their cells
 
 const svgOf = (() => {
@@ -69,6 +71,14 @@ function drawGrid(text, label, cell, truth = text) {
   return board;
 }
 
+/** Framed; what was answered is struck, and what is right stands beside it, as large. */
+function* wrongCell(x, y, answered, right) {
+  yield svgOf("rect", { x: x + 0.05, y: y + 0.05, width: 0.9, height: 0.9, class: "framed" });
+  yield svgOf("path", { d: `M${x + 0.1} ${y + 0.5}l.42 -.38`, class: "strike" });
+  yield svgOf("text", { x: x + 0.3, y: y + 0.47, class: "wrong" }, answered);
+  yield svgOf("text", { x: x + 0.69, y: y + 0.88, class: "truth" }, right);
+}
+
 function drawSudoku({ side, box }, { question, answer }, shown, label) {
   const board = newBoard(side, side, label);
   const digit = (character) => parseInt(character, 36);
@@ -77,14 +87,10 @@ function drawSudoku({ side, box }, { question, answer }, shown, label) {
     const given = question[i] !== "0", wrong = character !== answer[i];
     if (given) board.append(svgOf("path", { d: square(x, y), class: "given" }));
     if (wrong) {
-      board.append(svgOf("rect", { x: x + 0.07, y: y + 0.07, width: 0.86, height: 0.86, class: "framed" }));
-      board.append(svgOf("path", { d: `M${x + 0.16} ${y + 0.68}l.38 -.46`, class: "framed" }));
-      board.append(svgOf("text", { x: x + 0.74, y: y + 0.86, class: "truth" }, digit(answer[i])));
-    }
-    if (character !== "0") {
-      const at = { x: x + (wrong ? 0.35 : 0.5), y: y + (wrong ? 0.64 : 0.7) };
-      const kind = wrong ? "wrong" : given ? "clue" : "filled";
-      board.append(svgOf("text", { ...at, class: `digit ${kind}` }, digit(character)));
+      board.append(...wrongCell(x, y, character === "0" ? "" : digit(character), digit(answer[i])));
+    } else {
+      const at = { x: x + 0.5, y: y + 0.7, class: `digit ${given ? "clue" : "filled"}` };
+      board.append(svgOf("text", at, digit(character)));
     }
   });
   board.append(svgOf("path", { d: lines(side, side), class: "thin" }));
@@ -104,7 +110,7 @@ function drawMaze({ side }, { question, answer }, shown, label) {
       if (truth === "o") marks.push(svgOf("circle", { cx: x + 0.5, cy: y + 0.5, r: 0.22, class: "onpath" }));
     } else if (truth === "o" && character === ".") {
       marks.push(svgOf("circle", { cx: x + 0.5, cy: y + 0.5, r: 0.3, class: "missed" }));
-    } else wrong += cross(x, y);
+    } else if (!"SG".includes(truth)) wrong += cross(x, y);
   });
   board.append(svgOf("rect", { width: side, height: side, class: "floor" }));
   board.append(svgOf("path", { d: walls, class: "wall" }));
@@ -112,7 +118,10 @@ function drawMaze({ side }, { question, answer }, shown, label) {
   for (const letter of "SG") {
     const i = question.indexOf(letter), edge = side > LARGE_MAZE ? 0.4 : 0;
     const x = i % side, y = Math.floor(i / side), size = 1 + 2 * edge;
-    marks.push(svgOf("rect", { x: x - edge, y: y - edge, width: size, height: size, class: "end" }));
+    const box = { x: x - edge, y: y - edge, width: size, height: size };
+    marks.push(svgOf("rect", { ...box, class: "end" }));
+    // A cross would cover the letter.
+    if (shown[i] !== letter) marks.push(svgOf("rect", { ...box, class: "wrong-end" }));
     const letterAt = { x: x + 0.5, y: y + 0.5 + 0.27 * size, "font-size": 0.75 * size };
     marks.push(svgOf("text", { ...letterAt, class: "letter" }, letter));
   }
@@ -127,13 +136,11 @@ function drawCharacters({ columns }, { question, answer }, shown, label) {
   [...shown].forEach((character, i) => {
     const x = i % columns, y = Math.floor(i / columns), wrong = character !== answer[i];
     if (wrong) {
-      board.append(svgOf("rect", { x: x + 0.07, y: y + 0.07, width: 0.86, height: 0.86, class: "framed" }));
-      board.append(svgOf("path", { d: `M${x + 0.16} ${y + 0.68}l.38 -.46`, class: "framed" }));
-      board.append(svgOf("text", { x: x + 0.74, y: y + 0.86, class: "truth" }, answer[i]));
+      board.append(...wrongCell(x, y, character === "\0" ? "" : character, answer[i]));
+    } else {
+      const at = { x: x + 0.5, y: y + 0.7, class: `digit ${question[i] === character ? "clue" : "filled"}` };
+      board.append(svgOf("text", at, character));
     }
-    const at = { x: x + (wrong ? 0.35 : 0.5), y: y + (wrong ? 0.64 : 0.7) };
-    const look = wrong ? "wrong" : question[i] === character ? "clue" : "filled";
-    if (character !== "\0") board.append(svgOf("text", { ...at, class: `digit ${look}` }, character));
   });
   board.append(svgOf("path", { d: lines(columns, rows), class: "thin" }));
   board.append(svgOf("rect", { width: columns, height: rows, class: "thick" }));
@@ -147,29 +154,31 @@ const percent = (share) => `${Math.round(100 * share)}\u202f%`;
 
 /** How many cells of an answer are wrong, in words; empty where none is. */
 function mistakes(kind, shown, truth) {
+  if (kind === "arc" && !shown) return "no grid"; // also where nobody judges
   if (shown === truth) return "";
   if (kind === "arc") {
     const [a, b] = [rowsOf(shown), rowsOf(truth)];
-    if (!a.length) return "no grid";
     const size = (rows) => `${rows.length}×${rows[0].length}`;
     if (size(a) !== size(b)) return `${size(a)} cells, not ${size(b)}`;
   }
   return count([...shown].filter((character, i) => character !== truth[i]).length, "wrong cell");
 }
 
-const nameOf = (kind, puzzle) => (kind === "arc" ? puzzle.name : `no. ${puzzle.name}`);
+const nameOf = (kind, puzzle) => (kind === "arc" ? puzzle.name : `no.\u00a0${puzzle.name}`);
+
+/** Cells along the sides of every grid; what is no grid has none. */
+const sidesOf = (texts) => texts.map(rowsOf).filter((rows) => rows.length)
+  .flatMap((rows) => [rows.length, rows[0].length]);
 
 /** Cells across the larger side of a puzzle. */
 function sizeOf(gallery, puzzle) {
-  if (gallery.side) return gallery.side;
-  return Math.max(...[puzzle.question, puzzle.answer].map(rowsOf).flatMap((rows) => [rows.length, rows[0].length]));
+  return gallery.side || Math.max(...sidesOf([puzzle.question, puzzle.answer]));
 }
 
-/** Pixels per cell with which every grid of an ARC puzzle fits, so that sizes can be compared. */
-function cellOf(puzzle, shown) {
+/** Pixels per cell, the same for every grid of an ARC puzzle so that sizes can be compared. */
+function cellOf(puzzle, shown, { least, most, board } = ON_CARD) {
   const texts = [puzzle.question, puzzle.answer, ...shown, ...(puzzle.demonstrations ?? []).flat()];
-  const sides = texts.map(rowsOf).filter((rows) => rows.length).flatMap((rows) => [rows.length, rows[0].length]);
-  return Math.min(ARC_CELL, ARC_BOARD / Math.max(...sides));
+  return Math.min(most, Math.max(least, board / Math.max(...sidesOf(texts))));
 }
 
 // --- cards ---------------------------------------------------------------------------------------
@@ -183,8 +192,8 @@ function drawBoards(gallery, puzzle, shown, label) {
   return draw(gallery, puzzle, shown, label);
 }
 
-function drawTask(puzzle, judged) {
-  const cell = cellOf(puzzle, puzzle.answers);
+function drawTask(puzzle, judged, room) {
+  const cell = cellOf(puzzle, puzzle.answers, room);
   const demonstrations = element("div", "boards", ...(puzzle.demonstrations ?? []).map(([input, output], i) =>
     element("div", "pair-of-grids",
       captioned(drawGrid(input, `example ${i + 1}`, cell), `example ${i + 1}`),
@@ -201,7 +210,7 @@ function drawTask(puzzle, judged) {
   return [demonstrations, asked];
 }
 
-function newCard(gallery, puzzle) {
+function newCard(gallery, puzzle, room) {
   const { kind, judged = true } = gallery;
   const verdict = element("strong", "", judged ? (puzzle.solved ? "Solved ✓" : "Failed ✗") : "");
   const facts = [nameOf(kind, puzzle)];
@@ -214,15 +223,39 @@ function newCard(gallery, puzzle) {
   }
   const caption = element("figcaption", "", verdict, ` ${facts[0]}`,
                           element("small", "", facts.slice(1).join(", ")));
-  const boards = kind === "arc" ? drawTask(puzzle, judged)
+  const boards = kind === "arc" ? drawTask(puzzle, judged, room)
     : [drawBoards(gallery, puzzle, puzzle.answers[0], `answer to ${facts[0]}`)];
   return element("figure", "card", caption, ...boards);
+}
+
+const enlarged = element("dialog", "enlarged");
+enlarged.addEventListener("click", ({ target }) => { if (target === enlarged) enlarged.close(); });
+
+function enlarge(gallery, puzzle) {
+  const close = element("button", "corner", "Close");
+  close.addEventListener("click", () => enlarged.close());
+  enlarged.replaceChildren(close, newCard(gallery, puzzle, onScreen()));
+  document.body.append(enlarged);
+  enlarged.showModal();
+}
+
+/** A card with a button that shows it as large as the screen allows. */
+function newEnlargeable(gallery, puzzle) {
+  const icon = svgOf("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" });
+  icon.append(svgOf("path", { d: "M9 2h5v5M14 2l-5 5M7 14h-5v-5M2 14l5 -5" }));
+  const button = element("button", "corner icon", icon), card = newCard(gallery, puzzle);
+  button.type = "button";
+  button.setAttribute("aria-label", `Enlarge ${nameOf(gallery.kind, puzzle)}`);
+  button.addEventListener("click", () => enlarge(gallery, puzzle));
+  card.prepend(button);
+  return card;
 }
 
 /** Small boards stand side by side, also on a phone; large ones need the room. */
 function makeRoom(cards, { kind, side }) {
   cards.classList.toggle("tasks", kind === "arc");
-  cards.style.setProperty("--card", `${side <= 6 ? 9.5 : side <= LARGE_MAZE ? 13 : 18}rem`);
+  const small = "max(10.25rem, min(13rem, 45%))"; // two of them beside each other on a phone
+  cards.style.setProperty("--card", side <= 6 ? small : side <= LARGE_MAZE ? "15rem" : "18rem");
 }
 
 // --- the gallery of a result ---------------------------------------------------------------------
@@ -246,7 +279,7 @@ function startGallery(section, gallery) {
 
   function showMore() {
     const next = matching.slice(drawn, drawn + PAGE);
-    cards.append(...next.map((puzzle) => newCard(gallery, puzzle)));
+    cards.append(...next.map((puzzle) => newEnlargeable(gallery, puzzle)));
     drawn += next.length;
     more.hidden = drawn >= matching.length;
     more.textContent = `Show ${Math.min(PAGE, matching.length - drawn)} more`;
@@ -257,10 +290,11 @@ function startGallery(section, gallery) {
   function filter() {
     const wanted = section.querySelector("input[type=radio]:checked").value;
     const size = Number(part("size").value), text = part("text").value.trim().toLowerCase();
+    const number = text.replace(/^(no\.?|#)\s*/, ""); // as the cards call it
     matching = gallery.puzzles.filter((puzzle, i) =>
       (wanted === "all" || puzzle.solved === (wanted === "solved"))
       && (!size || (sizes[i] <= size && sizes[i] > size - 5))
-      && (!text || (gallery.kind === "arc" ? puzzle.name.toLowerCase().includes(text) : puzzle.name === text)));
+      && (!text || (gallery.kind === "arc" ? puzzle.name.toLowerCase().includes(text) : puzzle.name === number)));
     cards.replaceChildren();
     drawn = 0;
     showMore();
@@ -283,9 +317,9 @@ function startThinking(section, thinking) {
   function newThought(puzzle, step) {
     const shown = puzzle.answers[step], truth = judged ? puzzle.answer : shown;
     const wrong = mistakes(kind, shown, truth);
-    const name = nameOf(kind, puzzle);
+    const name = nameOf(kind, puzzle), found = wrong || (judged ? "every cell right" : "");
     const caption = element("figcaption", "", element("strong", "", judged ? (wrong ? "Wrong ✗" : "Right ✓") : ""), ` ${name}`,
-      element("small", "", `${judged ? `${wrong || "every cell right"}, ` : ""}halting ${percent(puzzle.q[step])}`));
+      element("small", "", `${found && `${found}, `}halting ${percent(puzzle.q[step])}`));
     if (kind !== "arc") {
       return element("figure", "card", caption, drawBoards(thinking, puzzle, shown, `answer to ${name}`));
     }

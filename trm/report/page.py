@@ -47,10 +47,11 @@ _PICTURES = {  # in the order of the page; others follow
 _KEYS = {
     "arc": "A cross marks a wrong cell.",
     "sudoku": "Bold on grey: given. Plain: filled in. Framed and struck: wrong, the right digit "
-    "small beside it.",
-    "boards": "Black: as given. Blue: filled in. Framed and struck: wrong, the right one small "
     "beside it.",
-    "maze": "Dot: path, right. Ring: path, missed. Cross: wrong cell. S: start. G: goal.",
+    "boards": "Black: as given. Blue: filled in. Framed and struck: wrong, the right one "
+    "beside it.",
+    "maze": "Dot: path, right. Ring: path, missed. Cross: wrong cell. S: start. G: goal; "
+    "white and framed by dashes where the answer has them wrong.",
 }
 _DRAWN_FROM = {  # drawn here where the picture is not there, but its table is
     "steps": ("steps.csv", draw_steps_curve, describe_steps_curve),
@@ -70,6 +71,7 @@ _METRIC_LABELS = {
     "halting/auroc": "its AUROC for being right",
     "valid_path": "any shortest path found",
     "ARC/tasks": "tasks",
+    "tasks_without_solution": "tasks, their solutions unknown",
 }
 
 
@@ -416,7 +418,7 @@ def format_duration(seconds: float | None) -> str:
 
 def format_metric(name: str, value: float) -> str:
     """A metric as its kind is written: share, count, steps or loss."""
-    if name in ("count", "ARC/tasks"):
+    if name in ("count", "ARC/tasks", "tasks_without_solution"):
         return f"{value:,.0f}"
     if name == "steps":
         return f"{value:.1f}"

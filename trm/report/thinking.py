@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import FigureBase
 from PIL import Image
 
 from trm.errors import TrmError
@@ -18,7 +19,9 @@ from trm.scoring.gallery import MAZE, NO_CHARACTER, Gallery, Puzzle
 MS_PER_STEP, MS_AT_THE_END = 700, 2500
 COLOURS = 64  # of the GIF's palette: ten of ARC's, and what smooth edges need
 
-_COLUMNS = 3
+# Boards in a row, and the width and height of each in inches; an ARC task has three grids.
+_LAYOUT, _ARC_LAYOUT = (3, 2.5, 2.8), (2, 5.5, 2.4)
+_LEAST_CELLS = 6  # across the place of an ARC grid, or small ones would have huge cells
 _DPI = 90
 
 
@@ -49,30 +52,39 @@ def save_animation(thinking: Gallery, path: Path) -> None:
 
 def _frame(thinking: Gallery, step: int) -> Image.Image:
     puzzles = thinking.puzzles
-    columns = min(_COLUMNS, len(puzzles))
+    most, width, height = _ARC_LAYOUT if thinking.kind == "arc" else _LAYOUT
+    columns = min(most, len(puzzles))
     rows = -(-len(puzzles) // columns)
     with mpl.rc_context(figures.STYLE):
-        figure = figures.new_figure(2.5 * columns, 2.8 * rows + 0.4)
+        figure = figures.new_figure(width * columns, height * rows + 0.4)
         figure.suptitle(
             f"after supervision step {step + 1} of {len(puzzles[0].answers)}", fontsize=11
         )
-        all_axes = figure.subplots(rows, columns, squeeze=False).ravel()
-        for axes in all_axes[len(puzzles) :]:
-            axes.set_axis_off()
-        for axes, puzzle in zip(all_axes, puzzles, strict=False):
-            _draw(axes, thinking, puzzle, step)
+        parts = figure.subfigures(rows, columns, squeeze=False).ravel()
+        for part, puzzle in zip(parts, puzzles, strict=False):
+            part.suptitle(_title(thinking, puzzle, step), fontsize=8.5)
+            if thinking.kind == "arc":
+                _draw_task(part, thinking, puzzle, step)
+            else:
+                _draw_board(part.subplots(), thinking, puzzle, step)
         canvas = FigureCanvasAgg(figure)
         figure.set_dpi(_DPI)
         canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def _draw(axes: Axes, thinking: Gallery, puzzle: Puzzle, step: int) -> None:
+def _draw_task(figure: FigureBase, thinking: Gallery, puzzle: Puzzle, step: int) -> None:
+    """As the report's slider does: one cell size for the input, the truth and all answers."""
+    question, truth, *answers = map(_grid, (puzzle.question, puzzle.answer, *puzzle.answers))
+    cells = max(_LEAST_CELLS, *(max(grid.shape) for grid in (question, truth, *answers)))
+    figures.draw_arc_answer(
+        figure, question, answers[step], truth if thinking.judged else None, cells
+    )
+
+
+def _draw_board(axes: Axes, thinking: Gallery, puzzle: Puzzle, step: int) -> None:
     answer = puzzle.answers[step]
     match thinking.kind:
-        case "arc":
-            truth = puzzle.answer if thinking.judged else answer
-            figures.draw_arc_answer(axes, _grid(answer), _grid(truth))
         case "sudoku":
             boards = [_digits(text) for text in (puzzle.question, puzzle.answer, answer)]
             figures.draw_sudoku(axes, *boards, box=thinking.box)
@@ -86,12 +98,15 @@ def _draw(axes: Axes, thinking: Gallery, puzzle: Puzzle, step: int) -> None:
                 for text in (puzzle.question, puzzle.answer, answer)
             ]
             figures.draw_characters(axes, *boards, characters=thinking.characters)
+
+
+def _title(thinking: Gallery, puzzle: Puzzle, step: int) -> str:
     name = puzzle.name if thinking.kind == "arc" else f"no. {puzzle.name}"
     wrong = "wrong ✗" if step == len(puzzle.answers) - 1 else "not yet"
-    verdict = "right ✓" if answer == puzzle.answer else wrong
+    verdict = "right ✓" if puzzle.answers[step] == puzzle.answer else wrong
     sure = f"halting probability {puzzle.q[step]:.0%}"
     title = f"{name}: {verdict}" if thinking.judged else name
-    axes.set_title(f"{title}\n{sure}", fontsize=8.5)
+    return f"{title}\n{sure}"
 
 
 def _square(values: list[int]) -> np.ndarray:

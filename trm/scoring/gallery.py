@@ -39,6 +39,8 @@ from trm.scoring.predictions import Predictions
 if TYPE_CHECKING:
     from trm.data.on_the_fly import PaintedExamples
 
+Task = dict[str, list[dict[str, Grid]]]  # as in test_puzzles.json
+
 Kind = Literal["arc", "sudoku", "maze", "boards"]
 
 SUDOKU_BOXES = {4: (2, 2), 6: (2, 3), 9: (3, 3), 16: (4, 4)}  # side -> rows, columns of a box
@@ -261,18 +263,18 @@ class _Boards:
         truths = self._texts(labels, look) if judged else [""] * len(rows)
         steps = [self._texts(answers, look) for answers in preds]
         right = self._is_right(preds[-1], labels) & judged
-        demonstrations = self._demonstrations(rows)
+        tasks = self._tasks(rows)
         cells = self.split.metadata.seq_len
         side = isqrt(cells) if look is None else max(look.columns, cells // look.columns)
         puzzles = [
             Puzzle(
-                name=self.names[row],
+                name=self.names[row] + _which_test(tasks[i], questions[i]),
                 solved=bool(right[i]),
                 question=questions[i],
                 answer=truths[i],
                 answers=[texts[i] for texts in steps],
                 q=[_probability(logit) for logit in q[:, i]],
-                demonstrations=demonstrations[i],
+                demonstrations=_pairs(tasks[i]["train"]),
             )
             for i, row in enumerate(rows)
         ]
@@ -303,12 +305,12 @@ class _Boards:
             start += len(array)
         return np.concatenate(parts)
 
-    def _demonstrations(self, rows: np.ndarray) -> list[list[tuple[str, str]]]:
-        """Of each row's task; nothing where there are no tasks."""
+    def _tasks(self, rows: np.ndarray) -> list[Task]:
+        """Each row's task; an empty one where there are no tasks."""
         if self.kind != "arc":
-            return [[] for _ in rows]
+            return [{"train": [], "test": []} for _ in rows]
         tasks = read_test_puzzles(self.dataset)
-        return [_pairs(tasks[self.names[row]]["train"]) for row in rows]
+        return [tasks[self.names[row]] for row in rows]
 
     def _texts(self, tokens: np.ndarray, look: BoardsLook | None) -> list[str]:
         """Boards [n, seq_len] as strings; `look` of a dataset of boards."""
@@ -336,9 +338,8 @@ def box_of(side: int) -> tuple[int, int]:
 def _voted(task: ScoredTask, number: int) -> Puzzle:
     test: ScoredInput = task.tests[number]
     attempts = test.candidates[:_ATTEMPTS]
-    several = f", test {number + 1} of {len(task.tests)}" if len(task.tests) > 1 else ""
     return Puzzle(
-        name=f"{task.name}{several}",
+        name=task.name + _test_of(number, len(task.tests)),
         solved=test.solved(_ATTEMPTS),
         question=_grid_text(np.array(test.input)),
         answer="" if test.truth is None else _grid_text(np.array(test.truth)),
@@ -348,6 +349,16 @@ def _voted(task: ScoredTask, number: int) -> Puzzle:
         all_votes=sum(candidate.votes for candidate in test.candidates),
         demonstrations=[(_grid_text(np.array(q)), _grid_text(np.array(a))) for q, a in task.train],
     )
+
+
+def _which_test(task: Task, question: str) -> str:
+    inputs = [_grid_text(np.array(pair["input"])) for pair in task["test"]]
+    return _test_of(inputs.index(question), len(inputs)) if len(inputs) > 1 else ""
+
+
+def _test_of(number: int, total: int) -> str:
+    """What tells a task's tests apart, where it has several; `number` from 0."""
+    return f", test {number + 1} of {total}" if total > 1 else ""
 
 
 def _names_of(split: Split, identifiers: list[str]) -> Iterator[str]:
