@@ -222,7 +222,8 @@ def _vote(
 
 
 def _task_input(test: ScoredInput) -> TaskInput:
-    given = test.truth != NO_OUTPUT
+    # Votes has no truth at all where no test pair of the task has an output.
+    given = test.truth not in (None, NO_OUTPUT)
     right = None if test.truth_rank is None or not given else test.truth_rank + 1
     return TaskInput(test.input, test.candidates, right, given)
 

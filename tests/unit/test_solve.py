@@ -284,6 +284,19 @@ def test_an_unseen_task_gets_two_attempts_and_keeps_to_its_limits(
     assert "of 5 votes" in out
 
 
+def test_an_answer_that_nobody_gave_is_not_judged(arc_run, tmp_path, capsys, monkeypatch) -> None:
+    task = arc_task(9)
+    for pair in task["test"]:
+        del pair["output"]
+    (tmp_path / "new.json").write_text(json.dumps(task))
+    words = ("--checkpoint", str(arc_run[0]), "--arc-task", str(tmp_path / "new.json"),
+             "--minutes", "0")  # fmt: skip
+    shown = json.loads(solve_command(capsys, monkeypatch, *words, "--json"))
+    assert [t["answer_given"] for t in shown["tests"]] == [False, False]
+    assert [t["right"] for t in shown["tests"]] == [None, None]
+    assert "the task's answer" not in solve_command(capsys, monkeypatch, *words)
+
+
 def test_a_task_is_taken_out_of_a_file_of_many(arc_run, tmp_path) -> None:
     run, tasks = arc_run
     trained = load(run, device="cpu")
