@@ -46,7 +46,7 @@ from trm.run_folder import (
 from trm.scoring.arc import lacks_solutions, score_arc, without_accuracy, write_submission
 from trm.snapshot import read_snapshot, write_snapshot
 from trm.step import Meter, TrainState, lr_at, train_step
-from trm.tracking import History, Tracker, new_run_id, wandb_mode
+from trm.tracking import History, Tracker, new_run_id, require_login, wandb_mode
 
 SECONDS_TO_WAIT_FOR_LOCK = 60.0  # a run that was told to end is given the time to save
 
@@ -56,6 +56,8 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, ranks: Ranks, signals: Signals) -> None:
         config.check_world_size(ranks.world_size)
+        if ranks.is_main:
+            require_login(config.wandb)
         self.config, self.ranks, self.signals = config, ranks, signals
         self.data = PuzzleData.load(config.data_paths, "train")
         self.test_data = _load_test_data(config, self.data)
