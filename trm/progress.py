@@ -103,6 +103,10 @@ class Progress:
         left = duration((self.total - self.done) / rate) if rate > 0 else "unknown"
         return f"  {rate:.2f} {self.unit}/s  {left} left"
 
+    def end_here(self) -> None:
+        """There is no more to come: what is done is all, though more was foreseen."""
+        self.total = self.bar.total = self.done
+
     def say(self, message: str) -> None:
         """A line of its own, above the bar where there is one."""
         if self.lines:

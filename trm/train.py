@@ -71,6 +71,9 @@ class Trainer:
                 "epochs"
             )
         self.state = _initial_state(config, self.data, ranks)
+        self.steps_to_run = self.data.steps_to_run(
+            config.epochs, config.epochs_per_iteration, config.global_batch_size
+        )
         self.meter = Meter(ranks, config.global_batch_size)
         self.cost = CostMeter(ranks)
         self.facts: dict[str, Any] = {}  # of the snapshot that this run goes on from
@@ -95,11 +98,12 @@ class Trainer:
                 compile_model(state.model, ranks.device)  # after the memory is told, eagerly
             self.saved_at, self.saved_step = time.monotonic(), state.step
             progress = Progress(
-                state.total_steps, "training", "steps", shown=ranks.is_main, start=state.step
+                self.steps_to_run, "training", "steps", shown=ranks.is_main, start=state.step
             )
             try:
                 with progress:
                     self._train(progress)
+                    progress.end_here()
             except Interrupted:
                 if ranks.is_main:
                     self.tracker.finish()
@@ -386,7 +390,7 @@ class Trainer:
         m = self.data.metadata
         say(
             f"{self.run_name}: {self._num_params() / 1e6:.2f}M parameters, {m.total_groups} "
-            f"groups, {self.state.total_steps} steps of {config.global_batch_size} on "
+            f"groups, {self.steps_to_run} steps of {config.global_batch_size} on "
             f"{self.ranks.device} x {self.ranks.world_size}, into {self.folder}"
         )
         if self.facts:

@@ -132,6 +132,13 @@ def test_the_bar_has_no_time_left_from_getting_ready() -> None:
     assert not re.search(r"<00:[1-9]\d", said)  # 1 of 40 in 1.5 s would be a minute
 
 
+def test_work_that_ends_early_is_all_done(capfd: pytest.CaptureFixture) -> None:
+    with Progress(250, "training", "steps") as progress:
+        progress.update(242)
+        progress.end_here()
+    assert capfd.readouterr().err.startswith("training 242/242 (100%)")
+
+
 def test_other_ranks_are_silent(capfd: pytest.CaptureFixture) -> None:
     with Progress(2, "counting", "sheep", shown=False) as progress:
         progress.update(2)
