@@ -295,12 +295,15 @@ def _learn(
     before = _loss(model, data, config, device)
     began = time.monotonic()
     model.requires_grad_(False).train()
-    for rows in batches:
-        if state.step >= max_steps or time.monotonic() - began >= 60 * minutes:
-            break
-        train_step(config, state, to_batch(rows, device), ranks)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)  # the clock counts work, not what is queued
+    with Progress(max_steps, "learning", "steps") as progress:
+        for rows in batches:
+            if state.step >= max_steps or time.monotonic() - began >= 60 * minutes:
+                break
+            train_step(config, state, to_batch(rows, device), ranks)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)  # the clock counts work, not what is queued
+            progress.update(1, f"at most {duration(60 * minutes)}")
+        progress.end_here()
     seconds = time.monotonic() - began
     return Learning(state.step, seconds, before, _loss(model, data, config, device))
 

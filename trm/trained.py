@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
-from math import isqrt
+from math import isfinite, isqrt
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,6 +57,7 @@ WEIGHTS, DESCRIPTION, CARD, NAMES = EXPORTED_FILES = (
 )
 FORMAT = "trm-pipeline export 1"
 AUGMENTATIONS = 32  # of a task that is learned, itself among them
+MAX_AUGMENTATIONS = 1001  # the same
 _MAZE_VOCAB = len(CHARACTERS) + 1
 _EMBEDDED_TOKENS = "embed_tokens.embedding_weight"
 
@@ -159,13 +160,17 @@ class TrainedModel:
         if NAME_SEPARATOR in name:
             raise TrmError(f"task {name!r}: give the task's own name, without {NAME_SEPARATOR}")
         checked = check_task(raw, self.side, name)
-        if augmentations is not None and augmentations < 1:
-            raise TrmError(f"{augmentations} augmentations cast no vote: ask for at least 1")
+        _check_limits(augmentations, minutes, learning_steps)
         known = known_task(name, checked, self.names)
         if known is not None:
             group = _first(known, augmentations)
             learned = nullcontext()
         else:
+            if (augmentations or 0) > MAX_AUGMENTATIONS:
+                raise TrmError(
+                    f"{augmentations} augmentations to learn are too many: ask for at most "
+                    f"{MAX_AUGMENTATIONS}, as many as the published datasets have of a task"
+                )
             group = augment_task(name, checked, (augmentations or AUGMENTATIONS) - 1, seed)
             learned = embedding_learned(
                 self.model, self.training, group, self.device, minutes, learning_steps, seed
@@ -198,6 +203,15 @@ def _first(group: Group, count: int | None) -> Group:
         *(group.name, group.splits, group.raw),
         *(group.dihedrals[kept], group.colour_maps[kept], group.ids[kept]),
     )
+
+
+def _check_limits(augmentations: int | None, minutes: float, learning_steps: int) -> None:
+    if augmentations is not None and augmentations < 1:
+        raise TrmError(f"{augmentations} augmentations cast no vote: ask for at least 1")
+    if not (isfinite(minutes) and minutes >= 0):
+        raise TrmError(f"{minutes} minutes are no time to learn in: give a number from 0 on")
+    if learning_steps < 0:
+        raise TrmError(f"{learning_steps} learning steps cannot be made: give a number from 0 on")
 
 
 def _checked(max_steps: int | None) -> int | None:

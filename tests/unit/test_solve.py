@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -282,6 +283,27 @@ def test_an_unseen_task_gets_two_attempts_and_keeps_to_its_limits(
     assert "new is not among those it was trained on: learned in 0 steps" in out
     assert "test 2, attempt 1:" in out
     assert "of 5 votes" in out
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        ({"minutes": float("nan")}, "nan minutes are no time"),
+        ({"minutes": float("inf")}, "inf minutes are no time"),
+        ({"minutes": -1}, "-1 minutes are no time"),
+        ({"learning_steps": -5}, "-5 learning steps"),
+        ({"augmentations": 0}, "0 augmentations"),
+        ({"augmentations": 100_000}, "100000 augmentations .* at most 1001"),
+    ],
+)
+def test_limits_that_are_none_are_refused(arc_run, limits, told) -> None:
+    with pytest.raises(TrmError, match=told):
+        load(arc_run[0], device="cpu").solve(arc_task(9), **limits)
+
+
+def test_learning_shows_its_progress(arc_run, capfd) -> None:
+    load(arc_run[0], device="cpu").solve(arc_task(9), learning_steps=4, augmentations=1)
+    assert re.search(r"^learning 4/4 \(100%\)  .* steps/s", capfd.readouterr().err, re.MULTILINE)
 
 
 def test_an_answer_that_nobody_gave_is_not_judged(arc_run, tmp_path, capsys, monkeypatch) -> None:
