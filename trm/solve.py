@@ -148,7 +148,9 @@ def verdict(answer: BoardAnswer) -> str:
 def _draw_board(answer: BoardAnswer, step: BoardStep, style: Style) -> str:
     rows = board_rows(answer.kind, step.answer)
     if answer.kind == "maze":
-        return "\n".join("".join(style(c, "1;32") if c in "SGo" else c for c in r) for r in rows)
+        cells = ["".join(style(c, "1;32") if c in "SGo" else c for c in row) for row in rows]
+        rule = f"+{'-' * len(rows[0])}+"  # floor is blank: the frame shows that it is there
+        return "\n".join([rule, *(f"|{row}|" for row in cells), rule])
     height, width = box_of(len(rows))
     rule = "+".join(["", *["-" * (2 * width + 1)] * (len(rows) // width), ""])
     lines = []

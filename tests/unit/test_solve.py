@@ -164,8 +164,37 @@ def test_text_is_read_as_people_write_it() -> None:
     plain = parse_sudoku(OPEN, 9)
     for text in (lines, spaced, lines.replace("\n", "\r\n") + "\r\n\r\n"):
         np.testing.assert_array_equal(parse_sudoku(text, 9), plain)
+    drawn = "+-------+\n| " + lines[:29].replace("\n", " |\n|") + "|\n+--+--+\n" + lines[30:]
+    np.testing.assert_array_equal(parse_sudoku(drawn, 9), plain)
+    framed = "\n".join(["+-----+", *(f"|{row}|" for row in MAZE.split("\n")), "+-----+"])
+    np.testing.assert_array_equal(parse_maze(framed, 5), parse_maze(MAZE, 5))
     marked = MAZE.replace("#S  #", "#So #")
     np.testing.assert_array_equal(parse_maze(marked, 5), parse_maze(MAZE + "\r\n", 5))
+
+
+def test_a_drawn_board_is_read_again(learned, capsys, monkeypatch) -> None:
+    run, question, answer = learned
+    out = solve_command(capsys, monkeypatch, "--checkpoint", str(run), "--sudoku", question)
+    board = out.rsplit("\n", 2)[0]
+    assert board.startswith("+-----+")
+    assert "".join(str(token - 1) for token in parse_sudoku(board, 4)) == answer
+
+
+def test_a_maze_is_drawn_in_a_frame(maze_run, tmp_path, capsys, monkeypatch) -> None:
+    (tmp_path / "maze.txt").write_text(MAZE)
+    words = ("--checkpoint", str(maze_run), "--side", "5", "--maze", str(tmp_path / "maze.txt"))
+    lines = solve_command(capsys, monkeypatch, *words).splitlines()
+    assert lines[0] == lines[6] == "+-----+"
+    assert all(len(line) == 7 and line[0] == line[6] == "|" for line in lines[1:6])
+
+
+def test_what_is_no_text_file_is_told_as_what_it_is(learned, tmp_path) -> None:
+    trained = load(learned[0], device="cpu")
+    (tmp_path / "board.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(TrmError, match=r"board\.txt is no text file"):
+        trained.solve(tmp_path / "board.txt")
+    with pytest.raises(TrmError, match=r"is a folder"):
+        trained.solve(str(tmp_path))
 
 
 def test_a_sudoku_is_solved_by_its_rules_and_clues() -> None:
