@@ -16,18 +16,30 @@ from hypothesis import strategies as st
 
 import trm
 from tests.conftest import ROOT
-from tests.runs import ALONE, arc_data, arc_task, memorised_sudoku, one_thread, random_run
+from tests.runs import (
+    ALONE,
+    arc_data,
+    arc_task,
+    config_of,
+    memorised_sudoku,
+    one_thread,
+    random_run,
+)
 from trm.answer import embedding_learned, predict
 from trm.data.arc import augment_task, known_task
 from trm.data.batches import PuzzleData
 from trm.data.format import load_identifiers, load_split
+from trm.data.plain_boards import build_boards
 from trm.data.questions import check_task, parse_maze, parse_sudoku
+from trm.data.specs import BoardsSpec
 from trm.data.sudoku_rules import conflicts
 from trm.errors import TrmError
 from trm.evaluate import evaluate
+from trm.export import export
 from trm.scoring.arc import score_arc
 from trm.scoring.sudoku import solves
 from trm.solve import draw_grid, main
+from trm.train import train
 from trm.trained import TrainedModel, load
 
 MAZE = "#####\n#S  #\n# # #\n# #G#\n#####"
@@ -213,6 +225,49 @@ def test_two_equal_digits_conflict_where_they_see_each_other(a: int, b: int) -> 
     board[[a, b]] = 7
     see = a // 9 == b // 9 or a % 9 == b % 9 or (a // 27, a % 9 // 3) == (b // 27, b % 9 // 3)
     assert len(conflicts(board, 9)) == (a != b and see)
+
+
+@pytest.fixture(scope="module")
+def letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has learned one plain board of 2x3 letters by heart, beside its dataset."""
+    root = tmp_path_factory.mktemp("letters")
+    for split in ("train", "test"):
+        (root / f"{split}.csv").write_text("source,question,answer,rating\nx,ab cda,aabcd ,0\n")
+    spec = BoardsSpec(builder="boards", table="t", characters="abcd ", columns=3)
+    build_boards(spec, root, root / "data")
+    config = config_of(
+        root / "data", root / "run", global_batch_size=1, epochs=200, eval_interval=200,
+        arch__mlp_t=True, arch__pos_encodings="none", arch__halt_max_steps=2, lr=3e-3,
+        evaluators="[]",
+    )  # fmt: skip
+    train(config, ALONE)
+    return root / "run"
+
+
+def test_a_board_of_ones_own_is_solved_and_exported(letters, tmp_path, capsys, monkeypatch) -> None:
+    trained = load(letters, device="cpu")
+    assert trained.describe() == "boards of 2x3"
+    export(trained, tmp_path / "out")
+    for checkpoint in (letters, tmp_path / "out"):
+        words = ("--checkpoint", str(checkpoint), "--board", "ab cda")
+        text = solve_command(capsys, monkeypatch, *words)
+        assert text.startswith("aab\ncd \nconfidence ")
+        shown = json.loads(solve_command(capsys, monkeypatch, *words, "--json"))
+        assert (shown["question"], shown["answer"]) == (["ab ", "cda"], ["aab", "cd "])
+        assert shown["valid"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("ab\ncda", r"2 rows of 2, 3 cells: this model's are 2x3"),
+        ("ab cdx", r"row 2, column 3 of the board is 'x'"),
+        ("ab cdaab", r"3 rows of 2, 3 cells"),
+    ],
+)
+def test_a_bad_board_is_refused_by_its_cell(letters, text: str, told: str) -> None:
+    with pytest.raises(TrmError, match=told):
+        load(letters, device="cpu").solve(text)
 
 
 # --- ARC ------------------------------------------------------------------------------------------

@@ -109,6 +109,30 @@ def parse_maze(text: str, side: int) -> np.ndarray:
     return board
 
 
+def parse_board(text: str, characters: str, rows: int, columns: int) -> np.ndarray:
+    """Tokens uint8 [rows, columns] of a board of `characters`, one line a row or all in one line.
+
+    TrmError where it is no such board.
+    """
+    lines = text.replace("\r", "").strip("\n").split("\n")
+    if len(lines) == 1 and rows > 1:
+        lines = [lines[0][i : i + columns] for i in range(0, len(lines[0]), columns)]
+    for r, line in enumerate(lines, start=1):
+        for c, character in enumerate(line, start=1):
+            if character not in characters:
+                raise TrmError(
+                    f"row {r}, column {c} of the board is {character!r}, which is none of its "
+                    f"characters {characters!r}"
+                )
+    if [len(line) for line in lines] != [columns] * rows:
+        raise TrmError(
+            f"the board has {len(lines)} rows of {', '.join(map(str, sorted({*map(len, lines)})))} "
+            f"cells: this model's are {rows}x{columns}"
+        )
+    tokens = [[characters.index(character) + 1 for character in line] for line in lines]
+    return np.array(tokens, dtype=np.uint8)
+
+
 def read_task(path: Path, task_id: str | None) -> Any:
     """What an ARC file holds: a task, or that of id `task_id` out of a file of many."""
     try:
