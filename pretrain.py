@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
@@ -22,26 +23,42 @@ from omegaconf import DictConfig, OmegaConf
 from trm.config import TrainConfig, known_keys, parse_train_config, suggest
 from trm.errors import TrmError, run_cli
 
+ARCHITECTURES = Path(__file__).parent / "config" / "arch"
+
 
 def accept_both_spellings(arguments: list[str]) -> list[str]:
     """`+key=…` and `key=…` mean the same for every key there is.
 
     The published commands add run_name with a plus, which Hydra refuses for a key that the config
-    file already lists. A key that does not exist is refused here, with the nearest one.
+    file already lists. A key or an architecture that does not exist is refused here, with the
+    nearest one, and so is a key without a value.
     """
     known = known_keys()
     accepted = []
-    for word in arguments:
-        key = word.split("=", 1)[0].lstrip("+")
-        if word.startswith(("-", "~")) or "=" not in word or key.startswith("hydra"):
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        key, equals, value = word.partition("=")
+        key = key.lstrip("+")
+        # A word behind an option of Hydra's, as in `--cfg job`, is that option's.
+        of_hydra = before.startswith("-") and "=" not in before and not equals
+        if word.startswith(("-", "~")) or of_hydra or key.startswith("hydra"):
             accepted.append(word)
         elif key not in known:
             raise TrmError(f"unknown key {key!r}{suggest(key, known)}; keys: config/pretrain.yaml")
+        elif not equals:
+            raise TrmError(f"{key} has no value: write {key}=VALUE")
         elif key == "arch":  # a file of config/arch, not a value
+            _check_architecture(value)
             accepted.append(word.lstrip("+"))
         else:
             accepted.append(f"++{word.lstrip('+')}")
     return accepted
+
+
+def _check_architecture(name: str) -> None:
+    known = sorted(path.stem for path in ARCHITECTURES.glob("*.yaml"))
+    if name.removesuffix(".yaml") not in known:
+        names = ", ".join(known)
+        raise TrmError(f"unknown arch {name!r}{suggest(name, known)}; config/arch has {names}")
 
 
 def run(config: TrainConfig) -> None:

@@ -41,23 +41,25 @@ LEARNING_ROWS = 32  # of a batch
 class BoardStep:
     """The answer after one supervision step."""
 
-    answer: np.ndarray  # tokens uint8 [side, side]
+    answer: np.ndarray  # tokens uint8 [rows, columns]
     confidence: float  # sigmoid(q_halt), 0..1: how likely the model takes it to be right
 
 
 @dataclass(frozen=True)
 class BoardAnswer:
-    """The answer to one sudoku or maze."""
+    """The answer to one sudoku, maze or other board."""
 
-    kind: Literal["sudoku", "maze"]
-    question: np.ndarray  # tokens uint8 [side, side]
+    kind: Literal["sudoku", "maze", "boards"]
+    question: np.ndarray  # tokens uint8 [rows, columns]
     steps: tuple[BoardStep, ...]  # after each supervision step
-    valid: bool  # a sudoku by all its rules and clues; a shortest path of the maze
+    # A sudoku by all its rules and clues; a shortest path of the maze; None: of no known rules.
+    valid: bool | None
     seconds: float
+    characters: str = ""  # of the tokens 1, 2, … of other boards
 
     @property
     def answer(self) -> np.ndarray:
-        """Tokens uint8 [side, side] after the last step."""
+        """Tokens uint8 [rows, columns] after the last step."""
         return self.steps[-1].answer
 
     @property
@@ -67,8 +69,14 @@ class BoardAnswer:
 
     @property
     def text(self) -> str:
-        """The answer, one line a row: digits, or a maze's characters."""
-        return "\n".join(board_rows(self.kind, self.answer))
+        """The answer, one line a row: digits, or the characters of the puzzle."""
+        return "\n".join(self.rows(self.answer))
+
+    def rows(self, board: np.ndarray) -> list[str]:
+        """Tokens [rows, columns] as lines of text; `.` for a sudoku's blank, `?` for what is no
+        cell's token."""
+        characters = {"sudoku": ".123456789", "maze": CHARACTERS}.get(self.kind, self.characters)
+        return ["".join(("?" + characters)[token] for token in row) for row in board.tolist()]
 
 
 @dataclass(frozen=True)
@@ -113,41 +121,39 @@ class TaskAnswer:
         return self.steps[-1]
 
 
-def board_rows(kind: Literal["sudoku", "maze"], board: np.ndarray) -> list[str]:
-    """Tokens [side, side] as lines of text; `.` for a blank, `?` for what is no cell's token."""
-    if kind == "maze":
-        return ["".join(("?" + CHARACTERS)[token] for token in row) for row in board.tolist()]
-    return ["".join("?." [token] if token < 2 else str(token - 1) for token in row)
-            for row in board.tolist()]  # fmt: skip
-
-
 # --- boards ---------------------------------------------------------------------------------------
 
 
 def answer_board(
     model: RecursiveModel,
-    kind: Literal["sudoku", "maze"],
+    kind: Literal["sudoku", "maze", "boards"],
     question: np.ndarray,
     device: torch.device,
     max_steps: int | None = None,
+    characters: str = "",
 ) -> BoardAnswer:
-    """Answer one board of tokens uint8 [side·side], in `max_steps` supervision steps (default:
-    as many as the training's)."""
+    """Answer one board of tokens uint8 [rows, columns], in `max_steps` supervision steps (default:
+    as many as the training's). `characters` are those of a board of kind `boards`."""
     began = time.monotonic()
-    side = isqrt(len(question))
-    predictions = predict(model, question[None], np.zeros(1, np.int32), device, max_steps)
+    flat = question.ravel()
+    predictions = predict(model, flat[None], np.zeros(1, np.int32), device, max_steps)
     steps = tuple(
-        BoardStep(p.preds[0].reshape(side, side), _sigmoid(float(p.q_halt_logits[0])))
+        BoardStep(p.preds[0].reshape(question.shape), _sigmoid(float(p.q_halt_logits[0])))
         for p in predictions
     )
-    final = predictions[-1].preds
-    if kind == "maze":
-        valid = bool(valid_shortest_path(question[None], final)[0])
-    else:
-        # Token = digit + 1; the padding token is no digit either.
-        digits = (np.maximum(tokens, 1) - 1 for tokens in (question, final[0]))
-        valid = solves(*digits, side)
-    return BoardAnswer(kind, question.reshape(side, side), steps, valid, time.monotonic() - began)
+    valid = _is_valid(kind, flat, predictions[-1].preds[0])
+    return BoardAnswer(kind, question, steps, valid, time.monotonic() - began, characters)
+
+
+def _is_valid(kind: str, question: np.ndarray, answer: np.ndarray) -> bool | None:
+    match kind:
+        case "maze":
+            return bool(valid_shortest_path(question[None], answer[None])[0])
+        case "sudoku":
+            # Token = digit + 1; the padding token is no digit either.
+            digits = (np.maximum(tokens, 1) - 1 for tokens in (question, answer))
+            return solves(*digits, isqrt(len(question)))
+    return None
 
 
 @torch.inference_mode()
@@ -222,7 +228,8 @@ def _vote(
 
 
 def _task_input(test: ScoredInput) -> TaskInput:
-    given = test.truth != NO_OUTPUT
+    # Votes has no truth at all where no test pair of the task has an output.
+    given = test.truth not in (None, NO_OUTPUT)
     right = None if test.truth_rank is None or not given else test.truth_rank + 1
     return TaskInput(test.input, test.candidates, right, given)
 
@@ -294,12 +301,15 @@ def _learn(
     before = _loss(model, data, config, device)
     began = time.monotonic()
     model.requires_grad_(False).train()
-    for rows in batches:
-        if state.step >= max_steps or time.monotonic() - began >= 60 * minutes:
-            break
-        train_step(config, state, to_batch(rows, device), ranks)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)  # the clock counts work, not what is queued
+    with Progress(max_steps, "learning", "steps") as progress:
+        for rows in batches:
+            if state.step >= max_steps or time.monotonic() - began >= 60 * minutes:
+                break
+            train_step(config, state, to_batch(rows, device), ranks)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)  # the clock counts work, not what is queued
+            progress.update(1, f"at most {duration(60 * minutes)}")
+        progress.end_here()
     seconds = time.monotonic() - began
     return Learning(state.step, seconds, before, _loss(model, data, config, device))
 

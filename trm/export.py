@@ -39,6 +39,7 @@ _TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 _USE = {
     "sudoku": ("sudokus", "--sudoku puzzle.txt", '"puzzle.txt"'),
     "maze": ("mazes by a shortest path", "--maze maze.txt", '"maze.txt"'),
+    "boards": ("boards", "--board board.txt", '"board.txt"'),
     "arc": ("ARC tasks", "--arc-task task.json", '"task.json"'),
 }
 
@@ -101,7 +102,7 @@ def model_card(trained: TrainedModel, name: str, metrics: Path | None) -> str:
     return template.render(
         kind=trained.kind,
         title=name,
-        puzzles=f"{what} of {trained.side}x{trained.side}",
+        puzzles=f"{what} of {trained.rows}x{trained.side}",
         arch=trained.model.config,
         parameters=sum(p.numel() for p in trained.model.parameters()),
         embedding=[] if embedding is None else list(embedding.shape),

@@ -25,12 +25,12 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def _columns() -> int:
-    """Width of the terminal that stderr is; 0 where it is none or does not say."""
+def _terminal_size() -> os.terminal_size:
+    """Of the terminal that stderr is; 0 where it is none or does not say."""
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns
+        return os.get_terminal_size(sys.stderr.fileno())
     except (OSError, ValueError):
-        return 0
+        return os.terminal_size((0, 0))
 
 
 class Progress:
@@ -42,7 +42,9 @@ class Progress:
         self.total, self.what, self.unit = total, what, unit
         self.start = self.done = self.told = start
         self.began = self.last_line = time.monotonic()
+        self.first: tuple[float, int] | None = None  # when and where the first update came
         self.note = ""
+        size = _terminal_size()
         self.lines = shown and not sys.stderr.isatty()
         self.bar = tqdm(
             total=total,
@@ -50,9 +52,11 @@ class Progress:
             desc=what,
             unit=f" {unit}",
             leave=None,  # one below another goes when it is done
-            # Some terminals (of containers, of test machines) say that they are 0 wide.
-            dynamic_ncols=_columns() > 0,
-            ncols=None if _columns() > 0 else 80,
+            # Some terminals (of containers, of test machines) say that they are 0 wide or 0 high;
+            # on those tqdm would show nothing.
+            dynamic_ncols=min(size) > 0,
+            ncols=None if min(size) > 0 else size.columns or 80,
+            nrows=None if size.lines > 0 else 24,
             disable=not shown or self.lines,
         )
 
@@ -62,25 +66,46 @@ class Progress:
         self.note = note or self.note
         if note:
             self.bar.set_postfix_str(note, refresh=False)
-        self.bar.update(count)
         now = time.monotonic()
+        if self.first is None:
+            self.first = now, self.done
+            self._start_bar(count)
+        else:
+            self.bar.update(count)
         # The first line comes early, so that a log shows at once that work goes on.
         due = SECONDS_BETWEEN_LINES if self.last_line > self.began else 5.0
         if self.lines and now - self.last_line >= due:
             self.last_line = now
             self._print_line(now)
 
+    def _start_bar(self, count: int) -> None:
+        """Show the first update, without a rate: what came before it was getting ready too."""
+        self.bar.n += count
+        if not self.bar.disable:
+            self.bar.initial = self.bar.last_print_n = self.bar.n
+            self.bar.last_print_t = time.time()
+            self.bar.refresh()
+
     def _print_line(self, now: float) -> None:
         self.told = self.done
-        elapsed = max(now - self.began, 1e-9)
-        rate = (self.done - self.start) / elapsed
-        left = duration((self.total - self.done) / rate) if rate > 0 else "unknown"
         share = self.done / max(self.total, 1)
         note = f"  {self.note}" if self.note else ""
-        say(
-            f"{self.what} {self.done}/{self.total} ({share:.0%})  {rate:.2f} {self.unit}/s  "
-            f"{left} left{note}"
-        )
+        say(f"{self.what} {self.done}/{self.total} ({share:.0%}){self._pace(now)}{note}")
+
+    def _pace(self, now: float) -> str:
+        """Rate and time left, by what was done after the first update; empty where nothing was."""
+        since, done = self.first or (self.began, self.start)
+        if done == self.done:
+            if self.done < self.total:
+                return ""
+            since, done = self.began, self.start  # all at once, so it took all of the time
+        rate = (self.done - done) / max(now - since, 1e-9)
+        left = duration((self.total - self.done) / rate) if rate > 0 else "unknown"
+        return f"  {rate:.2f} {self.unit}/s  {left} left"
+
+    def end_here(self) -> None:
+        """There is no more to come: what is done is all, though more was foreseen."""
+        self.total = self.bar.total = self.done
 
     def say(self, message: str) -> None:
         """A line of its own, above the bar where there is one."""

@@ -24,7 +24,6 @@ from trm.answer import (
     BoardStep,
     TaskAnswer,
     TaskInput,
-    board_rows,
 )
 from trm.data.sudoku import box_of
 from trm.errors import TrmError, run_cli
@@ -43,7 +42,12 @@ def main() -> None:
     args = _parse()
     kind, puzzle = next(
         (kind, value)
-        for kind, value in {"sudoku": args.sudoku, "maze": args.maze, "arc": args.arc_task}.items()
+        for kind, value in {
+            "sudoku": args.sudoku,
+            "maze": args.maze,
+            "boards": args.board,
+            "arc": args.arc_task,
+        }.items()
         if value is not None
     )
     trained = load(
@@ -55,7 +59,7 @@ def main() -> None:
         kind=kind,
     )
     if kind != trained.kind:
-        asked = {"sudoku": "sudokus", "maze": "mazes", "arc": "ARC tasks"}[kind]
+        asked = {"sudoku": "sudokus", "maze": "mazes", "arc": "ARC tasks"}.get(kind, kind)
         raise TrmError(f"{trained.weights} solves {trained.describe()}, not {asked}")
     if kind == "arc":
         answer = _solve_task(trained, puzzle, args)
@@ -78,6 +82,7 @@ def _parse() -> argparse.Namespace:
     puzzle = parser.add_mutually_exclusive_group(required=True)
     puzzle.add_argument("--sudoku", help="its cells row by row, . or 0 for a blank; or a file")
     puzzle.add_argument("--maze", metavar="FILE", help="lines of # (wall), space, S and G")
+    puzzle.add_argument("--board", help="of plain boards: its cells row by row; or a file")
     puzzle.add_argument("--arc-task", metavar="FILE", help="a task, or a file of many (--task-id)")
     parser.add_argument("--task-id", help="the task's name; default: that of its file")
     parser.add_argument("--steps", action="store_true", help="show the answer after every step")
@@ -133,22 +138,28 @@ def _board_text(answer: BoardAnswer, every_step: bool) -> str:
     else:
         blocks.append(_draw_board(answer, answer.steps[-1], style))
     blocks.append(
-        f"{verdict(answer)}; confidence {answer.confidence:.1%}, "
+        f"{verdict(answer)}confidence {answer.confidence:.1%}, "
         f"{_count(len(answer.steps), 'step')}, {answer.seconds:.1f} s"
     )
     return "\n".join(blocks)
 
 
 def verdict(answer: BoardAnswer) -> str:
-    """`the answer is a valid sudoku`, or is not."""
+    """`the answer is a valid sudoku; `, or is not; empty for a puzzle without known rules."""
+    if answer.valid is None:
+        return ""
     what = {"sudoku": "a valid sudoku", "maze": "a shortest path"}[answer.kind]
-    return f"the answer is {'' if answer.valid else 'not '}{what}"
+    return f"the answer is {'' if answer.valid else 'not '}{what}; "
 
 
 def _draw_board(answer: BoardAnswer, step: BoardStep, style: Style) -> str:
-    rows = board_rows(answer.kind, step.answer)
+    rows = answer.rows(step.answer)
+    if answer.kind == "boards":
+        return "\n".join(rows)
     if answer.kind == "maze":
-        return "\n".join("".join(style(c, "1;32") if c in "SGo" else c for c in r) for r in rows)
+        cells = ["".join(style(c, "1;32") if c in "SGo" else c for c in row) for row in rows]
+        rule = f"+{'-' * len(rows[0])}+"  # floor is blank: the frame shows that it is there
+        return "\n".join([rule, *(f"|{row}|" for row in cells), rule])
     height, width = box_of(len(rows))
     rule = "+".join(["", *["-" * (2 * width + 1)] * (len(rows) // width), ""])
     lines = []
@@ -165,8 +176,8 @@ def _draw_board(answer: BoardAnswer, step: BoardStep, style: Style) -> str:
 def _board_json(answer: BoardAnswer, every_step: bool) -> dict[str, Any]:
     return {
         "kind": answer.kind,
-        "question": board_rows(answer.kind, answer.question),
-        "answer": board_rows(answer.kind, answer.answer),
+        "question": answer.rows(answer.question),
+        "answer": answer.rows(answer.answer),
         "valid": answer.valid,
         "confidence": answer.confidence,
         "supervision_steps": len(answer.steps),
@@ -174,8 +185,7 @@ def _board_json(answer: BoardAnswer, every_step: bool) -> dict[str, Any]:
     } | (
         {
             "steps": [
-                {"answer": board_rows(answer.kind, s.answer), "confidence": s.confidence}
-                for s in answer.steps
+                {"answer": answer.rows(s.answer), "confidence": s.confidence} for s in answer.steps
             ]
         }
         if every_step

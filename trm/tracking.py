@@ -11,10 +11,18 @@ import random
 import string
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from trm.config import load_train_config
+from trm.errors import TrmError
+from trm.progress import say
 
 log = logging.getLogger(__name__)
+
+SECONDS_TO_CONNECT = 30.0
+SECONDS_TO_START = 90.0  # its local service, on a busy machine
+# W&B's own server, as its older and its newer releases name it.
+_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
 
 COLUMNS = ("step", "split", "loss", "lm_loss", "q_halt_loss", "accuracy", "exact_accuracy",
            "q_halt_accuracy", "steps", "count", "lr", "examples_per_s", "elapsed_s")  # fmt: skip
@@ -51,10 +59,12 @@ class History:
 
 
 def _logged_in() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
+    own = urlsplit(os.environ.get("WANDB_BASE_URL", "")).netloc
     try:
-        return netrc.netrc().authenticators("api.wandb.ai") is not None
+        known = netrc.netrc(os.environ.get("NETRC")).hosts
+        return any(host in known for host in ([own] if own else _HOSTS))
     except (OSError, netrc.NetrcParseError):
         return False
 
@@ -66,13 +76,23 @@ def wandb_mode(setting: str) -> str:
     return os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
 
 
+def require_login(setting: str) -> None:
+    """TrmError where W&B is asked for online and could not be: told before anything is trained."""
+    if wandb_mode(setting) == "online" and not _logged_in():
+        raise TrmError(
+            "W&B is asked for online, but you are not logged in: run `wandb login`, set "
+            "WANDB_API_KEY, or give wandb=offline"
+        )
+
+
 def new_run_id() -> str:
     """Of W&B's alphabet and length, made here so that a snapshot can hold it."""
     return "".join(random.SystemRandom().choices(string.ascii_lowercase + string.digits, k=8))
 
 
 class Tracker:
-    """A W&B run. Whatever W&B raises is reported once and ends the tracking, not the training.
+    """A W&B run. Whatever W&B raises is reported once and ends the tracking, not the training;
+    where its server does not answer at the start, the run is recorded offline instead.
 
     A resumed run comes with its own `run_id` again and goes on with the same curves. Runs of one
     `group` (the seeds of a variant) stand together.
@@ -90,19 +110,9 @@ class Tracker:
         self.run: Any = None
         if mode == "disabled":
             return
+        settings = {"project": project, "group": group, "name": name, "config": config}
         try:
-            import wandb
-
-            self.run = wandb.init(
-                project=project,
-                group=group,
-                name=name,
-                config=config,
-                mode=mode,
-                id=run_id,
-                resume="allow",
-                settings=wandb.Settings(init_timeout=30, console="off", silent=True),
-            )
+            self.run = _start(mode, id=run_id, **settings)
         except Exception as error:  # any failure of a third party's service, by design
             self._give_up(error)
 
@@ -152,6 +162,29 @@ class Tracker:
     def _give_up(self, error: Exception) -> None:
         log.warning("W&B failed and is off for the rest of this run: %s", error)
         self.run = None
+
+
+def _start(mode: str, **of_run: Any) -> Any:
+    """A W&B run; an offline one where an online one cannot be started."""
+    if mode != "online":
+        return _init(mode, SECONDS_TO_START, **of_run)
+    say(f"W&B: connecting, for at most {SECONDS_TO_CONNECT:.0f} s (not with wandb=offline)")
+    try:
+        return _init(mode, SECONDS_TO_CONNECT, **of_run)
+    except Exception as error:  # no network, a key that is refused, a server that is down
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        log.warning("W&B cannot be reached, so this run is recorded offline: %s", reason[0])
+    import wandb
+
+    wandb.teardown()  # else the attempt that failed holds the id
+    return _start("offline", **of_run)
+
+
+def _init(mode: str, timeout: float, **of_run: Any) -> Any:
+    import wandb
+
+    settings = wandb.Settings(init_timeout=timeout, console="off", silent=True)
+    return wandb.init(mode=mode, resume="allow", settings=settings, **of_run)
 
 
 def add_to_run(result: Path, pictures: dict[str, Path]) -> str | None:

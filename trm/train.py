@@ -46,7 +46,7 @@ from trm.run_folder import (
 from trm.scoring.arc import lacks_solutions, score_arc, without_accuracy, write_submission
 from trm.snapshot import read_snapshot, write_snapshot
 from trm.step import Meter, TrainState, lr_at, train_step
-from trm.tracking import History, Tracker, new_run_id, wandb_mode
+from trm.tracking import History, Tracker, new_run_id, require_login, wandb_mode
 
 SECONDS_TO_WAIT_FOR_LOCK = 60.0  # a run that was told to end is given the time to save
 
@@ -56,6 +56,8 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, ranks: Ranks, signals: Signals) -> None:
         config.check_world_size(ranks.world_size)
+        if ranks.is_main:
+            require_login(config.wandb)
         self.config, self.ranks, self.signals = config, ranks, signals
         self.data = PuzzleData.load(config.data_paths, "train")
         self.test_data = _load_test_data(config, self.data)
@@ -69,6 +71,9 @@ class Trainer:
                 "epochs"
             )
         self.state = _initial_state(config, self.data, ranks)
+        self.steps_to_run = self.data.steps_to_run(
+            config.epochs, config.epochs_per_iteration, config.global_batch_size
+        )
         self.meter = Meter(ranks, config.global_batch_size)
         self.cost = CostMeter(ranks)
         self.facts: dict[str, Any] = {}  # of the snapshot that this run goes on from
@@ -94,11 +99,12 @@ class Trainer:
                 compile_model(state.model, ranks.device, tuned=self.config.compile == "max")
             self.saved_at, self.saved_step = time.monotonic(), state.step
             progress = Progress(
-                state.total_steps, "training", "steps", shown=ranks.is_main, start=state.step
+                self.steps_to_run, "training", "steps", shown=ranks.is_main, start=state.step
             )
             try:
                 with progress:
                     self._train(progress)
+                    progress.end_here()
             except Interrupted:
                 if ranks.is_main:
                     self.tracker.finish()
@@ -385,7 +391,7 @@ class Trainer:
         m = self.data.metadata
         say(
             f"{self.run_name}: {self._num_params() / 1e6:.2f}M parameters, {m.total_groups} "
-            f"groups, {self.state.total_steps} steps of {config.global_batch_size} on "
+            f"groups, {self.steps_to_run} steps of {config.global_batch_size} on "
             f"{self.ranks.device} x {self.ranks.world_size}, into {self.folder}"
         )
         if self.facts:

@@ -4,9 +4,9 @@
     model = trm.load("checkpoints/sudoku-6x6/mlp/seed-0")
     print(model.solve("1.....").text)
 
-Weights alone do not say which puzzles they are for. Their vocabulary does, with the length of the
-puzzles: that stands in the weights where they mix or number positions, else in the dataset, else
-`side` says it.
+Weights alone do not say which puzzles they are for. Their dataset does, where it is one of plain
+boards; else their vocabulary, with the length of the puzzles: that stands in the weights where they
+mix or number positions, else in the dataset, else `side` says it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
-from math import isqrt
+from math import isfinite, isqrt
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pydantic
 import torch
 from torch import Tensor
@@ -39,7 +40,15 @@ from trm.config import (
 from trm.data.arc import NAME_SEPARATOR, VOCAB_SIZE, Group, augment_task, known_task
 from trm.data.format import load_identifiers, read_metadata
 from trm.data.maze import CHARACTERS
-from trm.data.questions import check_task, parse_maze, parse_sudoku, read_puzzle, read_task
+from trm.data.plain_boards import BOARDS, BoardsLook, read_look
+from trm.data.questions import (
+    check_task,
+    parse_board,
+    parse_maze,
+    parse_sudoku,
+    read_puzzle,
+    read_task,
+)
 from trm.data.sudoku import SIDES
 from trm.distributed import choose_device
 from trm.errors import TrmError
@@ -57,6 +66,7 @@ WEIGHTS, DESCRIPTION, CARD, NAMES = EXPORTED_FILES = (
 )
 FORMAT = "trm-pipeline export 1"
 AUGMENTATIONS = 32  # of a task that is learned, itself among them
+MAX_AUGMENTATIONS = 1001  # the same
 _MAZE_VOCAB = len(CHARACTERS) + 1
 _EMBEDDED_TOKENS = "embed_tokens.embedding_weight"
 
@@ -66,8 +76,9 @@ class Exported(Strict):
 
     format: Literal["trm-pipeline export 1"] = FORMAT
     kind: Kind
-    side: int = pydantic.Field(ge=1)  # of the board, or of ARC's canvas
+    side: int = pydantic.Field(ge=1)  # of ARC's canvas; cells of a board's row
     model: ModelConfig
+    boards: BoardsLook | None = None  # what the tokens stand for, where the kind does not say it
     training: dict[str, Any]  # the settings of the training but for the architecture
 
 
@@ -85,11 +96,12 @@ class TrainedModel:
     weights: Path
     device: torch.device
     names_in: Path | None = None  # folder with the identifiers.json of the training
+    look: BoardsLook | None = None  # of boards
 
     @property
     def side(self) -> int:
-        """Of the square board, or of ARC's canvas."""
-        return isqrt(self.model.config.seq_len)
+        """Of ARC's canvas; cells of a board's row."""
+        return isqrt(self.model.config.seq_len) if self.look is None else self.look.columns
 
     @cached_property
     def names(self) -> Sequence[str]:
@@ -124,12 +136,26 @@ class TrainedModel:
         return self.solve_board(puzzle, max_steps=max_steps)
 
     def solve_board(self, puzzle: str | Path, *, max_steps: int | None = None) -> BoardAnswer:
-        """Answer a sudoku or a maze, given as its text or as the name of a file."""
+        """Answer a sudoku, a maze or another board, given as its text or as the name of a file."""
         if self.kind == "arc":
             raise TrmError(f"{self.weights} solves {self.describe()}, not boards")
+        question = self._parse_board(read_puzzle(puzzle))
+        characters = "" if self.look is None else self.look.characters
+        return answer_board(
+            self.model, self.kind, question, self.device, _checked(max_steps), characters
+        )
+
+    def _parse_board(self, text: str) -> np.ndarray:
+        """Tokens uint8 [rows, columns]."""
+        if self.look is not None:
+            return parse_board(text, self.look.characters, self.rows, self.side)
         parse = parse_sudoku if self.kind == "sudoku" else parse_maze
-        question = parse(read_puzzle(puzzle), self.side)
-        return answer_board(self.model, self.kind, question, self.device, _checked(max_steps))
+        return parse(text, self.side).reshape(self.side, self.side)
+
+    @property
+    def rows(self) -> int:
+        """Of a board, or of ARC's canvas."""
+        return self.model.config.seq_len // self.side
 
     def solve_task(
         self,
@@ -159,13 +185,17 @@ class TrainedModel:
         if NAME_SEPARATOR in name:
             raise TrmError(f"task {name!r}: give the task's own name, without {NAME_SEPARATOR}")
         checked = check_task(raw, self.side, name)
-        if augmentations is not None and augmentations < 1:
-            raise TrmError(f"{augmentations} augmentations cast no vote: ask for at least 1")
+        _check_limits(augmentations, minutes, learning_steps)
         known = known_task(name, checked, self.names)
         if known is not None:
             group = _first(known, augmentations)
             learned = nullcontext()
         else:
+            if (augmentations or 0) > MAX_AUGMENTATIONS:
+                raise TrmError(
+                    f"{augmentations} augmentations to learn are too many: ask for at most "
+                    f"{MAX_AUGMENTATIONS}, as many as the published datasets have of a task"
+                )
             group = augment_task(name, checked, (augmentations or AUGMENTATIONS) - 1, seed)
             learned = embedding_learned(
                 self.model, self.training, group, self.device, minutes, learning_steps, seed
@@ -178,8 +208,8 @@ class TrainedModel:
 
     def describe(self) -> str:
         """`sudokus of 9x9`."""
-        what = {"arc": "ARC tasks on a canvas", "sudoku": "sudokus", "maze": "mazes"}[self.kind]
-        return f"{what} of {self.side}x{self.side}"
+        what = {"arc": "ARC tasks on a canvas", "sudoku": "sudokus", "maze": "mazes"}
+        return f"{what.get(self.kind, 'boards')} of {self.rows}x{self.side}"
 
     def exported(self) -> Exported:
         """What config.json says of it: nothing of this machine's folders."""
@@ -188,7 +218,13 @@ class TrainedModel:
             training[key] = None
         for key in ("data_paths", "data_paths_test"):
             training[key] = [Path(path).name for path in training[key]]
-        return Exported(kind=self.kind, side=self.side, model=self.model.config, training=training)
+        return Exported(
+            kind=self.kind,
+            side=self.side,
+            model=self.model.config,
+            boards=self.look,
+            training=training,
+        )
 
 
 def _first(group: Group, count: int | None) -> Group:
@@ -198,6 +234,15 @@ def _first(group: Group, count: int | None) -> Group:
         *(group.name, group.splits, group.raw),
         *(group.dihedrals[kept], group.colour_maps[kept], group.ids[kept]),
     )
+
+
+def _check_limits(augmentations: int | None, minutes: float, learning_steps: int) -> None:
+    if augmentations is not None and augmentations < 1:
+        raise TrmError(f"{augmentations} augmentations cast no vote: ask for at least 1")
+    if not (isfinite(minutes) and minutes >= 0):
+        raise TrmError(f"{minutes} minutes are no time to learn in: give a number from 0 on")
+    if learning_steps < 0:
+        raise TrmError(f"{learning_steps} learning steps cannot be made: give a number from 0 on")
 
 
 def _checked(max_steps: int | None) -> int | None:
@@ -245,13 +290,14 @@ def load(
         raise TrmError(f"checkpoint {weights} holds no {_EMBEDDED_TOKENS}: it is no such model")
     vocab_size = state[_EMBEDDED_TOKENS].shape[0]
     folder = _dataset_of(training, weights, dataset)
-    seq_len = _puzzle_length(weights, state, training.arch, side, folder)
-    kind = _kind_of(vocab_size, seq_len, kind)
+    look = read_look(folder) if folder is not None and (folder / BOARDS).is_file() else None
+    seq_len = _puzzle_length(weights, state, training.arch, side, folder, look)
+    kind = _kind_of(vocab_size, seq_len, kind) if look is None else "boards"
     puzzles = state[PUZZLE_EMBEDDING].shape[0] if PUZZLE_EMBEDDING in state else 1
     config = ModelConfig.of(training.arch, seq_len, vocab_size, puzzles)
     model, where = _build(config, weights, state, device)
     names = folder if folder is not None and (folder / NAMES).is_file() else None
-    return TrainedModel(model, training, kind, weights, where, names)
+    return TrainedModel(model, training, kind, weights, where, names, look)
 
 
 def _load_exported(folder: Path, device: str) -> TrainedModel:
@@ -263,7 +309,7 @@ def _load_exported(folder: Path, device: str) -> TrainedModel:
     weights = folder / WEIGHTS
     model, where = _build(described.model, weights, read_state_dict(weights), device)
     names = folder if (folder / NAMES).is_file() else None
-    return TrainedModel(model, training, described.kind, weights, where, names)
+    return TrainedModel(model, training, described.kind, weights, where, names, described.boards)
 
 
 def read_description(folder: Path) -> Exported:
@@ -356,12 +402,21 @@ def _dataset_of(training: TrainConfig, weights: Path, given: str | Path | None) 
 
 
 def _puzzle_length(
-    weights: Path, state: dict[str, Tensor], arch: ArchConfig, side: int | None, data: Path | None
+    weights: Path,
+    state: dict[str, Tensor],
+    arch: ArchConfig,
+    side: int | None,
+    data: Path | None,
+    look: BoardsLook | None,
 ) -> int:
     """Tokens of a puzzle. TrmError where nothing tells, or two things contradict each other."""
     vocab_size = state[_EMBEDDED_TOKENS].shape[0]
     told = _length_in_weights(state, arch)
-    if told is None and vocab_size in [s + 2 for s in SIDES if s + 2 != _MAZE_VOCAB]:
+    if (
+        told is None
+        and look is None
+        and vocab_size in [s + 2 for s in SIDES if s + 2 != _MAZE_VOCAB]
+    ):
         told = (vocab_size - 2) ** 2  # a sudoku has as many digits as rows
     if told is not None:
         if side is not None and side**2 != told:
@@ -409,6 +464,7 @@ def _kind_of(vocab_size: int, seq_len: int, wanted: Kind | None) -> Kind:
     if not fitting:
         raise TrmError(
             f"a model of {vocab_size} tokens and {seq_len} cells is for none of the puzzles known "
-            "here: ARC, sudoku and mazes"
+            "here, ARC, sudoku and mazes. Where it is of boards of your own, their dataset says "
+            "what its tokens stand for: name that by --dataset"
         )
     return wanted if wanted in fitting else fitting[0]

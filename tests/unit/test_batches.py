@@ -103,6 +103,22 @@ def test_evaluation_is_in_order_and_padded_with_blank_rows() -> None:
     assert (second[1].labels == IGNORE_LABEL).all()
 
 
+@pytest.mark.parametrize("epochs_per_iteration", [1, 2, 5, 10])
+def test_steps_to_run_of_boards_are_those_that_come(epochs_per_iteration: int) -> None:
+    data = made([[1] * 3, [1], [1, 1], [1]])
+    come = sum(
+        len(list(train_batches(data, 0, i, epochs_per_iteration, 3, slice(0, 3))))
+        for i in range(1, 10 // epochs_per_iteration + 1)
+    )
+    assert data.steps_to_run(10, epochs_per_iteration, 3) == come
+    assert (come < data.total_steps(10, 3)) == (epochs_per_iteration < 10)
+
+
+def test_steps_to_run_of_larger_puzzles_are_a_bound() -> None:
+    data = made([[3, 2], [4, 4]])
+    assert data.steps_to_run(10, 5, 3) == data.total_steps(10, 3)
+
+
 def test_total_steps() -> None:
     data = made([[3, 2], [1]])  # 2 groups, 2 examples per puzzle in the mean
     assert data.total_steps(epochs=10, global_batch_size=3) == int(10 * 2 * 2.0 / 3)

@@ -69,6 +69,7 @@ def test_against_time_is_in_hours() -> None:
     ("names", "labels"),
     [
         (("b/mlp/seed-0", "b/att/seed-0"), ["mlp/seed-0", "att/seed-0"]),
+        (("a/mlp/seed-0", "b/att/seed-0"), ["a/mlp/seed-0", "b/att/seed-0"]),
         (("a/mlp/seed-0", "b/mlp/seed-0"), ["a/mlp/seed-0", "b/mlp/seed-0"]),
         (("b/mlp/seed-0", "b/mlp/seed-1"), ["mlp/seed-0", "mlp/seed-1"]),
         (("one", "other"), ["one", "other"]),
@@ -82,7 +83,7 @@ def test_labels_tell_apart(tmp_path: Path, names: tuple[str, ...], labels: list[
 def test_in_words() -> None:
     words = describe_comparison(compare([SUDOKU, ARC]))
     exact = pd.read_csv(SUDOKU / "history.csv").query("split == 'test'")["exact_accuracy"].iloc[-1]
-    assert f"{exact:.1%} for mlp/seed-0 (test)" in words
+    assert f"{exact:.1%} for sudoku-6x6/mlp/seed-0 (test)" in words
 
 
 @pytest.mark.parametrize(

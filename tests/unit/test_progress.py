@@ -36,12 +36,12 @@ with Progress(40, "counting", "sheep") as progress:
 """
 
 
-def on_a_pty(code: str, columns: int) -> str:
+def on_a_pty(code: str, columns: int, rows: int = 40) -> str:
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ["PYTHONPATH"] = str(ROOT)
         os.execv(sys.executable, [sys.executable, "-c", code])
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     said = b""
     try:
         while part := os.read(terminal, 65536):
@@ -52,9 +52,9 @@ def on_a_pty(code: str, columns: int) -> str:
     return said.decode()
 
 
-@pytest.mark.parametrize("columns", [100, 0])
-def test_a_terminal_has_a_bar_with_rate_and_time_left(columns: int) -> None:
-    said = on_a_pty(COUNT, columns)
+@pytest.mark.parametrize(("columns", "rows"), [(100, 40), (0, 40), (100, 0), (0, 0)])
+def test_a_terminal_has_a_bar_with_rate_and_time_left(columns: int, rows: int) -> None:
+    said = on_a_pty(COUNT, columns, rows)
     assert re.search(r"counting: +\d+%\|.+\| \d+/40 \[\d\d:\d\d<\d\d:\d\d, .* sheep/s, loss", said)
     assert "\rhalf of them" in re.sub(r"\r +\r", "\r", said)
     assert "left" not in said  # the words of a log file's lines
@@ -103,9 +103,40 @@ def test_a_resumed_count_reckons_with_its_own_steps_only(
     clock = Clock()
     monkeypatch.setattr(time, "monotonic", clock)
     with Progress(200, "training", "steps", start=100) as progress:
-        clock.now += 10
-        progress.update(10)
-    assert "110/200 (55%)  1.00 steps/s  90 s left" in capfd.readouterr().err
+        for _ in range(2):
+            clock.now += 10
+            progress.update(10)
+    assert "120/200 (60%)  1.00 steps/s  80 s left" in capfd.readouterr().err
+
+
+def test_getting_ready_is_no_part_of_the_rate(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    with Progress(1500, "training", "steps") as progress:
+        clock.now += 600  # compiled
+        progress.update(1)
+        for _ in range(61):
+            clock.now += 1
+            progress.update(1)
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0] == "training 1/1500 (0%)"
+    assert lines[1] == "training 61/1500 (4%)  1.00 steps/s  24 min left"
+
+
+def test_the_bar_has_no_time_left_from_getting_ready() -> None:
+    said = on_a_pty(COUNT.replace(
+        "    for i", "    time.sleep(1.5)\n    for i"), 100)  # fmt: skip
+    assert re.search(r" 1/40 \[00:01<\?, \? sheep/s", said)
+    assert not re.search(r"<00:[1-9]\d", said)  # 1 of 40 in 1.5 s would be a minute
+
+
+def test_work_that_ends_early_is_all_done(capfd: pytest.CaptureFixture) -> None:
+    with Progress(250, "training", "steps") as progress:
+        progress.update(242)
+        progress.end_here()
+    assert capfd.readouterr().err.startswith("training 242/242 (100%)")
 
 
 def test_other_ranks_are_silent(capfd: pytest.CaptureFixture) -> None:

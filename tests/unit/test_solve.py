@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,18 +16,30 @@ from hypothesis import strategies as st
 
 import trm
 from tests.conftest import ROOT
-from tests.runs import ALONE, arc_data, arc_task, memorised_sudoku, one_thread, random_run
+from tests.runs import (
+    ALONE,
+    arc_data,
+    arc_task,
+    config_of,
+    memorised_sudoku,
+    one_thread,
+    random_run,
+)
 from trm.answer import embedding_learned, predict
 from trm.data.arc import augment_task, known_task
 from trm.data.batches import PuzzleData
 from trm.data.format import load_identifiers, load_split
+from trm.data.plain_boards import build_boards
 from trm.data.questions import check_task, parse_maze, parse_sudoku
+from trm.data.specs import BoardsSpec
 from trm.data.sudoku_rules import conflicts
 from trm.errors import TrmError
 from trm.evaluate import evaluate
+from trm.export import export
 from trm.scoring.arc import score_arc
 from trm.scoring.sudoku import solves
 from trm.solve import draw_grid, main
+from trm.train import train
 from trm.trained import TrainedModel, load
 
 MAZE = "#####\n#S  #\n# # #\n# #G#\n#####"
@@ -163,8 +176,37 @@ def test_text_is_read_as_people_write_it() -> None:
     plain = parse_sudoku(OPEN, 9)
     for text in (lines, spaced, lines.replace("\n", "\r\n") + "\r\n\r\n"):
         np.testing.assert_array_equal(parse_sudoku(text, 9), plain)
+    drawn = "+-------+\n| " + lines[:29].replace("\n", " |\n|") + "|\n+--+--+\n" + lines[30:]
+    np.testing.assert_array_equal(parse_sudoku(drawn, 9), plain)
+    framed = "\n".join(["+-----+", *(f"|{row}|" for row in MAZE.split("\n")), "+-----+"])
+    np.testing.assert_array_equal(parse_maze(framed, 5), parse_maze(MAZE, 5))
     marked = MAZE.replace("#S  #", "#So #")
     np.testing.assert_array_equal(parse_maze(marked, 5), parse_maze(MAZE + "\r\n", 5))
+
+
+def test_a_drawn_board_is_read_again(learned, capsys, monkeypatch) -> None:
+    run, question, answer = learned
+    out = solve_command(capsys, monkeypatch, "--checkpoint", str(run), "--sudoku", question)
+    board = out.rsplit("\n", 2)[0]
+    assert board.startswith("+-----+")
+    assert "".join(str(token - 1) for token in parse_sudoku(board, 4)) == answer
+
+
+def test_a_maze_is_drawn_in_a_frame(maze_run, tmp_path, capsys, monkeypatch) -> None:
+    (tmp_path / "maze.txt").write_text(MAZE)
+    words = ("--checkpoint", str(maze_run), "--side", "5", "--maze", str(tmp_path / "maze.txt"))
+    lines = solve_command(capsys, monkeypatch, *words).splitlines()
+    assert lines[0] == lines[6] == "+-----+"
+    assert all(len(line) == 7 and line[0] == line[6] == "|" for line in lines[1:6])
+
+
+def test_what_is_no_text_file_is_told_as_what_it_is(learned, tmp_path) -> None:
+    trained = load(learned[0], device="cpu")
+    (tmp_path / "board.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(TrmError, match=r"board\.txt is no text file"):
+        trained.solve(tmp_path / "board.txt")
+    with pytest.raises(TrmError, match=r"is a folder"):
+        trained.solve(str(tmp_path))
 
 
 def test_a_sudoku_is_solved_by_its_rules_and_clues() -> None:
@@ -183,6 +225,49 @@ def test_two_equal_digits_conflict_where_they_see_each_other(a: int, b: int) -> 
     board[[a, b]] = 7
     see = a // 9 == b // 9 or a % 9 == b % 9 or (a // 27, a % 9 // 3) == (b // 27, b % 9 // 3)
     assert len(conflicts(board, 9)) == (a != b and see)
+
+
+@pytest.fixture(scope="module")
+def letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has learned one plain board of 2x3 letters by heart, beside its dataset."""
+    root = tmp_path_factory.mktemp("letters")
+    for split in ("train", "test"):
+        (root / f"{split}.csv").write_text("source,question,answer,rating\nx,ab cda,aabcd ,0\n")
+    spec = BoardsSpec(builder="boards", table="t", characters="abcd ", columns=3)
+    build_boards(spec, root, root / "data")
+    config = config_of(
+        root / "data", root / "run", global_batch_size=1, epochs=200, eval_interval=200,
+        arch__mlp_t=True, arch__pos_encodings="none", arch__halt_max_steps=2, lr=3e-3,
+        evaluators="[]",
+    )  # fmt: skip
+    train(config, ALONE)
+    return root / "run"
+
+
+def test_a_board_of_ones_own_is_solved_and_exported(letters, tmp_path, capsys, monkeypatch) -> None:
+    trained = load(letters, device="cpu")
+    assert trained.describe() == "boards of 2x3"
+    export(trained, tmp_path / "out")
+    for checkpoint in (letters, tmp_path / "out"):
+        words = ("--checkpoint", str(checkpoint), "--board", "ab cda")
+        text = solve_command(capsys, monkeypatch, *words)
+        assert text.startswith("aab\ncd \nconfidence ")
+        shown = json.loads(solve_command(capsys, monkeypatch, *words, "--json"))
+        assert (shown["question"], shown["answer"]) == (["ab ", "cda"], ["aab", "cd "])
+        assert shown["valid"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("ab\ncda", r"2 rows of 2, 3 cells: this model's are 2x3"),
+        ("ab cdx", r"row 2, column 3 of the board is 'x'"),
+        ("ab cdaab", r"3 rows of 2, 3 cells"),
+    ],
+)
+def test_a_bad_board_is_refused_by_its_cell(letters, text: str, told: str) -> None:
+    with pytest.raises(TrmError, match=told):
+        load(letters, device="cpu").solve(text)
 
 
 # --- ARC ------------------------------------------------------------------------------------------
@@ -282,6 +367,40 @@ def test_an_unseen_task_gets_two_attempts_and_keeps_to_its_limits(
     assert "new is not among those it was trained on: learned in 0 steps" in out
     assert "test 2, attempt 1:" in out
     assert "of 5 votes" in out
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        ({"minutes": float("nan")}, "nan minutes are no time"),
+        ({"minutes": float("inf")}, "inf minutes are no time"),
+        ({"minutes": -1}, "-1 minutes are no time"),
+        ({"learning_steps": -5}, "-5 learning steps"),
+        ({"augmentations": 0}, "0 augmentations"),
+        ({"augmentations": 100_000}, "100000 augmentations .* at most 1001"),
+    ],
+)
+def test_limits_that_are_none_are_refused(arc_run, limits, told) -> None:
+    with pytest.raises(TrmError, match=told):
+        load(arc_run[0], device="cpu").solve(arc_task(9), **limits)
+
+
+def test_learning_shows_its_progress(arc_run, capfd) -> None:
+    load(arc_run[0], device="cpu").solve(arc_task(9), learning_steps=4, augmentations=1)
+    assert re.search(r"^learning 4/4 \(100%\)  .* steps/s", capfd.readouterr().err, re.MULTILINE)
+
+
+def test_an_answer_that_nobody_gave_is_not_judged(arc_run, tmp_path, capsys, monkeypatch) -> None:
+    task = arc_task(9)
+    for pair in task["test"]:
+        del pair["output"]
+    (tmp_path / "new.json").write_text(json.dumps(task))
+    words = ("--checkpoint", str(arc_run[0]), "--arc-task", str(tmp_path / "new.json"),
+             "--minutes", "0")  # fmt: skip
+    shown = json.loads(solve_command(capsys, monkeypatch, *words, "--json"))
+    assert [t["answer_given"] for t in shown["tests"]] == [False, False]
+    assert [t["right"] for t in shown["tests"]] == [None, None]
+    assert "the task's answer" not in solve_command(capsys, monkeypatch, *words)
 
 
 def test_a_task_is_taken_out_of_a_file_of_many(arc_run, tmp_path) -> None:

@@ -157,6 +157,12 @@ def max_step(run: Path) -> str:
     ("command", "words"),
     [
         (["pretrain.py", "lr_warmpu_steps=1"], "did you mean 'lr_warmup_steps'"),
+        (["pretrain.py", "lr"], "lr has no value: write lr=VALUE"),
+        (["pretrain.py", "larning"], "unknown key 'larning'"),
+        (
+            ["pretrain.py", "arch=tmr"],
+            "unknown arch 'tmr'; did you mean 'trm'?; config/arch has",
+        ),
         (["pretrain.py", "arch.hiden_size=8"], "did you mean 'arch.hidden_size'"),
         (["pretrain.py", "epochs=7", "eval_interval=2"], "not a multiple of eval_interval=2"),
         (["pretrain.py", "data_paths=[data/none]"], "build the dataset first"),

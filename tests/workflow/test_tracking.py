@@ -17,6 +17,8 @@ import yaml
 from tests.conftest import ROOT, overrides
 from tests.wandb_file import OfflineRun, read_offline
 from tests.workflow.test_resume import newest, wait_for
+from trm import tracking
+from trm.errors import TrmError
 
 TIMES = ("elapsed_s", "examples_per_s")
 
@@ -177,3 +179,47 @@ def test_metrics_and_figures_come_to_the_same_run(
     )
     assert again.returncode == 0 and "wandb" not in again.stderr
     assert max((root / "wandb").glob("offline-run-*")) == folder
+
+
+@pytest.fixture
+def unreachable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A place to work in, logged in to a server that is not there."""
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setattr(tracking, "SECONDS_TO_CONNECT", 2.0)
+    return tmp_path
+
+
+def test_without_a_server_the_run_is_an_offline_one(
+    unreachable: Path, capfd: pytest.CaptureFixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert tracking.wandb_mode("auto") == "online"
+    tracker = tracking.Tracker(
+        "online", "small", "small/mlp", "mlp-seed-3", {"seed": 3}, "abcd1234"
+    )
+    tracker.log({"train/loss": 1.5}, 1)
+    pattern = tracker.finish()
+    (folder,) = matching(pattern)
+    found = read_offline(Path(folder))
+    assert (found.run.project, found.run.run_group, found.run.run_id) == (
+        "small", "small/mlp", "abcd1234",
+    )  # fmt: skip
+    assert found.rows[-1]["train/loss"] == 1.5
+    assert "W&B: connecting, for at most 2 s" in capfd.readouterr().err
+    (told,) = [r.getMessage() for r in caplog.records if r.name == tracking.log.name]
+    assert told.startswith("W&B cannot be reached, so this run is recorded offline: ")
+
+
+def test_online_without_a_login_is_refused(
+    unreachable: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracking.require_login("online")
+    monkeypatch.delenv("WANDB_API_KEY")
+    monkeypatch.setenv("NETRC", str(unreachable / "netrc"))
+    tracking.require_login("auto")
+    with pytest.raises(TrmError, match="wandb login"):
+        tracking.require_login("online")
+    (unreachable / "netrc").write_text("machine 127.0.0.1:9 login user password key\n")
+    tracking.require_login("online")

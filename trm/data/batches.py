@@ -53,6 +53,21 @@ class PuzzleData:
         m = self.metadata
         return int(epochs * m.total_groups * m.mean_puzzle_examples / global_batch_size)
 
+    def steps_to_run(self, epochs: int, epochs_per_iteration: int, global_batch_size: int) -> int:
+        """Of `total_steps`, those that come to be: each iteration drops its last partial batch.
+
+        Exact for boards. What a batch's end cuts off a puzzle of several examples is drawn, so
+        that of those it is only a bound.
+        """
+        bound = self.total_steps(epochs, global_batch_size)
+        if any((np.diff(arrays.puzzle_indices) != 1).any() for arrays in self.sets):
+            return bound
+        per_iteration = sum(
+            (len(arrays.group_indices) - 1) * epochs_per_iteration // global_batch_size
+            for arrays in self.sets
+        )
+        return min(bound, epochs // epochs_per_iteration * per_iteration)
+
 
 def check_compatible(
     first: DatasetMetadata, other: DatasetMetadata, first_name: str, other_name: str

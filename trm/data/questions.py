@@ -33,10 +33,15 @@ def read_puzzle(puzzle: str | Path) -> str:
         path = Path(text)
         if "\n" not in text and path.is_file():
             return path.read_text()
-    except (OSError, ValueError):  # a name that no file can have
-        pass
+        is_folder = path.is_dir()
     except UnicodeDecodeError as error:
         raise TrmError(f"{text} is no text file: {error}") from None
+    except PermissionError as error:
+        raise TrmError(f"{text} cannot be read: {error.strerror}") from None
+    except (OSError, ValueError):  # a name that no file can have
+        is_folder = False
+    if is_folder:
+        raise TrmError(f"{text} is a folder: give a file that holds the puzzle")
     if isinstance(puzzle, Path) or Path(text).suffix in (".txt", ".json", ".sdk", ".csv"):
         raise TrmError(f"no file {text}: give the puzzle itself, or a file that holds it")
     return text
@@ -44,7 +49,8 @@ def read_puzzle(puzzle: str | Path) -> str:
 
 def parse_sudoku(text: str, side: int) -> np.ndarray:
     """Tokens uint8 [side·side] (digit + 1) of a board; `.` and 0 are blank, whitespace is passed
-    over. TrmError where it is no board of that side or contradicts itself."""
+    over, and so are the lines of a drawn board. TrmError where it is no board of that side or
+    contradicts itself."""
     rows = _rows(text, side)
     if sum(map(len, rows)) in {s**2 for s in SIDES} - {side**2}:
         _check_size(
@@ -69,11 +75,13 @@ def parse_sudoku(text: str, side: int) -> np.ndarray:
 
 
 def parse_maze(text: str, side: int) -> np.ndarray:
-    """Tokens uint8 [side·side] of a maze, one line a row; a marked path (o) is taken for floor.
+    """Tokens uint8 [side·side] of a maze, one line a row; a marked path (o) is taken for floor, and
+    the frame of a drawn maze is passed over.
 
     TrmError where it is no maze of that side, or no path leads from its S to its G.
     """
-    rows = [line.rstrip("\r") for line in text.strip("\r\n").split("\n")]
+    lines = [line.rstrip("\r") for line in text.strip("\r\n").split("\n")]
+    rows = [line.strip("|") for line in lines if not _is_rule(line)]
     for r, row in enumerate(rows, start=1):
         for c, character in enumerate(row, start=1):
             if character not in CHARACTERS:
@@ -99,6 +107,30 @@ def parse_maze(text: str, side: int) -> np.ndarray:
             f"{cell_name(goal, side)}"
         )
     return board
+
+
+def parse_board(text: str, characters: str, rows: int, columns: int) -> np.ndarray:
+    """Tokens uint8 [rows, columns] of a board of `characters`, one line a row or all in one line.
+
+    TrmError where it is no such board.
+    """
+    lines = text.replace("\r", "").strip("\n").split("\n")
+    if len(lines) == 1 and rows > 1:
+        lines = [lines[0][i : i + columns] for i in range(0, len(lines[0]), columns)]
+    for r, line in enumerate(lines, start=1):
+        for c, character in enumerate(line, start=1):
+            if character not in characters:
+                raise TrmError(
+                    f"row {r}, column {c} of the board is {character!r}, which is none of its "
+                    f"characters {characters!r}"
+                )
+    if [len(line) for line in lines] != [columns] * rows:
+        raise TrmError(
+            f"the board has {len(lines)} rows of {', '.join(map(str, sorted({*map(len, lines)})))} "
+            f"cells: this model's are {rows}x{columns}"
+        )
+    tokens = [[characters.index(character) + 1 for character in line] for line in lines]
+    return np.array(tokens, dtype=np.uint8)
 
 
 def read_task(path: Path, task_id: str | None) -> Any:
@@ -162,11 +194,18 @@ def _check_grid(grid: Any, canvas: int, where: str) -> None:
 
 
 def _rows(text: str, side: int) -> list[str]:
-    """Rows as written, without whitespace; a single line is cut into rows of `side`."""
-    rows = [row for line in text.splitlines() if (row := "".join(line.split()))]
+    """Rows as written, without whitespace and the lines between boxes; a single line is cut into
+    rows of `side`."""
+    lines = [line for line in text.splitlines() if not _is_rule(line)]
+    rows = [row for line in lines if (row := "".join(line.replace("|", "").split()))]
     if len(rows) == 1:
         rows = [rows[0][i : i + side] for i in range(0, len(rows[0]), side)]
     return rows
+
+
+def _is_rule(line: str) -> bool:
+    """`+-----+-----+`: a line that trm.solve draws around cells."""
+    return {"+", "-"} == set(line.strip())
 
 
 def _check_size(rows: list[str], side: int, what: str, hint: str = "") -> None:

@@ -202,9 +202,12 @@ def _curve(
 
 
 def _labels(folders: Sequence[Path]) -> dict[Path, str]:
-    """The shortest ends of the paths that tell all folders apart, none of them a bare seed-N."""
+    """The shortest ends of the paths that tell all folders apart, none of them a bare seed-N, and
+    all with their benchmark where they are of several."""
     parts = {folder: folder.resolve().parts for folder in folders}
-    for length in range(1, max(map(len, parts.values())) + 1):
+    of_seeds = all(len(p) > 2 and p[-1].startswith("seed-") for p in parts.values())
+    shortest = 3 if of_seeds and len({p[-3] for p in parts.values()}) > 1 else 1
+    for length in range(shortest, max(map(len, parts.values())) + 1):
         ends = {folder: "/".join(p[-length:]) for folder, p in parts.items()}
         alike = Counter(ends.values())
         if max(alike.values()) == 1 and not any(e.startswith("seed-") for e in ends.values()):
