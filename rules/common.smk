@@ -123,6 +123,15 @@ def table_inputs(wildcards):
     return [f"{folder}/metrics.json" for folder in table_results(wildcards.table_name)]
 
 
+def report_inputs(wildcards):
+    """All that the report shows of the default results."""
+    return [
+        f"{RESULTS}/{result}/{file}"
+        for result in study.default
+        for file in study.report_files(result.split("/")[0])
+    ]
+
+
 def what_was_seen(folders):
     """Changes when a metrics.json does."""
     found = (Path(folder, "metrics.json") for folder in folders)

@@ -150,22 +150,7 @@ rule tables:
 rule report:
     input:
         study=f"{RESULTS}/study.json",
-        results=expand(
-            f"{RESULTS}/{{result}}/{{file}}",
-            result=study.default,
-            file=[
-                "metrics.json",
-                "history.csv",
-                "config.yaml",
-                "provenance.json",
-                "figures/learning_curve.svg",
-                "figures/examples.svg",
-                "figures/halting.svg",
-                "figures/thinking.gif",
-                "gallery.json",
-                "thinking.json",
-            ],
-        ),
+        results=report_inputs,
     output:
         report(
             f"{RESULTS}/report.html",

@@ -22,6 +22,7 @@ from trm.data.specs import DatasetSpec, Kind, RawSource, TableSource
 from trm.errors import TrmError
 
 Scalar = bool | int | float | str | list | None  # of a training option
+Steps = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
 RESULT_FILES = (
     "metrics.json",
     "predictions.npz",
@@ -46,6 +47,21 @@ METRICS = {
     "boards": SHARES,
 }
 STDIN = Path("-")
+# What the report is made from, of each result.
+REPORT_FILES = (
+    "metrics.json",
+    "history.csv",
+    "config.yaml",
+    "provenance.json",
+    "figures/learning_curve.svg",
+    "figures/examples.svg",
+    "figures/halting.svg",
+    "figures/thinking.gif",
+    "gallery.json",
+    "thinking.json",
+)
+STEPS_FILES = ("steps.csv", "figures/steps.svg")  # costs an evaluation more
+VOTES_FILES = ("votes.csv", "figures/votes.svg")
 ARC_FILES = ("submission.json", "votes.csv", "pooled.csv", "figures/votes.svg")
 # What asks how many answers are right: nobody can tell, where a test set has no solutions.
 SCORED_FILES = (
@@ -100,6 +116,8 @@ class Benchmark(Strict):
     metric: str
     resources: Resources = Resources()
     overrides: dict[str, Scalar] = {}
+    supervision_steps: Steps | None = None  # default: the study's
+    steps_in_report: bool = False
     variants: dict[str, Variant] = Field(min_length=1)
     seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
 
@@ -167,7 +185,7 @@ class Study(Strict):
     scale: str = Field("full", pattern="^[a-z0-9-]+$")
     env: Literal["cpu", "cuda"] = "cpu"
     tables_take: Literal["existing", "all"] = "existing"
-    supervision_steps: list[Annotated[int, Field(ge=1)]] = Field([16], min_length=1)
+    supervision_steps: Steps = [16]
     raw: Raw
     datasets: dict[str, DatasetSpec]
     benchmarks: dict[str, Benchmark] = Field(min_length=1)
@@ -358,6 +376,16 @@ class Study(Strict):
         if not getattr(self.datasets[row.dataset], "hidden_challenges", []):
             return files
         return tuple(file for file in files if file not in SCORED_FILES)
+
+    def report_files(self, benchmark: str) -> tuple[str, ...]:
+        """What the report of a result of this benchmark is made from."""
+        steps = STEPS_FILES if self.benchmarks[benchmark].steps_in_report else ()
+        known = self.files_of(benchmark)
+        return tuple(file for file in (*REPORT_FILES, *steps, *VOTES_FILES) if file in known)
+
+    def steps_of(self, benchmark: str) -> list[int]:
+        """After how many supervision steps steps.csv looks at the answers."""
+        return self.benchmarks[benchmark].supervision_steps or self.supervision_steps
 
     def explain_target(self, target: str) -> str:
         """Why no rule makes `target`, the nearest name, and what can be asked for."""

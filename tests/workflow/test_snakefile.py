@@ -23,6 +23,7 @@ from trm.scoring.gallery import load_gallery
 
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 RESULTS = [f"{b}/{v}" for b, row in CONFIG["benchmarks"].items() for v in row["variants"]]
+DEFAULT = yaml.safe_load((ROOT / "config" / "tiny.yaml").read_text())["default"]
 
 
 def jobs(stdout: str) -> dict[str, int]:
@@ -49,6 +50,20 @@ def test_every_result_of_the_study_resolves_from_raw_files(project: Project) -> 
 def test_summary_takes_every_variant(project: Project) -> None:
     done = project.dry_run("results/sudoku-extreme/summary.csv", tiny=False)
     assert jobs(done.stdout)["train"] == len(CONFIG["benchmarks"]["sudoku-extreme"]["variants"])
+
+
+def test_the_report_asks_for_steps_and_votes_and_a_result_alone_does_not(project: Project) -> None:
+    count = jobs(project.dry_run(tiny=False).stdout)
+    assert (count["steps"], count["steps_figure"], count["votes"]) == (2, 2, 1)
+    for target in ("sudoku-6x6/mlp", "arc-agi-1-10x10/att"):
+        alone = jobs(project.dry_run(f"results/{target}/seed-0/metrics.json", tiny=False).stdout)
+        assert not {"steps", "votes"} & set(alone)
+
+
+def test_a_benchmark_s_own_steps_are_looked_at(project: Project) -> None:
+    for name, steps in (("sudoku-6x6", "1 2 4 8 16"), ("sudoku-9x9", "1 2 4 8 16 32 64")):
+        done = project.dry_run("-p", f"results/{name}/mlp/seed-0/steps.csv", tiny=False)
+        assert f"--steps {steps} --out-steps" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -101,6 +116,9 @@ def test_the_chain_ends_in_a_report(finished: Project) -> None:
     page = (finished.root / "results" / "tiny" / "report.html").read_text()
     for title in ("Tiny Sudoku 6x6", "Tiny ARC-AGI-1, grids up to 5x5"):
         assert title in page
+    of_arc = sum("arc" in name for name in DEFAULT)
+    assert page.count("Accuracy against supervision steps</h4>") == len(DEFAULT)
+    assert page.count("Accuracy against votes</h4>") == of_arc > 0
     assert "http://" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", page)
 
 
