@@ -49,9 +49,10 @@ def listing(study: Study, words: Sequence[str] = ()) -> str:
         return "\n".join(lines)
     tables = [(f"{results}/tables/{name}.csv", t.title) for name, t in study.tables.items()]
     lines += ["", "tables of the paper, also as .md and .svg", *_columns(tables), "", "and"]
+    made = ", ".join(study.default)
     lines += _columns(
         [
-            (f"{results}/report.html", f"the report of {', '.join(study.default)}"),
+            (f"{results}/report.html", f"the report of {made} and all that is there"),
             ("tables", "all tables"),
             ("complete", "every result, table and report there is"),
         ]

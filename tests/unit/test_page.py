@@ -505,6 +505,14 @@ def test_every_picture_has_its_heading_also_one_that_was_not_drawn(folders, conf
     assert "exact accuracy is 25.0% with 1 supervision step" in page
 
 
+def test_learning_curves_are_drawn_from_a_history_alone(folders, config):
+    (folders[1] / "history.csv").write_text(
+        "step,split,loss,exact_accuracy\n1,train,2.0,0.0\n2,train,1.0,0.5\n2,test,1.5,0.25\n"
+    )
+    last = page_of(folders, config).split("<article")[-1]
+    assert re.findall(r"<h4>(.*?)</h4>", last) == ["Learning curves"]
+
+
 def test_a_damaged_thinking_is_named(folders, config):
     (folders[0] / "thinking.json").write_text('{"kind": "sudoku"}')
     with pytest.raises(TrmError, match=r"thinking.json is damaged .*make it again"):
@@ -521,9 +529,16 @@ def run(script: str, *arguments) -> subprocess.CompletedProcess:
 
 def test_report_script(folders, config, tmp_path):
     out = tmp_path / "deep" / "report.html"
-    done = run("report.py", "--config", config, "--results", *folders, "--out", out)
+    words = ("--config", config, "--results")
+    done = run("report.py", *words, *folders, "--out", out)
     assert done.returncode == 0, done.stderr
     assert out.read_text(encoding="utf-8") == page_of(folders, config)
+    trained = tmp_path / "puzzle/mlp/seed-0"  # a glob finds it too, before its evaluation
+    trained.mkdir(parents=True)
+    assert run("report.py", *words, *folders, trained, "--out", out).returncode == 0
+    assert out.read_text(encoding="utf-8") == page_of(folders, config)
+    missing = run("report.py", *words, tmp_path / "results/*/*/seed-*", "--out", out)
+    assert missing.returncode == 2 and "no folder" in missing.stderr
 
 
 def test_summary_script(folders, config, tmp_path):

@@ -351,6 +351,29 @@ def test_tables_fill_what_is_there_and_train_nothing(finished: Project, tmp_path
     assert "not run" in text
 
 
+def test_the_report_shows_what_is_there_and_trains_nothing(finished: Project) -> None:
+    """Results copied from another machine, without checkpoints."""
+    results = finished.root / "results/tiny"
+    added = {"sudoku-6x6/mlp/seed-1": "sudoku-6x6/mlp/seed-0",
+             "maze-hard/mlp/seed-0": "maze-hard/att/seed-0"}  # fmt: skip
+    for name, source in added.items():
+        (results / name).mkdir(parents=True)
+        for file in ("metrics.json", "history.csv"):
+            shutil.copy(results / source / file, results / name)
+    assert set(jobs(finished.dry_run().stdout)) == {"all", "report"}
+    assert finished.snakemake().returncode == 0
+    page = (results / "report.html").read_text()
+    for name in added:
+        section = page.split(f'id="{name.replace("/", "-")}"')[1]
+        assert "Learning curves" in section.split("<article")[0]
+    assert "Nothing to be done" in finished.dry_run().stderr
+    (results / "maze-hard/mlp/seed-0/metrics.json").write_text('{"exact_accuracy": 1, "count": 24}')
+    assert set(jobs(finished.dry_run().stdout)) == {"all", "report"}
+    for name in added:  # for the tests that follow
+        shutil.rmtree(results / name)
+    assert finished.snakemake().returncode == 0
+
+
 @pytest.mark.slow
 def test_every_target_of_the_study_runs(finished: Project) -> None:
     done = finished.snakemake("complete")

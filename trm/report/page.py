@@ -24,7 +24,12 @@ from trm.report.curves import (
     draw_steps_curve,
     draw_votes_curve,
 )
-from trm.report.figures import ARC_COLOURS, save_figure
+from trm.report.figures import (
+    ARC_COLOURS,
+    describe_learning_curve,
+    draw_learning_curve,
+    save_figure,
+)
 from trm.report.results import Result
 from trm.report.state import Folders, runs_of
 from trm.report.tables import NO_PUBLISHED_FIGURE, NOT_RUN, VERDICT_RULE, summarise
@@ -53,6 +58,7 @@ _KEYS = {
     "maze": "Dot: path, right. Ring: path, missed. Cross: wrong cell. S: start. G: goal.",
 }
 _DRAWN_FROM = {  # drawn here where the picture is not there, but its table is
+    "learning_curve": ("history.csv", draw_learning_curve, describe_learning_curve),
     "steps": ("steps.csv", draw_steps_curve, describe_steps_curve),
     "votes": ("votes.csv", draw_votes_curve, describe_votes_curve),
 }

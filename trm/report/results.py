@@ -88,6 +88,17 @@ def load_results(folders: Iterable[Path], benchmarks: dict[str, Benchmark]) -> l
     return sorted(results, key=lambda r: (order[r.benchmark, r.variant], r.seed))
 
 
+def existing_results(folders: Iterable[Path], benchmarks: dict[str, Benchmark]) -> list[Result]:
+    """The results among `folders` that are there: those with a metrics.json.
+
+    A machine with part of the results so fills its part of a table, and of the report.
+
+    Raises:
+        TrmError: as `load_results`.
+    """
+    return load_results((f for f in folders if (f / "metrics.json").is_file()), benchmarks)
+
+
 def _read_object(path: Path) -> dict[str, Any] | None:
     """A JSON object, or None where there is no file."""
     try:
