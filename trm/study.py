@@ -118,6 +118,7 @@ class Benchmark(Strict):
     overrides: dict[str, Scalar] = {}
     supervision_steps: Steps | None = None  # default: the study's
     steps_in_report: bool = False
+    stand_in: bool = False  # bears a published benchmark's name, but is not to be compared with it
     variants: dict[str, Variant] = Field(min_length=1)
     seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
 
@@ -128,6 +129,14 @@ class Benchmark(Strict):
         if not isinstance(variants, dict):
             return variants
         return {name: row or {} for name, row in variants.items()}
+
+    @model_validator(mode="after")
+    def _stands_in(self) -> Benchmark:
+        """A published figure is of the benchmark itself, never of what stands in for it."""
+        if self.stand_in:
+            for variant in self.variants.values():
+                variant.published = variant.published_source = None
+        return self
 
     @property
     def n_metric(self) -> str:

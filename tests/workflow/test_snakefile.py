@@ -347,6 +347,13 @@ def test_tables_fill_what_is_there_and_train_nothing(finished: Project, tmp_path
     assert table.verdict["no-ema"] == "not run"
     assert pd.isna(table.ours_percent["no-ema"])
     assert 0 <= table.ours_percent["mlp"] <= 100
+    assert table.verdict["mlp"] == "no published figure"  # what is tiny is not compared with it
+    compared = tmp_path / "compared.yaml"
+    compared.write_text("tables_take: existing\nbenchmarks: {sudoku-extreme: {stand_in: false}}\n")
+    assert elsewhere.snakemake("tables", configfile=compared).returncode == 0
+    table = pd.read_csv(elsewhere.root / "results/tiny/tables/table1.csv").set_index("variant")
+    assert table.published_percent["mlp"] == 87.4
+    assert table.verdict["mlp"] == "not reproduced"
     text = (elsewhere.root / "results/tiny/tables/table1.md").read_text()
     assert "not run" in text
 
