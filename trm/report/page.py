@@ -31,10 +31,10 @@ from trm.report.figures import (
     save_figure,
 )
 from trm.report.results import Result
-from trm.report.state import Folders, runs_of
+from trm.report.state import runs_of
 from trm.report.tables import NO_PUBLISHED_FIGURE, NOT_RUN, VERDICT_RULE, summarise
 from trm.scoring.gallery import Gallery, load_gallery
-from trm.study import Benchmark
+from trm.study import Benchmark, Study
 
 UNKNOWN = "not recorded"
 
@@ -159,7 +159,7 @@ class BenchmarkView:
 
 
 def render_page(
-    results: Iterable[Result], benchmarks: dict[str, Benchmark], folders: Folders | None = None
+    results: Iterable[Result], benchmarks: dict[str, Benchmark], study: Study | None = None
 ) -> str:
     """The report as HTML: overview, then every result with its figures, puzzles and settings.
 
@@ -168,14 +168,15 @@ def render_page(
     Args:
         results: evaluated runs in the order to print them (`load_results`).
         benchmarks: the table of experiments; rows without a result are listed as not run.
-        folders: where to look for runs that are not evaluated yet; None: nowhere.
+        study: whose runs that are not evaluated yet are looked for in the working directory; None:
+            none are.
 
     Raises:
         TrmError: a result or a figure cannot be read.
     """
     results = list(results)
     overview = [
-        _overview_line(row, results, benchmarks, folders)
+        _overview_line(row, results, benchmarks, study)
         for row in summarise(results, benchmarks).itertuples(index=False)
     ]
     views = [
@@ -212,7 +213,7 @@ def render_page(
 
 
 def _overview_line(
-    row: Any, results: list[Result], benchmarks: dict[str, Benchmark], folders: Folders | None
+    row: Any, results: list[Result], benchmarks: dict[str, Benchmark], study: Study | None
 ) -> OverviewLine:
     runs = [r for r in results if (r.benchmark, r.variant) == (row.benchmark, row.variant)]
     intervals = [
@@ -223,7 +224,7 @@ def _overview_line(
         benchmark=benchmarks[row.benchmark].title,
         variant=row.variant,
         anchor=_anchor(runs[0]) if runs else None,
-        states=_states(runs, row, folders),
+        states=_states(runs, row, study),
         cost=_cost(runs),
         gpu_hours=_gpu_hours(runs),
         seeds=f"{row.n_seeds}" if runs else _DASH,
@@ -238,10 +239,10 @@ def _overview_line(
     )
 
 
-def _states(runs: list[Result], row: Any, folders: Folders | None) -> list[str]:
+def _states(runs: list[Result], row: Any, study: Study | None) -> list[str]:
     """How far the runs of one line are: those in the report, then those on their way."""
     shown = {run.seed for run in runs}
-    begun = runs_of(folders, row.benchmark, row.variant) if folders else []
+    begun = runs_of(study, row.benchmark, row.variant) if study else []
     return ["done"] * bool(runs) + [
         f"seed {run.seed}: {run}" for run in begun if run.seed not in shown
     ]

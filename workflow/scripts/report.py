@@ -17,7 +17,6 @@ from trm.errors import TrmError, run_cli
 from trm.files import atomic_write
 from trm.report.page import render_page
 from trm.report.results import existing_results
-from trm.report.state import Folders
 from trm.study import Study
 
 
@@ -33,7 +32,7 @@ def main() -> None:
         if not folder.is_dir():
             raise TrmError(f"no folder {folder}: give result folders that are there")
     results = existing_results(args.results, study.benchmarks)
-    page = render_page(results, study.benchmarks, Folders.of(study))
+    page = render_page(results, study.benchmarks, study)
     with atomic_write(args.out) as file:
         file.write(page.encode())
 
