@@ -76,8 +76,9 @@ def load_results(folders: Iterable[Path], benchmarks: dict[str, Benchmark]) -> l
         row = benchmarks.get(result.benchmark)
         if row is None or result.variant not in row.variants:
             raise TrmError(
-                f"{result.folder} is of no experiment in config.yaml: add "
-                f"{result.benchmark}/{result.variant} there or leave the folder out"
+                f"{result.folder} is of no experiment in the config: add "
+                f"{result.benchmark}/{result.variant} there, give its file to --config too, or "
+                "leave the folder out"
             )
     order = {
         (name, variant): position

@@ -22,12 +22,19 @@ from trm.study import Study
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", type=Path, required=True, help="the table of experiments")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="the table of experiments, the last file on top, as for snakemake's --configfile",
+    )
     parser.add_argument("--results", type=Path, nargs="*", default=[], help="result folders")
     parser.add_argument("--out", type=Path, required=True, help="the HTML file to write")
     args = parser.parse_args()
 
-    study = Study.load(args.config)
+    study = Study.load(*args.config)
     for folder in args.results:
         if not folder.is_dir():
             raise TrmError(f"no folder {folder}: give result folders that are there")
