@@ -13,7 +13,7 @@ import argparse
 from collections.abc import Iterable, Sequence
 
 from trm.data.specs import DatasetSpec
-from trm.status import add_study_arguments, load_study
+from trm.status import add_study_arguments, load_study, parse_study_arguments
 from trm.study import ARC_FILES, RESULT_FILES, Study, Variant
 
 
@@ -90,5 +90,5 @@ def _wrap(words: Iterable[str], width: int = 96) -> list[str]:
 def main(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m trm list", description=__doc__.splitlines()[0])
     add_study_arguments(parser)
-    args = parser.parse_intermixed_args(words)
+    args = parse_study_arguments(parser, words)
     print(listing(load_study(args.config), args.words))

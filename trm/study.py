@@ -189,6 +189,12 @@ def _lay_over(table: dict[str, Any], change: dict[str, Any]) -> None:
             table[key] = copy.deepcopy(value)  # YAML's anchors are shared between rows
 
 
+def seed_of(word: str, name: str) -> int | None:
+    """N of BENCHMARK/VARIANT/seed-N where the word names a seed of `name`; else None."""
+    seed = re.fullmatch(rf"{re.escape(name)}/seed-(0|[1-9][0-9]*)", word)
+    return int(seed[1]) if seed else None
+
+
 class Study(Strict):
     default: list[str]
     scale: str = Field("full", pattern="^[a-z0-9-]+$")
@@ -296,12 +302,13 @@ class Study(Strict):
         return [f"{b}/{v}" for b, row in self.benchmarks.items() for v in row.variants]
 
     def select(self, words: Sequence[str]) -> list[str]:
-        """BENCHMARK/VARIANT of all that `words` name, each a BENCHMARK or BENCHMARK/VARIANT.
+        """BENCHMARK/VARIANT of all that `words` name.
 
+        Each is a BENCHMARK, BENCHMARK/VARIANT or, for one seed of it, BENCHMARK/VARIANT/seed-N.
         Without words, of the whole study. TrmError with the nearest name for an unknown one.
         """
         names = self.result_names()
-        wanted = [word.strip("/") for word in words]
+        wanted = [re.sub("/seed-(0|[1-9][0-9]*)$", "", word.strip("/")) for word in words]
         for word in wanted:
             known = [*self.benchmarks, *names]
             if word not in known:

@@ -24,7 +24,7 @@ def runs_of(study: Study, benchmark: str, variant: str) -> list[RunState]:
     return [
         RunState(int(status.result.rpartition("-")[2]), _words(status))
         for status in statuses(study, [f"{benchmark}/{variant}"])
-        if status.state not in ("not run", "no dataset")
+        if status.state not in ("not run", "data missing")
     ]
 
 
