@@ -1,6 +1,7 @@
 # Wildcards, and the functions that read the table of experiments for the rules.
 import hashlib
 import json
+import os
 import re
 import shlex
 from pathlib import Path
@@ -10,9 +11,16 @@ from trm.data.specs import HIDDEN_SUBSETS
 from trm.errors import TrmError
 from trm.study import REPORT_FILES, STEPS_FILES, VOTES_FILES, Study
 
+
+def config_files():
+    """As given, the lowest first: Snakemake lists those of --configfile before the Snakefile's."""
+    own, given = workflow.configfiles[-1], workflow.configfiles[:-1]
+    return dict.fromkeys(os.path.relpath(file) for file in (own, *given))
+
+
 # A mistake in the table is told before any job starts.
 try:
-    study = Study.of(config)
+    study = Study.of(config, " with ".join(config_files()))
 except TrmError as error:
     raise WorkflowError(str(error))
 

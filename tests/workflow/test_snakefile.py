@@ -106,6 +106,7 @@ def test_mistake_in_the_table_stops_before_any_job(
     done = project.dry_run(tiny=False, configfile=path)
     assert done.returncode != 0
     assert words in done.stderr + done.stdout
+    assert f"config/config.yaml with {os.path.relpath(path, project.root)}: " in done.stdout
     assert "Traceback" not in done.stderr
 
 
