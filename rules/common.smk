@@ -1,17 +1,26 @@
 # Wildcards, and the functions that read the table of experiments for the rules.
 import hashlib
 import json
+import os
+import re
 import shlex
 from pathlib import Path
 
 from trm.config import hydra_word
 from trm.data.specs import HIDDEN_SUBSETS
 from trm.errors import TrmError
-from trm.study import Study
+from trm.study import REPORT_FILES, STEPS_FILES, VOTES_FILES, Study
+
+
+def config_files():
+    """As given, the lowest first: Snakemake lists those of --configfile before the Snakefile's."""
+    own, given = workflow.configfiles[-1], workflow.configfiles[:-1]
+    return dict.fromkeys(os.path.relpath(file) for file in (own, *given))
+
 
 # A mistake in the table is told before any job starts.
 try:
-    study = Study.of(config)
+    study = Study.of(config, " with ".join(config_files()))
 except TrmError as error:
     raise WorkflowError(str(error))
 
@@ -105,15 +114,23 @@ def hidden_challenges(wildcards):
     return expand("raw/{file}", file=spec.hidden_challenges)
 
 
+def finished(names):
+    """Folders of the results of BENCHMARK/VARIANT `names` that are there."""
+    found = (path for name in names for path in Path(RESULTS, name).glob("seed-*"))
+    return sorted(
+        str(folder)
+        for folder in found
+        if re.fullmatch("seed-(0|[1-9][0-9]*)", folder.name)
+        and (folder / "metrics.json").exists()
+    )
+
+
 def table_results(table_name):
     """Result folders of a table's rows: those that exist, or every seed of the rows."""
     rows = study.tables[table_name].rows
     if study.tables_take == "all":
         return [folder for row in rows for folder in study.results_of(*row.split("/"))]
-    found = (
-        path for row in rows for path in Path(RESULTS, row).glob("seed-*/metrics.json")
-    )
-    return sorted(str(path.parent) for path in found)
+    return finished(rows)
 
 
 def table_inputs(wildcards):
@@ -123,11 +140,38 @@ def table_inputs(wildcards):
     return [f"{folder}/metrics.json" for folder in table_results(wildcards.table_name)]
 
 
-def what_was_seen(folders):
-    """Changes when a metrics.json does."""
-    found = (Path(folder, "metrics.json") for folder in folders)
-    contents = b"".join(path.read_bytes() for path in found if path.exists())
-    return hashlib.sha256(contents).hexdigest()
+def report_inputs(wildcards):
+    """All that the report shows of the default results."""
+    return [
+        f"{RESULTS}/{result}/{file}"
+        for result in study.default
+        for file in study.report_files(result.split("/")[0])
+    ]
+
+
+def report_results():
+    """Result folders of the report: the default ones, and whatever else is there."""
+    default = [f"{RESULTS}/{result}" for result in study.default]
+    return sorted({*default, *finished(study.result_names())})
+
+
+def found_for_report(wildcards):
+    """Files that the report shows beyond its inputs: it must not train again what it finds."""
+    files = (
+        f"{folder}/{file}"
+        for folder in report_results()
+        for file in (*REPORT_FILES, *STEPS_FILES, *VOTES_FILES)
+    )
+    return sorted({*files} - {*report_inputs(wildcards)})
+
+
+def what_was_seen(files):
+    """Changes when one of the files does, comes or goes."""
+    seen = hashlib.sha256()
+    for path in map(Path, files):
+        if path.exists():
+            seen.update(str(path).encode() + path.read_bytes())
+    return seen.hexdigest()
 
 
 def category_of(wildcards):

@@ -80,7 +80,7 @@ rule steps:
         **JOB,
     params:
         trained_with=overrides_of,
-        steps=study.supervision_steps,
+        steps=lambda wildcards: study.steps_of(wildcards.benchmark),
     shell:
         "python workflow/scripts/steps.py --dataset {input.data} --weights {input.weights} "
         "--train-config {input.config} --ranks {resources.ranks} --gpus {resources.devices} "

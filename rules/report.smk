@@ -131,7 +131,9 @@ rule table:
         "../envs/report.yaml"
     params:
         results=lambda wildcards: table_results(wildcards.table_name),
-        seen=lambda wildcards: what_was_seen(table_results(wildcards.table_name)),
+        seen=lambda wildcards: what_was_seen(
+            f"{folder}/metrics.json" for folder in table_results(wildcards.table_name)
+        ),
     shell:
         "python workflow/scripts/table.py --config {input.study} --table {wildcards.table_name} "
         "--results {params.results} --out-csv {output.csv} --out-md {output.markdown} "
@@ -147,25 +149,12 @@ rule tables:
         ),
 
 
+# The default results are made for the report; whatever else is there when Snakemake starts stands in
+# it as it is, and is no input, for the reason that it is none of a table.
 rule report:
     input:
         study=f"{RESULTS}/study.json",
-        results=expand(
-            f"{RESULTS}/{{result}}/{{file}}",
-            result=study.default,
-            file=[
-                "metrics.json",
-                "history.csv",
-                "config.yaml",
-                "provenance.json",
-                "figures/learning_curve.svg",
-                "figures/examples.svg",
-                "figures/halting.svg",
-                "figures/thinking.gif",
-                "gallery.json",
-                "thinking.json",
-            ],
-        ),
+        results=report_inputs,
     output:
         report(
             f"{RESULTS}/report.html",
@@ -178,7 +167,8 @@ rule report:
     conda:
         "../envs/report.yaml"
     params:
-        results=expand(f"{RESULTS}/{{result}}", result=study.default),
+        results=lambda wildcards: report_results(),
+        seen=lambda wildcards: what_was_seen(found_for_report(wildcards)),
     shell:
         "python workflow/scripts/report.py --config {input.study} --results {params.results} "
         "--out {output} 2> >(tee {log} >&2)"

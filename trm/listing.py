@@ -13,7 +13,7 @@ import argparse
 from collections.abc import Iterable, Sequence
 
 from trm.data.specs import DatasetSpec
-from trm.status import add_study_arguments, load_study
+from trm.status import add_study_arguments, load_study, parse_study_arguments
 from trm.study import ARC_FILES, RESULT_FILES, Study, Variant
 
 
@@ -49,9 +49,10 @@ def listing(study: Study, words: Sequence[str] = ()) -> str:
         return "\n".join(lines)
     tables = [(f"{results}/tables/{name}.csv", t.title) for name, t in study.tables.items()]
     lines += ["", "tables of the paper, also as .md and .svg", *_columns(tables), "", "and"]
+    made = ", ".join(study.default)
     lines += _columns(
         [
-            (f"{results}/report.html", f"the report of {', '.join(study.default)}"),
+            (f"{results}/report.html", f"the report of {made} and all that is there"),
             ("tables", "all tables"),
             ("complete", "every result, table and report there is"),
         ]
@@ -89,5 +90,5 @@ def _wrap(words: Iterable[str], width: int = 96) -> list[str]:
 def main(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m trm list", description=__doc__.splitlines()[0])
     add_study_arguments(parser)
-    args = parser.parse_intermixed_args(words)
+    args = parse_study_arguments(parser, words)
     print(listing(load_study(args.config), args.words))

@@ -13,6 +13,7 @@ import argparse
 import csv
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -23,14 +24,14 @@ import yaml
 
 from trm.progress import duration
 from trm.run_folder import interrupted_at, is_held, newest_facts
-from trm.study import Benchmark, Resources, Row, Study
+from trm.study import Benchmark, Resources, Row, Study, seed_of
 
 CONFIG = Path("config/config.yaml")
 TAIL_BYTES = 16384  # of a log or history.csv: holds the last line, whatever else stands there
 
-State = Literal["no dataset", "not run", "training", "interrupted", "failed", "trained", "done"]
+State = Literal["data missing", "not run", "training", "interrupted", "failed", "trained", "done"]
 WORDS: dict[State, str] = {
-    "no dataset": "not run, data missing",
+    "data missing": "not run, data missing",
     "not run": "not run, data ready",
     "trained": "trained, not evaluated",
 }
@@ -117,11 +118,14 @@ class _Training:
 
 def statuses(study: Study, words: Sequence[str] = ()) -> list[Status]:
     """Of every result that `words` (of `Study.select`) name: the seeds of the table, and others."""
-    return [
-        _status(study, _Place(study, f"{name}/seed-{seed}"))
-        for name in study.select(words)
-        for seed in _seeds(study, name)
-    ]
+    wanted = {word.strip("/") for word in words}
+    found = []
+    for name in study.select(words):
+        of_all_seeds = not wanted or wanted & {name, name.split("/")[0]}
+        seeds = {*_seeds(study, name)} if of_all_seeds else set()
+        seeds |= {seed for word in wanted if (seed := seed_of(word, name)) is not None}
+        found += [_status(study, _Place(study, f"{name}/seed-{seed}")) for seed in sorted(seeds)]
+    return found
 
 
 def _seeds(study: Study, name: str) -> list[int]:
@@ -179,7 +183,7 @@ def _state(place: _Place, benchmark: Benchmark, dataset: Path) -> tuple[State, s
         return ("failed", f"evaluation: {error}") if error else ("trained", None)
     if error and not ended:
         return "failed", error
-    return ("not run" if dataset.is_dir() else "no dataset"), None
+    return ("not run" if dataset.is_dir() else "data missing"), None
 
 
 def _was_left(run: Path) -> bool:
@@ -259,7 +263,7 @@ def _hours(place: _Place, state: State, training: _Training, resources: Resource
             spent = sum(_number(provenance, f"{part}_gpu_hours") or 0.0 for part in parts)
         else:
             seconds = sum(_number(provenance, f"{part}_wall_s") or 0.0 for part in parts)
-            spent = cores * seconds / 3600
+            spent = (_cores_used(provenance) or cores) * seconds / 3600
         if state == "done" or spent:
             return Hours("GPU" if on_gpu else "CPU", spent, spent, "spent")
     seconds = training.elapsed_s * cores if training.gpu_s is None else training.gpu_s
@@ -270,6 +274,12 @@ def _hours(place: _Place, state: State, training: _Training, resources: Resource
     if resources.gpus:
         return Hours("GPU", spent, resources.gpus * minutes / 60, "at most")
     return Hours("CPU", spent, cores * minutes / 60, "at most")
+
+
+def _cores_used(provenance: dict[str, Any]) -> float | None:
+    """Threads of all processes, from a device like `cpu (2 threads)`; None where it says none."""
+    threads = re.search(r"\((\d+) threads\)$", str(provenance.get("device")))
+    return int(threads[1]) * (_number(provenance, "world_size") or 1) if threads else None
 
 
 def _percent(place: _Place, benchmark: Benchmark) -> float | None:
@@ -345,7 +355,7 @@ def as_text(found: Sequence[Status]) -> str:
         lines.append(_line(cells, widths))
         if status.problem:
             lines.append(f"      {status.problem}")
-        if status.log and status.state not in ("done", "not run", "no dataset"):
+        if status.log and status.state not in ("done", "not run", "data missing"):
             lines.append(f"      log: {status.log}")
     return "\n".join([*lines, "", *_sums(found)])
 
@@ -404,7 +414,9 @@ def _sums(found: Sequence[Status]) -> list[str]:
 
 
 def add_study_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("words", nargs="*", metavar="BENCHMARK[/VARIANT]", help="only these")
+    parser.add_argument(
+        "words", nargs="*", metavar="BENCHMARK[/VARIANT[/seed-N]]", help="only these"
+    )
     parser.add_argument(
         "--config",
         type=Path,
@@ -413,6 +425,17 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="laid over config/config.yaml, like snakemake's --configfile; -: JSON to read instead",
     )
+
+
+def parse_study_arguments(
+    parser: argparse.ArgumentParser, words: Sequence[str]
+) -> argparse.Namespace:
+    """`words` parsed; what stands behind --config and is plainly no file is a BENCHMARK."""
+    args = parser.parse_intermixed_args(words)
+    names = [p for p in args.config if not p.suffix and p != Path("-") and not p.is_file()]
+    args.config = [path for path in args.config if path not in names]
+    args.words += map(str, names)
+    return args
 
 
 def load_study(config: Sequence[Path]) -> Study:
@@ -426,6 +449,6 @@ def main(words: Sequence[str]) -> None:
     )
     add_study_arguments(parser)
     parser.add_argument("--json", action="store_true", help="for programs: a list of objects")
-    args = parser.parse_intermixed_args(words)
+    args = parse_study_arguments(parser, words)
     found = statuses(load_study(args.config), args.words)
     print(json.dumps([asdict(s) for s in found], indent=2) if args.json else as_text(found))

@@ -22,6 +22,7 @@ from trm.data.specs import DatasetSpec, Kind, RawSource, TableSource
 from trm.errors import TrmError
 
 Scalar = bool | int | float | str | list | None  # of a training option
+Steps = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
 RESULT_FILES = (
     "metrics.json",
     "predictions.npz",
@@ -46,6 +47,21 @@ METRICS = {
     "boards": SHARES,
 }
 STDIN = Path("-")
+# What the report is made from, of each result.
+REPORT_FILES = (
+    "metrics.json",
+    "history.csv",
+    "config.yaml",
+    "provenance.json",
+    "figures/learning_curve.svg",
+    "figures/examples.svg",
+    "figures/halting.svg",
+    "figures/thinking.gif",
+    "gallery.json",
+    "thinking.json",
+)
+STEPS_FILES = ("steps.csv", "figures/steps.svg")  # costs an evaluation more
+VOTES_FILES = ("votes.csv", "figures/votes.svg")
 ARC_FILES = ("submission.json", "votes.csv", "pooled.csv", "figures/votes.svg")
 # What asks how many answers are right: nobody can tell, where a test set has no solutions.
 SCORED_FILES = (
@@ -100,6 +116,9 @@ class Benchmark(Strict):
     metric: str
     resources: Resources = Resources()
     overrides: dict[str, Scalar] = {}
+    supervision_steps: Steps | None = None  # default: the study's
+    steps_in_report: bool = False
+    stand_in: bool = False  # bears a published benchmark's name, but is not to be compared with it
     variants: dict[str, Variant] = Field(min_length=1)
     seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
 
@@ -110,6 +129,14 @@ class Benchmark(Strict):
         if not isinstance(variants, dict):
             return variants
         return {name: row or {} for name, row in variants.items()}
+
+    @model_validator(mode="after")
+    def _stands_in(self) -> Benchmark:
+        """A published figure is of the benchmark itself, never of what stands in for it."""
+        if self.stand_in:
+            for variant in self.variants.values():
+                variant.published = variant.published_source = None
+        return self
 
     @property
     def n_metric(self) -> str:
@@ -162,12 +189,18 @@ def _lay_over(table: dict[str, Any], change: dict[str, Any]) -> None:
             table[key] = copy.deepcopy(value)  # YAML's anchors are shared between rows
 
 
+def seed_of(word: str, name: str) -> int | None:
+    """N of BENCHMARK/VARIANT/seed-N where the word names a seed of `name`; else None."""
+    seed = re.fullmatch(rf"{re.escape(name)}/seed-(0|[1-9][0-9]*)", word)
+    return int(seed[1]) if seed else None
+
+
 class Study(Strict):
     default: list[str]
     scale: str = Field("full", pattern="^[a-z0-9-]+$")
     env: Literal["cpu", "cuda"] = "cpu"
     tables_take: Literal["existing", "all"] = "existing"
-    supervision_steps: list[Annotated[int, Field(ge=1)]] = Field([16], min_length=1)
+    supervision_steps: Steps = [16]
     raw: Raw
     datasets: dict[str, DatasetSpec]
     benchmarks: dict[str, Benchmark] = Field(min_length=1)
@@ -269,12 +302,13 @@ class Study(Strict):
         return [f"{b}/{v}" for b, row in self.benchmarks.items() for v in row.variants]
 
     def select(self, words: Sequence[str]) -> list[str]:
-        """BENCHMARK/VARIANT of all that `words` name, each a BENCHMARK or BENCHMARK/VARIANT.
+        """BENCHMARK/VARIANT of all that `words` name.
 
+        Each is a BENCHMARK, BENCHMARK/VARIANT or, for one seed of it, BENCHMARK/VARIANT/seed-N.
         Without words, of the whole study. TrmError with the nearest name for an unknown one.
         """
         names = self.result_names()
-        wanted = [word.strip("/") for word in words]
+        wanted = [re.sub("/seed-(0|[1-9][0-9]*)$", "", word.strip("/")) for word in words]
         for word in wanted:
             known = [*self.benchmarks, *names]
             if word not in known:
@@ -358,6 +392,16 @@ class Study(Strict):
         if not getattr(self.datasets[row.dataset], "hidden_challenges", []):
             return files
         return tuple(file for file in files if file not in SCORED_FILES)
+
+    def report_files(self, benchmark: str) -> tuple[str, ...]:
+        """What the report of a result of this benchmark is made from."""
+        steps = STEPS_FILES if self.benchmarks[benchmark].steps_in_report else ()
+        known = self.files_of(benchmark)
+        return tuple(file for file in (*REPORT_FILES, *steps, *VOTES_FILES) if file in known)
+
+    def steps_of(self, benchmark: str) -> list[int]:
+        """After how many supervision steps steps.csv looks at the answers."""
+        return self.benchmarks[benchmark].supervision_steps or self.supervision_steps
 
     def explain_target(self, target: str) -> str:
         """Why no rule makes `target`, the nearest name, and what can be asked for."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
 from base64 import b64encode
@@ -26,7 +28,6 @@ from trm.report.page import (
     render_page,
 )
 from trm.report.results import load_result, load_results
-from trm.report.state import Folders
 from trm.report.tables import summarise
 from trm.scoring.gallery import Gallery, Puzzle, save_gallery
 from trm.study import Study
@@ -107,9 +108,11 @@ def folders(tmp_path) -> list[Path]:
     return [full, make_result(tmp_path, "puzzle/att/seed-1", solved(0.77))]
 
 
-def page_of(folders, config, places: Folders | None = None) -> str:
-    benchmarks = Study.load(config).benchmarks
-    return render_page(load_results(folders, benchmarks), benchmarks, places)
+def page_of(folders, config, with_runs: bool = False) -> str:
+    """`with_runs`: also of those on their way in the working directory."""
+    study = Study.load(config)
+    results = load_results(folders, study.benchmarks)
+    return render_page(results, study.benchmarks, study if with_runs else None)
 
 
 SUDOKU = "1234341221434321"
@@ -393,27 +396,43 @@ def overview(page: str) -> dict[str, str]:
     return {f"{strip(b)}/{strip(v)}": strip(rest).replace("\u202f", " ") for b, v, rest in found}
 
 
-def test_a_run_on_its_way_is_told_with_its_step(folders, config, tmp_path):
-    places = Folders(tmp_path / "results", tmp_path / "checkpoints")
+def test_a_run_on_its_way_is_told_as_status_tells_it(folders, config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def line() -> str:
+        return overview(page_of(folders, config, with_runs=True))["Grids/att"]
+
     run = tmp_path / "checkpoints/grids/att/seed-0"
     snapshot = run / "snapshots/step_00000400"
-    assert overview(page_of(folders, config, places))["Grids/att"].startswith("not run")
+    assert line().startswith("not run")
+    (tmp_path / "data/grids/train").mkdir(parents=True)
+    sizes = {"total_groups": 50, "mean_puzzle_examples": 2}
+    (tmp_path / "data/grids/train/dataset.json").write_text(json.dumps(sizes))
+    run.mkdir(parents=True)
+    (run / "all_config.yaml").write_text("epochs: 120\nglobal_batch_size: 10\n")
+    (run / "history.csv").write_text("step,split,elapsed_s,loss\n7,train,1.5,1.0\n")
+    with (run / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as the trainer does; no snapshot yet
+        assert line().startswith("seed 0: training at step 7 of 1,200 ")
+    assert line().startswith("seed 0: failed at step 0 of 1,200 ")
     snapshot.mkdir(parents=True)
-    (run / "history.csv").write_text("step,split,loss\n7,train,1.0\n")
-    assert overview(page_of(folders, config, places))["Grids/att"].startswith("seed 0: at step 7 ")
-    (snapshot / "manifest.json").write_text(json.dumps({"step": 400, "total_steps": 1200}))
-    line = overview(page_of(folders, config, places))["Grids/att"]
-    assert line.startswith("seed 0: at step 400 of 1,200 ")
-    (snapshot / "manifest.json").write_text("{half")
-    assert overview(page_of(folders, config, places))["Grids/att"].startswith("seed 0: at step 7 ")
+    manifest = {"format": 1, "step": 400, "total_steps": 1300}
+    (snapshot / "manifest.json").write_text(json.dumps(manifest))
+    assert line().startswith("seed 0: failed at step 400 of 1,300 ")
+    (run / "snapshots/interrupted").write_text("400")
+    assert line().startswith("seed 0: interrupted at step 400 of 1,300 ")
     (run / "final").touch()
-    line = overview(page_of(folders, config, places))["Grids/att"]
-    assert line.startswith("seed 0: trained, not evaluated ")
+    (run / "provenance.json").write_text("{}")
+    shutil.rmtree(run / "snapshots")
+    (run / "all_config.yaml").unlink()
+    assert line().startswith("seed 0: trained, not evaluated ")
 
 
-def test_what_is_done_says_so_also_where_the_report_has_not_all(folders, config, tmp_path):
-    places = Folders(tmp_path / "results", tmp_path / "checkpoints")
-    lines = overview(page_of(folders[:1], config, places))
+def test_what_is_done_says_so_also_where_the_report_has_not_all(
+    folders, config, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    lines = overview(page_of(folders[:1], config, with_runs=True))
     assert lines["Puzzle &lt;Hard&gt;/att"].startswith("done seed 1: done, not in this report ")
     assert lines["Puzzle &lt;Hard&gt;/mlp"].startswith("not run ")
 
@@ -514,6 +533,14 @@ def test_every_picture_has_its_heading_also_one_that_was_not_drawn(folders, conf
     assert "exact accuracy is 25.0% with 1 supervision step" in page
 
 
+def test_learning_curves_are_drawn_from_a_history_alone(folders, config):
+    (folders[1] / "history.csv").write_text(
+        "step,split,loss,exact_accuracy\n1,train,2.0,0.0\n2,train,1.0,0.5\n2,test,1.5,0.25\n"
+    )
+    last = page_of(folders, config).split("<article")[-1]
+    assert re.findall(r"<h4>(.*?)</h4>", last) == ["Learning curves"]
+
+
 def test_a_damaged_thinking_is_named(folders, config):
     (folders[0] / "thinking.json").write_text('{"kind": "sudoku"}')
     with pytest.raises(TrmError, match=r"thinking.json is damaged .*make it again"):
@@ -530,9 +557,16 @@ def run(script: str, *arguments) -> subprocess.CompletedProcess:
 
 def test_report_script(folders, config, tmp_path):
     out = tmp_path / "deep" / "report.html"
-    done = run("report.py", "--config", config, "--results", *folders, "--out", out)
+    words = ("--config", config, "--results")
+    done = run("report.py", *words, *folders, "--out", out)
     assert done.returncode == 0, done.stderr
     assert out.read_text(encoding="utf-8") == page_of(folders, config)
+    trained = tmp_path / "puzzle/mlp/seed-0"  # a glob finds it too, before its evaluation
+    trained.mkdir(parents=True)
+    assert run("report.py", *words, *folders, trained, "--out", out).returncode == 0
+    assert out.read_text(encoding="utf-8") == page_of(folders, config)
+    missing = run("report.py", *words, tmp_path / "results/*/*/seed-*", "--out", out)
+    assert missing.returncode == 2 and "no folder" in missing.stderr
 
 
 def test_summary_script(folders, config, tmp_path):

@@ -21,12 +21,11 @@ from trm.report.paper import (
     PaperRow,
     describe_table,
     draw_table,
-    existing_results,
     paper_frame,
     paper_rows,
     to_markdown,
 )
-from trm.report.results import load_results
+from trm.report.results import existing_results, load_results
 from trm.report.tables import VERDICT_RULE, SummaryRow, summarise
 from trm.study import Study
 

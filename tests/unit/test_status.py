@@ -140,7 +140,7 @@ def travel(root: Path, data: Path) -> dict[str, Status]:
 
 
 def test_a_result_that_was_not_run(journey: dict[str, Status]) -> None:
-    assert journey["at first"].state == "no dataset"
+    assert journey["at first"].state == "data missing"
     status = journey["with data"]
     assert status.state == "not run" and status.percent is None and status.log is None
     # Two cores, 30 minutes to train and 30 to evaluate: a limit, and said to be one.
@@ -182,7 +182,8 @@ def test_a_run_that_ended_well(journey: dict[str, Status], root: Path) -> None:
     provenance = json.loads((root / "results" / NAME / "provenance.json").read_text())
     seconds = provenance["train_wall_s"] + provenance["evaluate_wall_s"]
     assert status.hours.expected_is == "spent"
-    assert status.hours.spent == pytest.approx(2 * seconds / 3600)
+    assert provenance["device"] == "cpu (1 threads)"  # though the row asks for two
+    assert status.hours.spent == pytest.approx(seconds / 3600)
 
 
 def test_a_run_that_never_began_tells_its_error(
@@ -288,9 +289,19 @@ def test_config_files_are_laid_over_each_other(root: Path, tmp_path: Path) -> No
     change.write_text(yaml.safe_dump({"benchmarks": {"small": {"seeds": [3, 4]}}}))
     found = json.loads(trm(root, "status", "--json", "small/att", "--config", str(change)).stdout)
     assert [s["result"] for s in found] == ["small/att/seed-3", "small/att/seed-4"]
+    behind = trm(root, "status", "--json", "--config", str(change), "small/att")
+    assert json.loads(behind.stdout) == found
+    assert "small/att/" in trm(root, "list", "--config", str(change), "small/att").stdout
     table = json.dumps(TABLE | {"scale": "tiny"})
     done = trm(root, "status", "--json", "small/att", "--config", "-", input=table)
-    assert json.loads(done.stdout)[0]["state"] == "no dataset"
+    assert json.loads(done.stdout)[0]["state"] == "data missing"
+
+
+def test_one_seed_is_named_as_the_json_names_it(journey: dict[str, Status], root: Path) -> None:
+    for name in (NAME, "small/att/seed-7"):  # of the table, and not begun
+        found = json.loads(trm(root, "status", "--json", name).stdout)
+        assert [s["result"] for s in found] == [name]
+    assert "small/mlp/seed-0" in trm(root, "list", NAME).stdout
 
 
 @pytest.mark.parametrize(
@@ -299,6 +310,8 @@ def test_config_files_are_laid_over_each_other(root: Path, tmp_path: Path) -> No
         (["status", "smal"], "did you mean 'small'"),
         (["status", "small/mpl"], "did you mean 'small/mlp'"),
         (["list", "smal"], "did you mean 'small'"),
+        (["status", "small/mpl/seed-0"], "did you mean 'small/mlp'"),
+        (["status", "--config", "config/config.yaml", "smal"], "did you mean 'small'"),
         (["stauts"], "did you mean 'status'"),
         (["status", "--config", "nowhere.yaml"], "no config file nowhere.yaml"),
     ],
@@ -311,7 +324,7 @@ def test_mistypings_are_told_with_the_nearest_name(root: Path, words: list[str],
 
 def test_usage(root: Path) -> None:
     assert "python -m trm status" in trm(root).stdout
-    assert "BENCHMARK[/VARIANT]" in trm(root, "status", "--help").stdout
+    assert "BENCHMARK[/VARIANT[/seed-N]]" in trm(root, "status", "--help").stdout
 
 
 def test_it_answers_without_torch(root: Path) -> None:

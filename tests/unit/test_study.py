@@ -44,6 +44,24 @@ def test_published_rows_resolve_to_the_published_settings(study: Study) -> None:
         parse_train_config(config.model_dump())
 
 
+def test_a_stand_in_is_compared_with_no_published_figure() -> None:
+    tiny = Study.load(CONFIG, ROOT / "config" / "tiny.yaml")
+    figures = [v.published for b in tiny.benchmarks.values() for v in b.variants.values()]
+    sources = [v.published_source for b in tiny.benchmarks.values() for v in b.variants.values()]
+    assert {*figures, *sources} == {None}
+
+
+def test_the_tiny_study_describes_its_own_puzzles(study: Study) -> None:
+    """A description inherited from the full study would tell of other sizes."""
+    tiny = Study.load(CONFIG, ROOT / "config" / "tiny.yaml")
+    for name, benchmark in tiny.benchmarks.items():
+        assert benchmark.description != study.benchmarks[name].description
+    for name, split in (("sudoku-6x6", "tiny-sudoku-6x6"), ("sudoku-9x9", "tiny-sudoku-9x9")):
+        made = tiny.raw.tables[split].generate
+        numbers = re.findall(r"\d+(?!x)\b", tiny.benchmarks[name].description)
+        assert {str(made.test), str(made.train), str(made.clues)} <= {*numbers}
+
+
 def test_schema_file_is_that_of_the_types() -> None:
     path = ROOT / "config" / "schemas" / "config.schema.json"
     assert json.loads(path.read_text()) == Study.model_json_schema()

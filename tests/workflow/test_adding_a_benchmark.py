@@ -71,6 +71,18 @@ def test_it_has_its_figures_and_its_line_in_the_report(followed: Project) -> Non
     assert "100 unseen boards of 4x4 digits" in page
 
 
+def test_report_py_takes_the_same_config_files(followed: Project) -> None:
+    done = followed.run(
+        "workflow/scripts/report.py", "--config", "config/config.yaml", "config/sort-rows.yaml",
+        "--results", RESULT, "--out", "alone.html",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    alone = (followed.root / "alone.html").read_text()
+    assert alone == (followed.root / "results/report.html").read_text()
+    status = followed.run("-m", "trm", "status", "sort-rows", "--config", "config/sort-rows.yaml")
+    assert "att/seed-0" in status.stdout
+
+
 def test_the_other_targets_resolve(followed: Project) -> None:
     done = followed.snakemake(
         "-n", f"{RESULT}/steps.csv", "results/sort-rows/summary.csv", tiny=False,

@@ -23,6 +23,7 @@ from trm.scoring.gallery import load_gallery
 
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 RESULTS = [f"{b}/{v}" for b, row in CONFIG["benchmarks"].items() for v in row["variants"]]
+DEFAULT = yaml.safe_load((ROOT / "config" / "tiny.yaml").read_text())["default"]
 
 
 def jobs(stdout: str) -> dict[str, int]:
@@ -49,6 +50,20 @@ def test_every_result_of_the_study_resolves_from_raw_files(project: Project) -> 
 def test_summary_takes_every_variant(project: Project) -> None:
     done = project.dry_run("results/sudoku-extreme/summary.csv", tiny=False)
     assert jobs(done.stdout)["train"] == len(CONFIG["benchmarks"]["sudoku-extreme"]["variants"])
+
+
+def test_the_report_asks_for_steps_and_votes_and_a_result_alone_does_not(project: Project) -> None:
+    count = jobs(project.dry_run(tiny=False).stdout)
+    assert (count["steps"], count["steps_figure"], count["votes"]) == (2, 2, 1)
+    for target in ("sudoku-6x6/mlp", "arc-agi-1-10x10/att"):
+        alone = jobs(project.dry_run(f"results/{target}/seed-0/metrics.json", tiny=False).stdout)
+        assert not {"steps", "votes"} & set(alone)
+
+
+def test_a_benchmark_s_own_steps_are_looked_at(project: Project) -> None:
+    for name, steps in (("sudoku-6x6", "1 2 4 8 16"), ("sudoku-9x9", "1 2 4 8 16 32 64")):
+        done = project.dry_run("-p", f"results/{name}/mlp/seed-0/steps.csv", tiny=False)
+        assert f"--steps {steps} --out-steps" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -91,6 +106,7 @@ def test_mistake_in_the_table_stops_before_any_job(
     done = project.dry_run(tiny=False, configfile=path)
     assert done.returncode != 0
     assert words in done.stderr + done.stdout
+    assert f"config/config.yaml with {os.path.relpath(path, project.root)}: " in done.stdout
     assert "Traceback" not in done.stderr
 
 
@@ -101,6 +117,9 @@ def test_the_chain_ends_in_a_report(finished: Project) -> None:
     page = (finished.root / "results" / "tiny" / "report.html").read_text()
     for title in ("Tiny Sudoku 6x6", "Tiny ARC-AGI-1, grids up to 5x5"):
         assert title in page
+    of_arc = sum("arc" in name for name in DEFAULT)
+    assert page.count("Accuracy against supervision steps</h4>") == len(DEFAULT)
+    assert page.count("Accuracy against votes</h4>") == of_arc > 0
     assert "http://" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", page)
 
 
@@ -329,8 +348,38 @@ def test_tables_fill_what_is_there_and_train_nothing(finished: Project, tmp_path
     assert table.verdict["no-ema"] == "not run"
     assert pd.isna(table.ours_percent["no-ema"])
     assert 0 <= table.ours_percent["mlp"] <= 100
+    assert table.verdict["mlp"] == "no published figure"  # what is tiny is not compared with it
+    compared = tmp_path / "compared.yaml"
+    compared.write_text("tables_take: existing\nbenchmarks: {sudoku-extreme: {stand_in: false}}\n")
+    assert elsewhere.snakemake("tables", configfile=compared).returncode == 0
+    table = pd.read_csv(elsewhere.root / "results/tiny/tables/table1.csv").set_index("variant")
+    assert table.published_percent["mlp"] == 87.4
+    assert table.verdict["mlp"] == "not reproduced"
     text = (elsewhere.root / "results/tiny/tables/table1.md").read_text()
     assert "not run" in text
+
+
+def test_the_report_shows_what_is_there_and_trains_nothing(finished: Project) -> None:
+    """Results copied from another machine, without checkpoints."""
+    results = finished.root / "results/tiny"
+    added = {"sudoku-6x6/mlp/seed-1": "sudoku-6x6/mlp/seed-0",
+             "maze-hard/mlp/seed-0": "maze-hard/att/seed-0"}  # fmt: skip
+    for name, source in added.items():
+        (results / name).mkdir(parents=True)
+        for file in ("metrics.json", "history.csv"):
+            shutil.copy(results / source / file, results / name)
+    assert set(jobs(finished.dry_run().stdout)) == {"all", "report"}
+    assert finished.snakemake().returncode == 0
+    page = (results / "report.html").read_text()
+    for name in added:
+        section = page.split(f'id="{name.replace("/", "-")}"')[1]
+        assert "Learning curves" in section.split("<article")[0]
+    assert "Nothing to be done" in finished.dry_run().stderr
+    (results / "maze-hard/mlp/seed-0/metrics.json").write_text('{"exact_accuracy": 1, "count": 24}')
+    assert set(jobs(finished.dry_run().stdout)) == {"all", "report"}
+    for name in added:  # for the tests that follow
+        shutil.rmtree(results / name)
+    assert finished.snakemake().returncode == 0
 
 
 @pytest.mark.slow

@@ -24,12 +24,17 @@ from trm.report.curves import (
     draw_steps_curve,
     draw_votes_curve,
 )
-from trm.report.figures import ARC_COLOURS, save_figure
+from trm.report.figures import (
+    ARC_COLOURS,
+    describe_learning_curve,
+    draw_learning_curve,
+    save_figure,
+)
 from trm.report.results import Result
-from trm.report.state import Folders, runs_of
+from trm.report.state import runs_of
 from trm.report.tables import NO_PUBLISHED_FIGURE, NOT_RUN, VERDICT_RULE, summarise
 from trm.scoring.gallery import Gallery, load_gallery
-from trm.study import Benchmark
+from trm.study import Benchmark, Study
 
 UNKNOWN = "not recorded"
 
@@ -54,6 +59,7 @@ _KEYS = {
     "white and framed by dashes where the answer has them wrong.",
 }
 _DRAWN_FROM = {  # drawn here where the picture is not there, but its table is
+    "learning_curve": ("history.csv", draw_learning_curve, describe_learning_curve),
     "steps": ("steps.csv", draw_steps_curve, describe_steps_curve),
     "votes": ("votes.csv", draw_votes_curve, describe_votes_curve),
 }
@@ -155,7 +161,7 @@ class BenchmarkView:
 
 
 def render_page(
-    results: Iterable[Result], benchmarks: dict[str, Benchmark], folders: Folders | None = None
+    results: Iterable[Result], benchmarks: dict[str, Benchmark], study: Study | None = None
 ) -> str:
     """The report as HTML: overview, then every result with its figures, puzzles and settings.
 
@@ -164,14 +170,15 @@ def render_page(
     Args:
         results: evaluated runs in the order to print them (`load_results`).
         benchmarks: the table of experiments; rows without a result are listed as not run.
-        folders: where to look for runs that are not evaluated yet; None: nowhere.
+        study: whose runs that are not evaluated yet are looked for in the working directory; None:
+            none are.
 
     Raises:
         TrmError: a result or a figure cannot be read.
     """
     results = list(results)
     overview = [
-        _overview_line(row, results, benchmarks, folders)
+        _overview_line(row, results, benchmarks, study)
         for row in summarise(results, benchmarks).itertuples(index=False)
     ]
     views = [
@@ -208,7 +215,7 @@ def render_page(
 
 
 def _overview_line(
-    row: Any, results: list[Result], benchmarks: dict[str, Benchmark], folders: Folders | None
+    row: Any, results: list[Result], benchmarks: dict[str, Benchmark], study: Study | None
 ) -> OverviewLine:
     runs = [r for r in results if (r.benchmark, r.variant) == (row.benchmark, row.variant)]
     intervals = [
@@ -219,7 +226,7 @@ def _overview_line(
         benchmark=benchmarks[row.benchmark].title,
         variant=row.variant,
         anchor=_anchor(runs[0]) if runs else None,
-        states=_states(runs, row, folders),
+        states=_states(runs, row, study),
         cost=_cost(runs),
         gpu_hours=_gpu_hours(runs),
         seeds=f"{row.n_seeds}" if runs else _DASH,
@@ -234,10 +241,10 @@ def _overview_line(
     )
 
 
-def _states(runs: list[Result], row: Any, folders: Folders | None) -> list[str]:
+def _states(runs: list[Result], row: Any, study: Study | None) -> list[str]:
     """How far the runs of one line are: those in the report, then those on their way."""
     shown = {run.seed for run in runs}
-    begun = runs_of(folders, row.benchmark, row.variant) if folders else []
+    begun = runs_of(study, row.benchmark, row.variant) if study else []
     return ["done"] * bool(runs) + [
         f"seed {run.seed}: {run}" for run in begun if run.seed not in shown
     ]

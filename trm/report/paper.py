@@ -6,7 +6,6 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import matplotlib as mpl
 import pandas as pd
@@ -17,7 +16,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from trm.report.figures import BLUE, GREY, INK, STYLE, VERMILLION, new_figure
 from trm.report.page import format_points
-from trm.report.results import Result, load_results
+from trm.report.results import Result
 from trm.report.tables import (
     NO_PUBLISHED_FIGURE,
     NOT_REPRODUCED,
@@ -52,18 +51,6 @@ class PaperRow:
     benchmark: str  # its title
     label: str  # the variant's description; its name where it has none
     summary: SummaryRow
-
-
-def existing_results(folders: Iterable[Path], benchmarks: dict[str, Benchmark]) -> list[Result]:
-    """The results among `folders` that are there: those with a metrics.json.
-
-    A machine with part of the results so fills its part of a table.
-
-    Raises:
-        TrmError: as `load_results`.
-    """
-    there = [folder for folder in folders if (folder / "metrics.json").is_file()]
-    return load_results(there, benchmarks)
 
 
 def paper_rows(

@@ -76,8 +76,9 @@ def load_results(folders: Iterable[Path], benchmarks: dict[str, Benchmark]) -> l
         row = benchmarks.get(result.benchmark)
         if row is None or result.variant not in row.variants:
             raise TrmError(
-                f"{result.folder} is of no experiment in config.yaml: add "
-                f"{result.benchmark}/{result.variant} there or leave the folder out"
+                f"{result.folder} is of no experiment in the config: add "
+                f"{result.benchmark}/{result.variant} there, give its file to --config too, or "
+                "leave the folder out"
             )
     order = {
         (name, variant): position
@@ -86,6 +87,17 @@ def load_results(folders: Iterable[Path], benchmarks: dict[str, Benchmark]) -> l
         )
     }
     return sorted(results, key=lambda r: (order[r.benchmark, r.variant], r.seed))
+
+
+def existing_results(folders: Iterable[Path], benchmarks: dict[str, Benchmark]) -> list[Result]:
+    """The results among `folders` that are there: those with a metrics.json.
+
+    A machine with part of the results so fills its part of a table, and of the report.
+
+    Raises:
+        TrmError: as `load_results`.
+    """
+    return load_results((f for f in folders if (f / "metrics.json").is_file()), benchmarks)
 
 
 def _read_object(path: Path) -> dict[str, Any] | None:

@@ -3,8 +3,9 @@
 python workflow/scripts/report.py --config config/config.yaml --results results/*/*/seed-* \
     --out results/report.html
 
-From the result folders alone, wherever they are from; what they lack is left out. Runs on their way
-are looked for in checkpoints/ and results/ of the working directory.
+From the result folders alone, wherever they are from; what they lack is left out, and so are those
+that are not evaluated yet. Runs on their way are looked for in checkpoints/ and results/ of the
+working directory.
 """
 
 from __future__ import annotations
@@ -12,24 +13,33 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from trm.errors import run_cli
+from trm.errors import TrmError, run_cli
 from trm.files import atomic_write
 from trm.report.page import render_page
-from trm.report.results import load_results
-from trm.report.state import Folders
+from trm.report.results import existing_results
 from trm.study import Study
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", type=Path, required=True, help="the table of experiments")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="the table of experiments, the last file on top, as for snakemake's --configfile",
+    )
     parser.add_argument("--results", type=Path, nargs="*", default=[], help="result folders")
     parser.add_argument("--out", type=Path, required=True, help="the HTML file to write")
     args = parser.parse_args()
 
-    study = Study.load(args.config)
-    results = load_results(args.results, study.benchmarks)
-    page = render_page(results, study.benchmarks, Folders.of(study))
+    study = Study.load(*args.config)
+    for folder in args.results:
+        if not folder.is_dir():
+            raise TrmError(f"no folder {folder}: give result folders that are there")
+    results = existing_results(args.results, study.benchmarks)
+    page = render_page(results, study.benchmarks, study)
     with atomic_write(args.out) as file:
         file.write(page.encode())
 

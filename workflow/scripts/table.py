@@ -19,11 +19,11 @@ from trm.report.figures import save_figure
 from trm.report.paper import (
     describe_table,
     draw_table,
-    existing_results,
     paper_frame,
     paper_rows,
     to_markdown,
 )
+from trm.report.results import existing_results
 from trm.study import Study
 
 
