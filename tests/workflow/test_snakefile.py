@@ -374,7 +374,7 @@ def test_the_report_shows_what_is_there_and_trains_nothing(finished: Project) ->
     for name in added:
         section = page.split(f'id="{name.replace("/", "-")}"')[1]
         assert "Learning curves" in section.split("<article")[0]
-    assert "Nothing to be done" in finished.dry_run().stderr
+    assert "Nothing to be done" in finished.dry_run().stdout
     (results / "maze-hard/mlp/seed-0/metrics.json").write_text('{"exact_accuracy": 1, "count": 24}')
     assert set(jobs(finished.dry_run().stdout)) == {"all", "report"}
     for name in added:  # for the tests that follow
