@@ -2,6 +2,7 @@
 
     python benchmarks/train_step.py                        # every case, bfloat16
     python benchmarks/train_step.py sudoku-mlp demo --dtype float32 --steps 20
+    python benchmarks/train_step.py sudoku-mlp --batch 768 --compile max    # on a GPU
 
 Prints, for each path, the median of ms/step, examples/s, the share of the matrix multiplication
 rate that this machine reaches (measured at the start, 2048 x 2048), and what the first step took,
@@ -58,6 +59,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
     parser.add_argument("--steps", type=int, default=8, help="timed steps of each path")
     parser.add_argument("--batch", type=int, help="rows per step, in place of the case's own")
+    parser.add_argument("--compile", default="on", choices=["on", "max"], help="as in pretrain.py")
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
     unknown = set(args.cases) - set(CASES)
@@ -74,7 +76,7 @@ def main() -> None:
         case = CASES[name]
         rows = args.batch or case.batch
         print(f"\n{name}, {rows} rows")
-        compare(case, rows, args.dtype, args.steps, device, peak)
+        compare(case, rows, args.dtype, args.steps, device, peak, tuned=args.compile == "max")
 
 
 def device_name(device: torch.device) -> str:
@@ -106,7 +108,7 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def compare(
-    case: Case, rows: int, dtype: str, steps: int, device: torch.device, peak: float
+    case: Case, rows: int, dtype: str, steps: int, device: torch.device, peak: float, tuned: bool
 ) -> None:
     words = [*case.words, f"arch.forward_dtype={dtype}", f"global_batch_size={rows}", "ema=true",
              "lr=1e-4", "weight_decay=1.0", "evaluators=[]", "data_paths=[none]"]  # fmt: skip
@@ -124,7 +126,7 @@ def compare(
     ]
     paths = {"eager": new_state(case, config, ranks), "compiled": new_state(case, config, ranks)}
     kept = estimate(paths["eager"].model, batches[0], config.arch.loss.loss_type).bytes_per_row
-    compile_model(paths["compiled"].model, device)
+    compile_model(paths["compiled"].model, device, tuned)
     seconds: dict[str, list[float]] = {path: [] for path in paths}
     losses: dict[str, list[float]] = {path: [] for path in paths}
     for step in range(steps + 2):
