@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.runs import ALONE, config_of
+from tests.runs import ALONE, config_of, one_thread
 from trm.config import ArchConfig, ModelConfig
 from trm.model.act import Batch, act_step, initial_carry
 from trm.model.base import RecursiveModel
@@ -31,7 +31,8 @@ MLP = {"mlp_t": True, "pos_encodings": "none"}
 @pytest.fixture(autouse=True)
 def nothing_compiled_before() -> Iterator[None]:
     torch.compiler.reset()
-    yield
+    with one_thread():
+        yield
     torch.compiler.set_stance("default")
 
 
