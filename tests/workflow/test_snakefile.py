@@ -151,7 +151,7 @@ def test_the_report_needs_nothing_but_results(finished: Project, tmp_path: Path)
     page = (tmp_path / "alone.html").read_text()
     for part in ("gallery", "thinking"):  # which not every target makes
         having = [folder for folder in folders if (tmp_path / folder / f"{part}.json").exists()]
-        assert page.count(f'data-start="{part}"') == len(having) > 0
+        assert page.count(f'<section class="puzzles" data-start="{part}"') == len(having) > 0
 
 
 def test_numbers_in_metrics_are_those_of_the_predictions(finished: Project) -> None:
