@@ -47,7 +47,7 @@ def accept_both_spellings(arguments: list[str]) -> list[str]:
         elif not equals:
             raise TrmError(f"{key} has no value: write {key}=VALUE")
         elif key == "arch":  # a file of config/arch, not a value
-            _check_architecture(value)
+            _check_architecture(value.strip("\"'"))
             accepted.append(word.lstrip("+"))
         else:
             accepted.append(f"++{word.lstrip('+')}")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pretrain import accept_both_spellings
 from tests.conftest import overrides
 from trm.config import (
     ARCHITECTURE_NAMES,
@@ -104,3 +105,10 @@ def test_resolving_names_the_row() -> None:
         resolve({"arch": "trn"}, "a/b")
     with pytest.raises(TrmError, match="a/b: epochs=7 is not a multiple"):
         resolve({"epochs": 7, "eval_interval": 2}, "a/b")
+
+
+def test_an_architecture_is_known_in_quotes_too() -> None:
+    """As the rules of Snakemake write every word."""
+    assert accept_both_spellings([hydra_word("arch", "hrm")]) == ['arch="hrm"']
+    with pytest.raises(TrmError, match="did you mean 'hrm'"):
+        accept_both_spellings([hydra_word("arch", "hrn")])
