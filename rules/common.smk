@@ -2,14 +2,13 @@
 import hashlib
 import json
 import os
-import re
 import shlex
 from pathlib import Path
 
 from trm.config import hydra_word
 from trm.data.specs import HIDDEN_SUBSETS
 from trm.errors import TrmError
-from trm.study import REPORT_FILES, STEPS_FILES, VOTES_FILES, Study
+from trm.study import REPORT_FILES, SEED, STEPS_FILES, VOTES_FILES, Study, seed_of
 
 
 def config_files():
@@ -32,7 +31,7 @@ wildcard_constraints:
     table="|".join(study.raw.tables),
     subset="[a-z]+2?",
     table_name="|".join(study.tables),
-    seed="0|[1-9][0-9]*",
+    seed=SEED,
 
 
 ENV = f"../envs/{study.env}.yaml"
@@ -116,11 +115,11 @@ def hidden_challenges(wildcards):
 
 def finished(names):
     """Folders of the results of BENCHMARK/VARIANT `names` that are there."""
-    found = (path for name in names for path in Path(RESULTS, name).glob("seed-*"))
     return sorted(
         str(folder)
-        for folder in found
-        if re.fullmatch("seed-(0|[1-9][0-9]*)", folder.name)
+        for name in names
+        for folder in Path(RESULTS, name).glob("seed-*")
+        if seed_of(f"{name}/{folder.name}", name) is not None
         and (folder / "metrics.json").exists()
     )
 

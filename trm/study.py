@@ -47,6 +47,7 @@ METRICS = {
     "boards": SHARES,
 }
 STDIN = Path("-")
+SEED = "0|[1-9][0-9]*"  # as it stands in paths
 # What the report is made from, of each result.
 REPORT_FILES = (
     "metrics.json",
@@ -191,7 +192,7 @@ def _lay_over(table: dict[str, Any], change: dict[str, Any]) -> None:
 
 def seed_of(word: str, name: str) -> int | None:
     """N of BENCHMARK/VARIANT/seed-N where the word names a seed of `name`; else None."""
-    seed = re.fullmatch(rf"{re.escape(name)}/seed-(0|[1-9][0-9]*)", word)
+    seed = re.fullmatch(rf"{re.escape(name)}/seed-({SEED})", word)
     return int(seed[1]) if seed else None
 
 
@@ -308,7 +309,7 @@ class Study(Strict):
         Without words, of the whole study. TrmError with the nearest name for an unknown one.
         """
         names = self.result_names()
-        wanted = [re.sub("/seed-(0|[1-9][0-9]*)$", "", word.strip("/")) for word in words]
+        wanted = [re.sub(f"/seed-({SEED})$", "", word.strip("/")) for word in words]
         for word in wanted:
             known = [*self.benchmarks, *names]
             if word not in known:
@@ -376,7 +377,7 @@ class Study(Strict):
         """Regular expression of the paths under results/ and data/ that no rule makes."""
         datasets = "|".join(map(re.escape, self.datasets))
         rows = [
-            rf"{re.escape(name)}/(?:{'|'.join(map(re.escape, b.variants))})/seed-(?:0|[1-9][0-9]*)/"
+            rf"{re.escape(name)}/(?:{'|'.join(map(re.escape, b.variants))})/seed-(?:{SEED})/"
             rf"(?:{'|'.join(map(re.escape, self.files_of(name)))})"
             for name, b in self.benchmarks.items()
         ]
