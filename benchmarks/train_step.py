@@ -27,7 +27,7 @@ from trm.distributed import Ranks, choose_device
 from trm.ema import EMA
 from trm.memory import estimate
 from trm.model.act import Batch
-from trm.model.layers import compile_model
+from trm.model.layers import compile_model, product
 from trm.model.registry import build_model
 from trm.optim import SignSGD, make_optimizer
 from trm.step import TrainState, train_step
@@ -101,7 +101,7 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
     times = []
     for _ in range(20):
         began = time.perf_counter()
-        a @ a
+        product(a, a)
         finish(device)
         times.append(time.perf_counter() - began)
     return 2 * 2048**3 / min(times)
@@ -110,20 +110,9 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
 def compare(
     case: Case, rows: int, dtype: str, steps: int, device: torch.device, peak: float, tuned: bool
 ) -> None:
-    words = [*case.words, f"arch.forward_dtype={dtype}", f"global_batch_size={rows}", "ema=true",
-             "lr=1e-4", "weight_decay=1.0", "evaluators=[]", "data_paths=[none]"]  # fmt: skip
-    config = compose(words)
+    config = training_config(case, rows, dtype)
     ranks = Ranks(0, 1, device)
-    draw = torch.Generator().manual_seed(0)
-    shape = (rows, case.seq_len)
-    batches = [
-        Batch(
-            torch.randint(1, case.vocab, shape, generator=draw, dtype=torch.int32),
-            torch.randint(1, case.vocab, shape, generator=draw, dtype=torch.int32),
-            torch.zeros(rows, dtype=torch.int32),
-        ).to(device)
-        for _ in range(4)
-    ]
+    batches = draw_batches(case, rows, device)
     paths = {"eager": new_state(case, config, ranks), "compiled": new_state(case, config, ranks)}
     kept = estimate(paths["eager"].model, batches[0], config.arch.loss.loss_type).bytes_per_row
     compile_model(paths["compiled"].model, device, tuned)
@@ -154,6 +143,27 @@ def compare(
         f"{max(abs(a - b) / abs(a) for a, b in pairs):.1e}; {flop / 1e9:.0f} GFLOP a step, "
         f"activations {kept * rows / 1e9:.2f} GB"
     )
+
+
+def training_config(case: Case, rows: int, dtype: str) -> TrainConfig:
+    return compose([
+        *case.words, f"arch.forward_dtype={dtype}", f"global_batch_size={rows}", "ema=true",
+        "lr=1e-4", "weight_decay=1.0", "evaluators=[]", "data_paths=[none]",
+    ])  # fmt: skip
+
+
+def draw_batches(case: Case, rows: int, device: torch.device) -> list[Batch]:
+    """Four of them, of random tokens."""
+    draw = torch.Generator().manual_seed(0)
+    shape = (rows, case.seq_len)
+    return [
+        Batch(
+            torch.randint(1, case.vocab, shape, generator=draw, dtype=torch.int32),
+            torch.randint(1, case.vocab, shape, generator=draw, dtype=torch.int32),
+            torch.zeros(rows, dtype=torch.int32),
+        ).to(device)
+        for _ in range(4)
+    ]
 
 
 def new_state(case: Case, config: TrainConfig, ranks: Ranks) -> TrainState:

@@ -7,6 +7,7 @@ set of weights serves fp32, bf16 and evaluation.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,47 @@ def truncated_normal_(tensor: Tensor, std: float) -> Tensor:
     return nn.init.trunc_normal_(tensor, std=scale, a=-2 * scale, b=2 * scale)
 
 
+def _types_to_widen() -> frozenset[torch.dtype]:
+    if not torch.backends.mkldnn.is_available():
+        return frozenset({torch.bfloat16, torch.float16})
+    supported = {
+        torch.bfloat16: torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+        torch.float16: torch.ops.mkldnn._is_mkldnn_fp16_supported(),
+    }
+    return frozenset(dtype for dtype, fast in supported.items() if not fast)
+
+
+TYPES_TO_WIDEN = _types_to_widen()
+"""Types that this CPU has no instructions to multiply in (bfloat16, on x86 before AVX-512): torch's
+own loops for them are an order of magnitude slower than fp32 (benchmarks/bfloat16.py)."""
+
+
+def _widened(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype in TYPES_TO_WIDEN
+
+
+class _WidenedProduct(torch.autograd.Function):
+    """a b, multiplied and summed in fp32 and rounded to the type of a and b, which are what is kept
+    for the backward pass: the arithmetic of a bfloat16 instruction, without one."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:  # [..., K], [K, N] -> [..., N]
+        ctx.save_for_backward(a, b)
+        return (a.float() @ b.float()).to(a.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        a, b = ctx.saved_tensors
+        grad = grad.float()
+        of_b = a.float().flatten(0, -2).t() @ grad.flatten(0, -2)
+        return (grad @ b.float().t()).to(a.dtype), of_b.to(b.dtype)
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:  # [..., K], [K, N] -> [..., N]
+    """a b in their type, by way of fp32 where the CPU cannot multiply matrices in it."""
+    return _WidenedProduct.apply(a, b) if _widened(a) else a @ b
+
+
 class Linear(nn.Module):
     """x W^T (+ b), weight [out, in] at σ = 1/√in, bias zero."""
 
@@ -39,8 +81,12 @@ class Linear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:  # [..., in] -> [..., out]
+        weight = self.weight.to(x.dtype)
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.linear(x, self.weight.to(x.dtype), bias)
+        if not _widened(x):
+            return F.linear(x, weight, bias)
+        y = product(x, weight.t())
+        return y if bias is None else y + bias
 
 
 class Embedding(nn.Module):
@@ -116,7 +162,10 @@ class Attention(nn.Module):
             q, k = rotary(q), rotary(k)
         written_out = torch.is_grad_enabled() and x.shape[1] < self.written_out_below
         attend = written_out_attention if written_out else F.scaled_dot_product_attention
-        out = attend(q, k, v)
+        if _widened(x):
+            out = attend(q.float(), k.float(), v.float()).to(x.dtype)
+        else:
+            out = attend(q, k, v)
         return self.o_proj(rearrange(out, "b h s d -> b s (h d)"))
 
 
@@ -135,7 +184,7 @@ class SwiGLU(nn.Module):
     def over_first(self, x: Tensor) -> Tensor:  # [D, N] -> [D, N]
         """`forward` over the first axis, with x as it lies: the weights multiply from the left."""
         w_gate_up, w_down = (p.weight.to(x.dtype) for p in (self.gate_up_proj, self.down_proj))
-        return w_down @ gated(w_gate_up @ x, dim=0)
+        return product(w_down, gated(product(w_gate_up, x), dim=0))
 
 
 class Block(nn.Module):
