@@ -2,8 +2,9 @@
 
 TRM_GOLDEN_DIR names another folder of figures (with model/*.npz) to test against. A recursion over
 a normalisation amplifies a last-bit difference a thousandfold within a dozen steps, so the matrix
-products must be summed as the reference summed them: two threads, as set below. On a processor
-whose kernels sum otherwise the training of trm_mlp may differ in the third digit.
+products must be summed as the reference summed them: with AVX-512 and two threads, as set below. On
+a processor that sums otherwise each figure of the training may be off by as much as our own figure
+moves when the start weights are moved in their last bit, a few times over; the evaluation may not.
 """
 
 from __future__ import annotations
@@ -29,6 +30,11 @@ from trm.optim import SignSGD, make_optimizer
 
 GOLDEN = Path(os.environ.get("TRM_GOLDEN_DIR", Path(__file__).parent))
 FILES = sorted((GOLDEN / "model").glob("*.npz"))
+SUMS_AS_THE_REFERENCE = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+NUDGES = 3  # runs from start weights moved in their last bit
+TIMES = 5  # what their spread is multiplied with
+
+Figures = dict[str, np.ndarray]
 
 
 @pytest.fixture(autouse=True)
@@ -76,12 +82,17 @@ class Golden:
         return model
 
 
-def assert_equal(got: object, wanted: np.ndarray, what: str) -> None:
-    """Within 1e-5 relative; a millionth of the array's size where a figure is near zero."""
+def assert_equal(got: object, wanted: np.ndarray, what: str, noise: np.ndarray | float = 0) -> None:
+    """Within 1e-5 relative; a ten-millionth of the array's size where a figure is near zero."""
     if isinstance(got, torch.Tensor):
         got = got.detach().numpy()
     scale = float(np.abs(wanted).max()) if np.size(wanted) else 0.0
-    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-7 * scale, err_msg=what)
+    allowed = 1e-7 * scale + noise + 1e-5 * np.abs(wanted)
+    off = np.abs(np.asarray(got, np.float64) - wanted)
+    assert np.all(off <= allowed), (  # false where either is NaN
+        f"{what}: {np.sum(~(off <= allowed))} of {np.size(off)} figures differ, the worst by "
+        f"{np.max(off):.1e}, {np.max(off / np.maximum(allowed, 1e-300)):.1f} times what is allowed"
+    )
 
 
 def check_outputs(golden: Golden) -> None:
@@ -107,21 +118,39 @@ def check_outputs(golden: Golden) -> None:
     assert bool(carry.halted.all()) == bool(golden["eval/all_finish"])
 
 
-def check_training(golden: Golden) -> None:
+def check_training(golden: Golden, noise: Figures | None = None) -> None:
     """Twelve steps over the batches in turn: losses, metrics, final and averaged weights."""
+    wanted = {
+        name: golden[name]
+        for name in golden.arrays
+        if name.split("/")[0] in ("train", "final", "ema")
+    }
+    got = train(golden)
+    assert set(got) == set(wanted)
+    for name, figure in got.items():
+        assert_equal(figure, wanted[name], name, 0 if noise is None else TIMES * noise[name])
+
+
+def train(golden: Golden, nudge: int | None = None) -> Figures:
+    """The figures of the training under their names in the file; with `nudge`, a seed, from start
+    weights moved by up to half a unit in their last place."""
     meta = golden.meta
     assert meta["config"]["halt_exploration_prob"] == 0.0
     model = golden.model().train()
+    if nudge is not None:
+        draw = torch.Generator().manual_seed(nudge)
+        with torch.no_grad():
+            for p in model.parameters():
+                p.mul_(1 + (torch.rand(p.shape, generator=draw) - 0.5) * 2**-23)
     batches = golden.batches()
     alone = Ranks(0, 1, torch.device("cpu"))
     optimizer = make_optimizer("adam_atan2", model, tuple(meta["betas"]), meta["weight_decay"])
     optimizer.param_groups[0]["lr"] = meta["lr"]
     puzzle_optimizer = SignSGD(model.puzzle_emb.weights, meta["puzzle_emb_weight_decay"], alone)
     ema = EMA(model, meta["ema_rate"])
-    losses = golden["train/loss"]
-    wanted = golden.under("train/metric/")
+    per_step: dict[str, list[float]] = {}
     carry = initial_carry(model, batches[0])
-    for step, wanted_loss in enumerate(losses):
+    for step in range(len(golden["train/loss"])):
         carry, output = act_step(model, carry, batches[step % len(batches)])
         loss, metrics, _ = act_loss(meta["loss"], carry, output)
         (loss / len(batches[0].inputs)).backward()
@@ -131,20 +160,26 @@ def check_training(golden: Golden) -> None:
         optimizer.step()
         optimizer.zero_grad()
         ema.update(model, step + 1)
-        assert_equal(loss, wanted_loss, f"train/loss at step {step}")
-        assert set(metrics) == set(wanted)
-        for name, value in metrics.items():
-            assert_equal(value, wanted[name][step], f"train/{name} at step {step}")
+        named = {"train/loss": loss} | {f"train/metric/{k}": v for k, v in metrics.items()}
+        for name, value in named.items():
+            per_step.setdefault(name, []).append(value.item())
+    weights = {f"final/{PREFIX}{k}": v for k, v in model.state_dict().items()}
+    weights |= {f"ema/{PREFIX}{k}": v for k, v in ema.shadow.items()}
+    figures = {name: np.array(values) for name, values in per_step.items()}
+    return figures | {name: tensor.numpy() for name, tensor in weights.items()}
 
-    final = golden.under(f"final/{PREFIX}")
-    state = model.state_dict()
-    assert set(final) == set(state)
-    for name, tensor in state.items():
-        assert_equal(tensor, final[name], f"final/{name}")
-    averaged = golden.under(f"ema/{PREFIX}")
-    assert set(averaged) == set(ema.shadow)
-    for name, tensor in ema.shadow.items():
-        assert_equal(tensor, averaged[name], f"ema/{name}")
+
+def noise_of(golden: Golden) -> Figures:
+    """How far each figure of the training, an array of weights as one, moves with a last bit."""
+    plain = train(golden)
+    noise = {name: np.zeros(()) for name in plain}
+    for seed in range(NUDGES):
+        for name, figure in train(golden, nudge=seed).items():
+            moved = np.abs(figure - plain[name])
+            noise[name] = np.maximum(
+                noise[name], moved if name.startswith("train/") else moved.max(initial=0)
+            )
+    return noise
 
 
 def test_there_are_figures() -> None:
@@ -155,7 +190,7 @@ def test_there_are_figures() -> None:
 def test_model(path: Path) -> None:
     golden = Golden(path)
     check_outputs(golden)
-    check_training(golden)
+    check_training(golden, None if SUMS_AS_THE_REFERENCE else noise_of(golden))
     assert golden.used == set(golden.arrays), "figures that no check looks at"
 
 
@@ -164,7 +199,18 @@ def perturbable(path: Path) -> list[str]:
     return [k for k, a in golden.arrays.items() if a.dtype.kind == "f"]
 
 
+def test_the_noise_hides_no_change_of_the_arithmetic() -> None:
+    """What is allowed on another processor is less than what a learning rate does that is wrong by
+    a thousandth."""
+    golden = Golden(GOLDEN / "model" / "trm_learned_pos.npz")
+    noise = noise_of(golden)
+    golden.meta["lr"] *= 1.001
+    with pytest.raises(AssertionError, match="train/loss"):
+        check_training(golden, noise)
+
+
 @pytest.mark.slow
+@pytest.mark.skipif(not SUMS_AS_THE_REFERENCE, reason="only with AVX-512 are figures equal so far")
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 def test_every_figure_counts(path: Path) -> None:
     """Change one number of an array, in the fourth digit: the comparison must notice."""
