@@ -2,7 +2,7 @@
 
     snakemake --cores 2 data/sudoku-6x6-1k-aug-50
     python benchmarks/recipes.py sudoku-6x6/mlp --seeds 0 1 2 --out recipes.csv
-    python benchmarks/recipes.py sudoku-6x6/mlp published muon --target 0.5
+    python benchmarks/recipes.py sudoku-6x6/mlp published muon --target 0.5 --metric cells
 
 Each run is `pretrain.py` with the settings of that experiment in config.yaml and the recipe's on
 top, stopped at the first evaluation above the target. Compute is counted, not timed: FLOP of the
@@ -47,6 +47,7 @@ DEEPER = [
     {"start": 0.3, "H_cycles": 2, "L_cycles": 2},
     {"start": 0.6, "H_cycles": 2, "L_cycles": 3},
 ]
+METRICS = ("exact", "cells")
 RECIPES: dict[str, dict] = {
     "published": {},
     "muon": {"optimizer": "muon"},
@@ -81,7 +82,10 @@ def main() -> None:
     parser.add_argument("experiment", help="BENCHMARK/VARIANT of config.yaml")
     parser.add_argument("recipes", nargs="*", help=f"of {', '.join(RECIPES)}, joined by + (all)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--target", type=float, default=0.9, help="share of exact answers")
+    parser.add_argument("--target", type=float, default=0.9, help="share to reach")
+    parser.add_argument(
+        "--metric", default="exact", choices=METRICS, help="of exact answers, or of right cells"
+    )
     parser.add_argument("--dataset", help="folder, in place of the experiment's own")
     parser.add_argument("--eval-interval", type=int, default=6, help="epochs")
     parser.add_argument("--out", type=Path, help="CSV of all runs, added to")
@@ -98,7 +102,7 @@ def main() -> None:
     dataset = str(Path(args.dataset or ROOT / "data" / row.dataset).resolve())
     print(
         f"{date.today()}, {args.experiment} on {Path(dataset).name}, target {args.target:.0%} "
-        f"exact, torch {torch.__version__}, {torch.get_num_threads()} threads"
+        f"{args.metric}, torch {torch.__version__}, {torch.get_num_threads()} threads"
     )
     # As pretrain.py reads them: to YAML the word "on" would be true.
     parsed = OverridesParser.create().parse_overrides(args.option)
@@ -113,9 +117,10 @@ def main() -> None:
         for seed in args.seeds:
             config = resolve(overrides | {"data_paths": [dataset]}, recipe)
             words = [hydra_word(k, v) for k, v in overrides.items()]
-            outcomes.append(run(config, words, dataset, seed, args.target))
+            outcomes.append(run(config, words, dataset, seed, args.metric, args.target))
             if args.out:
-                record(args.out, args.experiment, recipe, seed, args.target, outcomes[-1])
+                what = (args.experiment, Path(dataset).name, recipe, seed, args.metric, args.target)
+                record(args.out, what, outcomes[-1])
         reached = [o for o in outcomes if o.flop is not None]
         line = f"{recipe:28} reached by {len(reached)} of {len(outcomes)}"
         if len(reached) == len(outcomes):
@@ -128,7 +133,10 @@ def main() -> None:
         print(f"{line}  best {best}", flush=True)
 
 
-def run(config: TrainConfig, words: list[str], dataset: str, seed: int, target: float) -> Outcome:
+def run(
+    config: TrainConfig, words: list[str], dataset: str, seed: int, metric: str, target: float
+) -> Outcome:
+    column = 1 + METRICS.index(metric)
     with tempfile.TemporaryDirectory(prefix="recipe-") as scratch:
         command = [
             *(sys.executable, "pretrain.py", *words, f"data_paths=[{dataset}]", f"seed={seed}"),
@@ -139,7 +147,7 @@ def run(config: TrainConfig, words: list[str], dataset: str, seed: int, target: 
             env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
         )  # fmt: skip
         try:
-            while process.poll() is None and accuracies(Path(scratch))[-1][1] < target:
+            while process.poll() is None and accuracies(Path(scratch))[-1][column] < target:
                 time.sleep(1)
         finally:
             stopped = process.poll() is None
@@ -149,7 +157,8 @@ def run(config: TrainConfig, words: list[str], dataset: str, seed: int, target: 
             raise SystemExit(f"pretrain.py failed; try it alone: {' '.join(command)}")
         points = accuracies(Path(scratch))
     best, cells = (max(point[i] for point in points) for i in (1, 2))
-    for (before, low, _), (after, high, _) in itertools.pairwise(points):
+    for (before, *was), (after, *now) in itertools.pairwise(points):
+        low, high = was[column - 1], now[column - 1]
         if high >= target:
             steps = before + (after - before) * (target - low) / (high - low)
             return Outcome(steps, flop_until(steps, config, dataset), best, cells)
@@ -201,20 +210,18 @@ def flop_of_step(config: TrainConfig, data: PuzzleData, stage: DepthStage) -> in
     return counter.get_total_flops()
 
 
-def record(
-    path: Path, experiment: str, recipe: str, seed: int, target: float, outcome: Outcome
-) -> None:
+def record(path: Path, what: tuple, outcome: Outcome) -> None:
+    """`what` are the values of the first columns."""
     new = not path.exists()
     with path.open("a") as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, lineterminator="\n")
         if new:
-            writer.writerow(
-                ["experiment", "recipe", "seed", "target", "steps", "flop", "best", "cells"]
-            )
+            first = ("experiment", "dataset", "recipe", "seed", "metric", "target")
+            writer.writerow([*first, "steps", "flop", "best", "cells"])
         steps = "" if outcome.steps is None else f"{outcome.steps:.1f}"
         flop = "" if outcome.flop is None else f"{outcome.flop:.6g}"
         shares = f"{outcome.best:.4f}", f"{outcome.cells:.4f}"
-        writer.writerow([experiment, recipe, seed, target, steps, flop, *shares])
+        writer.writerow([*what, steps, flop, *shares])
 
 
 if __name__ == "__main__":
