@@ -86,6 +86,7 @@ def assert_equal(got: object, wanted: np.ndarray, what: str, noise: np.ndarray |
     """Within 1e-5 relative; a ten-millionth of the array's size where a figure is near zero."""
     if isinstance(got, torch.Tensor):
         got = got.detach().numpy()
+    assert np.shape(got) == np.shape(wanted), what
     scale = float(np.abs(wanted).max()) if np.size(wanted) else 0.0
     allowed = 1e-7 * scale + noise + 1e-5 * np.abs(wanted)
     off = np.abs(np.asarray(got, np.float64) - wanted)
@@ -202,7 +203,7 @@ def perturbable(path: Path) -> list[str]:
 def test_the_noise_hides_no_change_of_the_arithmetic() -> None:
     """What is allowed on another processor is less than what a learning rate does that is wrong by
     a thousandth."""
-    golden = Golden(GOLDEN / "model" / "trm_learned_pos.npz")
+    golden = Golden(Path(__file__).parent / "model" / "trm_learned_pos.npz")
     noise = noise_of(golden)
     golden.meta["lr"] *= 1.001
     with pytest.raises(AssertionError, match="train/loss"):
