@@ -157,10 +157,10 @@ def run(
             raise SystemExit(f"pretrain.py failed; try it alone: {' '.join(command)}")
         points = accuracies(Path(scratch))
     best, cells = (max(point[i] for point in points) for i in (1, 2))
-    for (before, *was), (after, *now) in itertools.pairwise(points):
-        low, high = was[column - 1], now[column - 1]
+    for before, after in itertools.pairwise(points):
+        low, high = before[column], after[column]
         if high >= target:
-            steps = before + (after - before) * (target - low) / (high - low)
+            steps = before[0] + (after[0] - before[0]) * (target - low) / (high - low)
             return Outcome(steps, flop_until(steps, config, dataset), best, cells)
     return Outcome(None, None, best, cells)
 
