@@ -2,7 +2,7 @@
 
     python benchmarks/overhead.py
 
-The dry run asks for every result of config.yaml with five seeds each. The page is made from the
+An optimiser, since torch's own import the compiler when one is made. The dry run asks for every result of config.yaml with five seeds each. The page is made from the
 metrics and figures of results/example-run, as the rule `report` makes it. A dry run of an empty
 Snakefile says what Snakemake takes to start. Medians of --rounds.
 """
@@ -47,6 +47,8 @@ def main() -> None:
         commands = {
             "python": [sys.executable, "-c", "pass"],
             "import trm": [sys.executable, "-c", "import trm"],
+            "import torch": [sys.executable, "-c", "import torch"],
+            "import trm.train, make an optimiser": [sys.executable, "-c", START],
             "check config.yaml": [sys.executable, "-c", CHECK, config],
             "snakemake -n of an empty Snakefile": [*snakemake, "-s", empty, "-d", scratch],
             f"snakemake -n complete, {SEEDS} seeds": complete,
@@ -61,6 +63,12 @@ def main() -> None:
 CHECK = (
     "import sys, pathlib; from trm.study import Study; Study.load(pathlib.Path(sys.argv[1])); "
     "assert 'torch' not in sys.modules"
+)
+
+
+START = (
+    "import torch; import trm.train; from trm.optim import make_optimizer; "
+    "make_optimizer('adam_atan2', torch.nn.Linear(1, 1), (0.9, 0.95), 0.1).state_dict()"
 )
 
 

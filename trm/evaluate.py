@@ -58,7 +58,6 @@ from trm.scoring.arc import (
     write_submission,
 )
 from trm.scoring.halting import halting_statistics
-from trm.scoring.maze import maze_metrics
 from trm.scoring.predictions import Predictions, save_predictions
 from trm.scoring.submission import check_submission, complete_submission, read_challenges
 
@@ -396,6 +395,8 @@ def _further_metrics(
     exact = ((preds == labels) | ~scored).all(axis=1)
     metrics = halting_statistics(result.predictions.q_halt_logits, exact)
     if config.kind == "maze":
+        from trm.scoring.maze import maze_metrics  # numba, which other puzzles can do without
+
         inputs = np.concatenate([arrays.inputs for arrays in data.sets])
         metrics |= maze_metrics(inputs, preds)
     return metrics

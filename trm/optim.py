@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -27,6 +28,18 @@ class AdamATan2(torch.optim.Optimizer):
         weight_decay: float,
     ) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+
+    # torch's own, without the wrapper that hides them from torch.compile: it imports the compiler,
+    # more than a second at each start.
+    add_param_group, zero_grad, state_dict, load_state_dict = (
+        inspect.unwrap(method)
+        for method in (
+            torch.optim.Optimizer.add_param_group,
+            torch.optim.Optimizer.zero_grad,
+            torch.optim.Optimizer.state_dict,
+            torch.optim.Optimizer.load_state_dict,
+        )
+    )
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:

@@ -12,10 +12,10 @@ from hypothesis.extra.numpy import arrays
 
 import trm.data.arc as arc
 from trm.data import legacy_random
-from trm.data.arc import (
+from trm.data.arc import build_arc
+from trm.data.augmentation import (
     apply_augmentation,
     augmented_name,
-    build_arc,
     dihedral_transform,
     invert_augmentation,
     parse_puzzle_name,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trm.data.arc import dihedral_transform
+from trm.data.augmentation import dihedral_transform
 from trm.data.boards import COLUMNS
 from trm.data.format import load_split
 from trm.data.maze import build_maze

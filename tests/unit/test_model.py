@@ -325,3 +325,30 @@ def test_library_import_is_light() -> None:
     code = "import sys, trm, trm.config, trm.study; assert 'torch' not in sys.modules"
     root = Path(__file__).resolve().parents[2]
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
+
+
+def test_a_training_starts_without_compilers() -> None:
+    """Neither torch.compile's nor numba, which take seconds to import, for what is not compiled."""
+    import subprocess
+    import sys
+
+    code = """if True:
+        import sys, torch
+        import trm.train, trm.report.examples, trm.scoring.gallery
+        from trm.optim import make_optimizer
+        layer = torch.nn.Linear(2, 2)
+        optimizer = make_optimizer("adam_atan2", layer, (0.9, 0.95), 0.1)
+        for _ in range(2):
+            layer(torch.ones(2)).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        assert layer.weight.grad is None
+        optimizer.load_state_dict(optimizer.state_dict())
+        assert optimizer.state[layer.weight]["step"] == 2
+        print(sorted({"torch._dynamo", "numba"} & set(sys.modules)))
+    """
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, cwd=root, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "[]"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trm.data.arc import NO_SOLUTION
+from trm.data.augmentation import NO_SOLUTION
 from trm.data.specs import ArcSpec, arc_file_names, parse_spec
 from trm.errors import TrmError
 from trm.scoring.arc import Votes, without_accuracy

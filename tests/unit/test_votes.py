@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from tests.conftest import ROOT
-from trm.data.arc import apply_augmentation, augmented_name
+from trm.data.augmentation import apply_augmentation, augmented_name
 from trm.errors import TrmError
 from trm.report.curves import (
     describe_steps_curve,

@@ -9,10 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from trm.data.augmentation import COLOURS, DIHEDRALS
 from trm.data.legacy_random import below, shuffle
 
-COLOURS = 10
-DIHEDRALS = 8
 END_OF_GRID = 1  # token; 0 is padding, colours start at 2
 LANES = 2  # two independent 64-bit hashes make one of 128 bits
 

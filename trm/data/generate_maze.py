@@ -16,8 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from trm.data.arc import dihedral_transform
-from trm.data.arc_kernels import DIHEDRALS
+from trm.data.augmentation import DIHEDRALS, dihedral_transform
 from trm.data.maze import CHARACTERS
 from trm.data.specs import GenerateMaze
 from trm.errors import TrmError

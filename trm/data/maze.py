@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trm.data.arc import dihedral_transform
-from trm.data.arc_kernels import DIHEDRALS
+from trm.data.augmentation import DIHEDRALS, dihedral_transform
 from trm.data.boards import (
     Boards,
     BoardTable,

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from trm.data.arc_kernels import COLOURS, first_unpaintable, paint_grids
+from trm.data.arc_kernels import first_unpaintable, paint_grids
+from trm.data.augmentation import COLOURS
 from trm.data.format import AUGMENTATIONS, SET
 from trm.data.sudoku_kernels import shuffle_boards
 

@@ -6,8 +6,8 @@ from math import isqrt
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
 
+from trm.data.board_look import BOARDS, BoardsLook
 from trm.data.boards import (
     Boards,
     BoardTable,
@@ -22,17 +22,6 @@ from trm.data.format import new_dataset
 from trm.data.legacy_random import legacy_stream
 from trm.data.specs import BoardsSpec
 from trm.errors import TrmError
-
-BOARDS = "boards.json"
-
-
-class BoardsLook(BaseModel):
-    """boards.json: what the tokens of a dataset stand for, and how wide a board is."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    characters: str  # of tokens 1, 2, …
-    columns: int
 
 
 class _AsItIs:
@@ -66,17 +55,6 @@ def build_boards(spec: BoardsSpec, table_dir: Path, output_dir: Path) -> None:
             write_board_split(folder, split, table, wanted, len(spec.characters) + 1, _AsItIs())
         write_blank_identifiers(folder)
         (folder / BOARDS).write_text(look.model_dump_json())
-
-
-def read_look(dataset: Path) -> BoardsLook:
-    """boards.json of a dataset; TrmError where it has none."""
-    path = Path(dataset) / BOARDS
-    try:
-        return BoardsLook.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise TrmError(f"{dataset} is no dataset of boards: it has no {BOARDS}") from None
-    except ValidationError as error:
-        raise TrmError(f"{path} is damaged ({error}): build the dataset again") from None
 
 
 def _columns(spec: BoardsSpec, cells: int, table_dir: Path) -> int:

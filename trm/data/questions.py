@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from trm.data.arc_kernels import COLOURS
+from trm.data.augmentation import COLOURS
 from trm.data.boards import cell_name
 from trm.data.generate_maze import FLOOR, GOAL, PATH, START, WALL, steps_to
 from trm.data.maze import CHARACTERS, maze_charset

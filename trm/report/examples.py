@@ -13,8 +13,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from trm.data.board_look import read_look
 from trm.data.format import load_split
-from trm.data.plain_boards import read_look
 from trm.errors import TrmError
 from trm.report import figures
 from trm.scoring.arc import ScoredInput, check_predictions, score_arc

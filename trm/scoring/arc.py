@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trm.data.arc import NO_SOLUTION, invert_augmentation, parse_puzzle_name
+from trm.data.augmentation import NO_SOLUTION, invert_augmentation, parse_puzzle_name
 from trm.data.format import DatasetMetadata, SetArrays, Split, load_identifiers, load_split
 from trm.errors import TrmError
 from trm.files import atomic_write

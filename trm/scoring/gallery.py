@@ -19,9 +19,9 @@ import numpy as np
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from trm.data.arc import NAME_SEPARATOR
+from trm.data.augmentation import NAME_SEPARATOR
+from trm.data.board_look import BoardsLook, read_look
 from trm.data.format import Split, load_identifiers, load_split
-from trm.data.plain_boards import BoardsLook, read_look
 from trm.errors import TrmError
 from trm.files import write_atomically
 from trm.scoring.arc import (

@@ -1,0 +1,31 @@
+"""What the boards of a dataset look like, kept beside it in boards.json."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from trm.errors import TrmError
+
+BOARDS = "boards.json"
+
+
+class BoardsLook(BaseModel):
+    """boards.json: what the tokens of a dataset stand for, and how wide a board is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    characters: str  # of tokens 1, 2, …
+    columns: int
+
+
+def read_look(dataset: Path) -> BoardsLook:
+    """boards.json of a dataset; TrmError where it has none."""
+    path = Path(dataset) / BOARDS
+    try:
+        return BoardsLook.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise TrmError(f"{dataset} is no dataset of boards: it has no {BOARDS}") from None
+    except ValidationError as error:
+        raise TrmError(f"{path} is damaged ({error}): build the dataset again") from None
