@@ -72,7 +72,7 @@ def snakemake(project: Project, *words: str, name: str) -> Snakemake:
     command = [
         *(sys.executable, "-m", "snakemake", "--profile", "slurm"),
         # This cluster keeps no accounts, and these jobs are short.
-        *("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "10"),
+        *("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "3"),
         *("--max-status-checks-per-second", "0.5", "--latency-wait", "10"),
         *("--configfile", str(FULL), str(TINY), "small.yaml"),
     ]
