@@ -216,6 +216,18 @@ def test_nothing_is_left_to_do(finished: Project) -> None:
     assert "Nothing to be done" in done.stdout + done.stderr
 
 
+def test_snakemake_looks_for_jobs_when_one_has_ended_and_not_every_second(
+    finished: Project,
+) -> None:
+    configs = ["--configfile", str(FULL), str(TINY)]
+    again = ["--forcerun", "figures", "steps_figure", "thinking_figure"]
+    done = finished.run("-m", "snakemake", "--cores", "2", "--verbose", *configs, *again)
+    assert done.returncode == 0, done.stderr[-4000:]
+    ended = done.stderr.count("Finished jobid")
+    assert ended >= 6
+    assert done.stderr.count("Ready jobs: ") <= ended + 1
+
+
 def test_what_a_change_makes_again(finished: Project, tmp_path: Path) -> None:
     """A plot's setting does not retrain; a training option does; README retrains nothing."""
 

@@ -13,10 +13,12 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure, FigureBase
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
@@ -290,7 +292,7 @@ def draw_sudoku(
         truth, is_clue = answer[row, column], question[row, column] != 0
         wrong = digit != truth
         if is_clue:
-            axes.add_patch(Rectangle((column, row), 1, 1, color=CLUE_BACKGROUND, lw=0))
+            _add(axes, Rectangle((column, row), 1, 1, color=CLUE_BACKGROUND, lw=0))
         if wrong:
             answered = str(digit) if digit else ""
             _draw_wrong_cell(axes, row, column, answered, str(truth), cell)
@@ -433,18 +435,25 @@ def _write(axes: Axes, row: float, column: float, text: str, size: float, **styl
         fontsize=size,
         ha="center",
         va="center_baseline",
+        in_layout=False,  # as in _add
         **style,
     )
+
+
+def _add(axes: Axes, artist: Artist) -> None:
+    """Add what lies inside the board, whose limits `_bare` sets: neither they nor the layout need
+    to be found from it, which takes longer than to draw the hundreds of them."""
+    axes.add_artist(artist).set_in_layout(False)
 
 
 def _draw_wrong_cell(
     axes: Axes, row: int, column: int, answered: str, truth: str, cell: float
 ) -> None:
     """Frame a cell, strike what was answered and put the right character beside it, as large."""
-    axes.add_patch(
-        Rectangle((column + 0.06, row + 0.06), 0.88, 0.88, fill=False, color=VERMILLION, lw=1.5)
-    )
-    axes.plot([column + 0.12, column + 0.52], [row + 0.5, row + 0.12], color=VERMILLION, lw=0.9)
+    corner = (column + 0.06, row + 0.06)
+    _add(axes, Rectangle(corner, 0.88, 0.88, fill=False, color=VERMILLION, lw=1.5))
+    ends = [column + 0.12, column + 0.52], [row + 0.5, row + 0.12]
+    _add(axes, Line2D(*ends, color=VERMILLION, lw=0.9))
     _write(axes, row - 0.19, column - 0.19, answered, cell * 0.42, color=INK)
     _write(axes, row + 0.2, column + 0.19, truth, cell * 0.42, color=INK, weight="bold")
 
