@@ -26,8 +26,8 @@ include: "rules/unknown.smk"
 
 
 # Under its default limit of 100 starts a second, Snakemake 9 looks for jobs once more each second for
-# every job that has ended: after 300 jobs that takes 40 % of a core, until the run ends. Nothing here
-# starts as often. Without the limit it looks when a job ends; another limit that is asked for stays.
+# every job that has ended: after 300 jobs that takes 40 % of a core, as long as jobs wait. Nothing here
+# starts as often. Without the limit it looks when a job ends; another --max-jobs-per-timespan stays.
 onstart:
     limit = getattr(workflow.scheduling_settings, "max_jobs_per_timespan", None)
     if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):

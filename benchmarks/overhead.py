@@ -1,10 +1,11 @@
-"""Time what the pipeline itself costs: a dry run, a check of the table, an import, the page.
+"""Time what the pipeline itself costs: a dry run, a check of the table, imports, a GIF, the page.
 
     python benchmarks/overhead.py
 
-An optimiser, since torch's own import the compiler when one is made. The dry run asks for every result of config.yaml with five seeds each. The page is made from the
-metrics and figures of results/example-run, as the rule `report` makes it. A dry run of an empty
-Snakefile says what Snakemake takes to start. Medians of --rounds.
+Making an optimiser counts, since torch's own import the compiler then. The dry run asks for every
+result of config.yaml with five seeds each. The GIF and the page are made from results/example-run,
+as the rules make them. A dry run of an empty Snakefile says what Snakemake takes to start. Medians
+of --rounds.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ def main() -> None:
             *(sys.executable, "workflow/scripts/report.py", "--config", config),
             *("--out", f"{scratch}/report.html", "--results", *results),
         ]
+        gif = [
+            *(sys.executable, "workflow/scripts/thinking_figure.py", "--out", f"{scratch}/gif.gif"),
+            *("--thinking", example / "sudoku-6x6" / "mlp" / "seed-0" / "thinking.json"),
+        ]
         snakemake = [sys.executable, "-m", "snakemake", "-n", "--quiet", "all"]
         complete = [*snakemake, "--configfile", config, more, "--", "complete"]
         commands = {
@@ -52,6 +57,7 @@ def main() -> None:
             "check config.yaml": [sys.executable, "-c", CHECK, config],
             "snakemake -n of an empty Snakefile": [*snakemake, "-s", empty, "-d", scratch],
             f"snakemake -n complete, {SEEDS} seeds": complete,
+            "thinking.gif of sudoku-6x6": gif,
             f"report.html of {len(results)} results": page,
         }
         print(f"{date.today()}, Python {sys.version.split()[0]}")

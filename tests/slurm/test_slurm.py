@@ -157,8 +157,8 @@ def test_jobs_that_end_before_their_time_end_in_the_right_result(
     preempted = "if wildcards.variant == 'preempted' else"
     resources = [
         f"train:slurm_partition='scavenge' {preempted} 'main'",
-        f"train:slurm_extra='--signal=TERM@25 --nodelist=n3' {preempted} "
-        "'--signal=TERM@25 --exclude=n3'",
+        f"train:slurm_extra='--signal=TERM@35 --nodelist=n3' {preempted} "
+        "'--signal=TERM@35 --exclude=n3'",
     ]
     run = snakemake(
         studied, "--set-resources", *resources, "--",
@@ -186,7 +186,7 @@ def test_jobs_that_end_before_their_time_end_in_the_right_result(
                 if name == "cancelled":
                     cluster.run("scancel", job["JobId"])
                 elif name == "timed-out":
-                    limit = f"TimeLimit={minutes_that_leave(30, job['RunTime'])}"
+                    limit = f"TimeLimit={minutes_that_leave(40, job['RunTime'])}"
                     cluster.run("scontrol", "update", f"JobId={job['JobId']}", limit)
                 else:
                     command = ["-p", "main", "--nodelist=n3", "--exclusive", "--wrap", "sleep 5"]

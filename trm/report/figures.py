@@ -441,8 +441,8 @@ def _write(axes: Axes, row: float, column: float, text: str, size: float, **styl
 
 
 def _add(axes: Axes, artist: Artist) -> None:
-    """Add what lies inside the board, whose limits `_bare` sets: neither they nor the layout need
-    to be found from it, which takes longer than to draw the hundreds of them."""
+    """Add what lies inside the board. `_bare` sets the board's limits, so that nobody needs to ask
+    each of hundreds of artists for its extent, which takes longer than to draw it."""
     axes.add_artist(artist).set_in_layout(False)
 
 
