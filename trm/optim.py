@@ -31,15 +31,10 @@ class AdamATan2(torch.optim.Optimizer):
 
     # torch's own, without the wrapper that hides them from torch.compile: it imports the compiler,
     # more than a second at each start.
-    add_param_group, zero_grad, state_dict, load_state_dict = (
-        inspect.unwrap(method)
-        for method in (
-            torch.optim.Optimizer.add_param_group,
-            torch.optim.Optimizer.zero_grad,
-            torch.optim.Optimizer.state_dict,
-            torch.optim.Optimizer.load_state_dict,
-        )
-    )
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:

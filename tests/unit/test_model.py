@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import ROOT
 from tests.runs import one_thread
 from trm.config import ArchConfig, ModelConfig
 from trm.distributed import Ranks
@@ -317,22 +319,18 @@ def test_ema_averages_and_gives_the_weights_back() -> None:
     assert list(ema.shadow) == ["weight"]
 
 
+def in_a_fresh_python(code: str) -> None:
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
 def test_library_import_is_light() -> None:
     """Checking a config or a table of experiments must not load torch."""
-    import subprocess
-    import sys
-
-    code = "import sys, trm, trm.config, trm.study; assert 'torch' not in sys.modules"
-    root = Path(__file__).resolve().parents[2]
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
+    in_a_fresh_python("import sys, trm, trm.config, trm.study; assert 'torch' not in sys.modules")
 
 
 def test_a_training_starts_without_compilers() -> None:
     """Neither torch.compile's nor numba, which take seconds to import, for what is not compiled."""
-    import subprocess
-    import sys
-
-    code = """if True:
+    in_a_fresh_python("""if True:
         import sys, torch
         import trm.train, trm.report.examples, trm.scoring.gallery
         from trm.optim import make_optimizer
@@ -345,10 +343,6 @@ def test_a_training_starts_without_compilers() -> None:
         assert layer.weight.grad is None
         optimizer.load_state_dict(optimizer.state_dict())
         assert optimizer.state[layer.weight]["step"] == 2
-        print(sorted({"torch._dynamo", "numba"} & set(sys.modules)))
-    """
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", code], check=True, cwd=root, capture_output=True, text=True
-    )
-    assert done.stdout.strip() == "[]"
+        loaded = {"torch._dynamo", "numba"} & set(sys.modules)
+        assert not loaded, loaded
+    """)
