@@ -25,10 +25,12 @@ include: "rules/status.smk"
 include: "rules/unknown.smk"
 
 
-# Under its default limit of 100 starts a second, Snakemake 9 looks for jobs once more each second for
-# every job that has ended, as long as jobs wait: over a run of 270 it took 40 % of a core. Nothing here
-# starts as often. Without the limit it looks when a job ends; another --max-jobs-per-timespan stays.
 onstart:
+    refuse_to_delete_other_files(workflow.dag.needrun_jobs())
+    # Under its default limit of 100 starts a second, Snakemake 9 looks for jobs once more each second
+    # for every job that has ended, as long as jobs wait: over a run of 270 it took 40 % of a core.
+    # Nothing here starts as often. Without the limit it looks when a job ends; another
+    # --max-jobs-per-timespan stays.
     limit = getattr(workflow.scheduling_settings, "max_jobs_per_timespan", None)
     if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
         workflow.scheduler.job_rate_limiter = None

@@ -6,8 +6,10 @@ import shlex
 from pathlib import Path
 
 from trm.config import hydra_word
+from trm.data.format import dataset_files
 from trm.data.specs import HIDDEN_SUBSETS
 from trm.errors import TrmError
+from trm.files import first_other_file
 from trm.study import REPORT_FILES, SEED, STEPS_FILES, VOTES_FILES, Study, seed_of
 
 
@@ -100,6 +102,22 @@ def overrides_of(wildcards):
     """Training options as the words that pretrain.py takes."""
     words = (hydra_word(key, value) for key, value in row(wildcards).overrides.items())
     return " ".join(map(shlex.quote, words))
+
+
+def refuse_to_delete_other_files(jobs):
+    """WorkflowError where a dataset that is about to be built again holds other files: before the
+    rule's command runs, Snakemake deletes the whole folder, which is the rule's output.
+    """
+    for job in jobs:
+        if job.rule.name == "dataset":
+            names = dataset_files(study.datasets[job.wildcards.dataset].extra_files)
+            folder = Path(job.output[0])
+            other = first_other_file(folder, names)
+            if other is not None:
+                raise WorkflowError(
+                    f"{folder} is to be built again, but holds {other}, which does not belong to the "
+                    "dataset. Move that file away; nothing was deleted."
+                )
 
 
 def raw_files(wildcards):

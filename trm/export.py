@@ -50,10 +50,10 @@ def export(trained: TrainedModel, folder: Path, metrics: Path | None = None) -> 
 
     TrmError where the folder holds anything but an earlier export.
     """
-    _refuse_to_replace_other_things(folder)
+    _refuse_to_replace_another_model(folder)
     if metrics is not None and not metrics.is_file():
         raise TrmError(f"no metrics {metrics}: give the metrics.json of an evaluation")
-    with new_folder(folder) as new:
+    with new_folder(folder, EXPORTED_FILES, "an exported model") as new:
         state = {name: t.detach().cpu().contiguous() for name, t in
                  trained.model.state_dict().items()}  # fmt: skip
         save_file(state, new / WEIGHTS)
@@ -66,17 +66,10 @@ def export(trained: TrainedModel, folder: Path, metrics: Path | None = None) -> 
         write_atomically(new / DESCRIPTION, (content + "\n").encode())
 
 
-def _refuse_to_replace_other_things(folder: Path) -> None:
-    if not folder.exists():
+def _refuse_to_replace_another_model(folder: Path) -> None:
+    """Files with an export's names may be another program's: model.safetensors, config.json."""
+    if not folder.is_dir() or not {path.name for path in folder.iterdir()} & {*EXPORTED_FILES}:
         return
-    if not folder.is_dir():
-        raise TrmError(f"{folder} exists and is no folder: choose another --out")
-    inside = sorted(path.name for path in folder.iterdir())
-    if not inside:
-        return
-    other = [name for name in inside if name not in EXPORTED_FILES]
-    if other:
-        raise TrmError(f"{folder} holds {other[0]}, which no export wrote: choose another --out")
     try:
         read_description(folder)
     except TrmError as error:

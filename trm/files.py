@@ -6,8 +6,9 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -41,37 +42,104 @@ def write_json(path: Path, content: Any) -> None:
 
 
 @contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
+def new_folder(folder: Path, names: Collection[str], what: str) -> Iterator[Path]:
     """A temporary sibling of `folder` to fill; it takes the place of `folder` only on success.
 
-    On any exception, Ctrl-C included, the sibling is removed and what stood at `folder` stays.
-    TrmError where it cannot be written.
+    `names` are the files that may be written there, as patterns relative to the folder
+    (`train/*.npy`). An older folder is replaced only if it holds nothing else: TrmError names the
+    first other file, and nothing is deleted. TrmError too where the folder cannot be written. On
+    any exception, Ctrl-C included, the sibling is removed and what stood at `folder` stays.
     """
-    folder = Path(folder).resolve()
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    given, folder = folder, Path(folder).resolve()
+    _refuse_to_replace(folder, names, what)
     token = secrets.token_hex(4)
     partial = folder.with_name(f".{folder.name}.partial-{token}")
-    partial.mkdir()
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir()
         yield partial
-        _replace_folder(folder, partial, aside=folder.with_name(f".{folder.name}.old-{token}"))
+        aside = folder.with_name(f".{folder.name}.old-{token}")
+        _replace_folder(folder, partial, aside, names, what)
     except OSError as error:
-        raise TrmError(f"cannot write {folder}: {error.strerror or error}") from error
+        raise TrmError(f"cannot write {given}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _replace_folder(folder: Path, new: Path, aside: Path) -> None:
+def _refuse_to_replace(folder: Path, names: Collection[str], what: str) -> None:
+    if not os.path.lexists(folder):
+        return
+    if not folder.is_dir():
+        raise TrmError(f"{folder} is a file: choose another folder for {what}")
+    if folder.is_mount():
+        raise TrmError(f"{folder} is a mount point: name a folder inside it for {what}")
+    other = first_other_file(folder, names)
+    if other is not None:
+        raise TrmError(
+            f"{folder} holds {other}, which does not belong to {what}; nothing was deleted. Choose "
+            "another folder, or move that file away"
+        )
+
+
+def first_other_file(folder: Path, names: Collection[str]) -> str | None:
+    """The first path in `folder`, relative to it, that matches none of the patterns `names` and is
+    no folder on the way to one; None where there is no such path. Links are not followed."""
+    for parent, subfolders, files in os.walk(folder):
+        inside = Path(parent).relative_to(folder)
+        links = [name for name in subfolders if (Path(parent) / name).is_symlink()]
+        for name in sorted([*files, *links]):
+            path = (inside / name).as_posix()
+            if not _matches(path, names):
+                return path
+        for name in sorted({*subfolders} - {*links}):
+            path = (inside / name).as_posix()
+            depth = path.count("/") + 1
+            if not any(
+                pattern.count("/") >= depth
+                and fnmatchcase(path, "/".join(pattern.split("/")[:depth]))
+                for pattern in names
+            ):
+                return path
+    return None
+
+
+def remove_files(folder: Path, names: Collection[str]) -> None:
+    """Delete the files in `folder` that match one of the patterns `names`, then the folders, itself
+    included, that are empty; whatever else is in it stays."""
+    for parent, _, files in os.walk(folder, topdown=False):
+        inside = Path(parent).relative_to(folder)
+        for name in files:
+            if _matches((inside / name).as_posix(), names):
+                (Path(parent) / name).unlink(missing_ok=True)
+        with suppress(OSError):  # not empty
+            Path(parent).rmdir()
+
+
+def _matches(path: str, names: Collection[str]) -> bool:
+    return any(
+        path.count("/") == pattern.count("/") and fnmatchcase(path, pattern) for pattern in names
+    )
+
+
+def _replace_folder(
+    folder: Path, new: Path, aside: Path, names: Collection[str], what: str
+) -> None:
     if not folder.exists():
         new.rename(folder)
         return
     folder.rename(aside)
     try:
+        # Once more: the build may have taken an hour.
+        other = first_other_file(aside, names)
+        if other is not None:
+            raise TrmError(
+                f"{folder} now holds {other}, which does not belong to {what}; it was left as it is"
+            )
         new.rename(folder)
     except BaseException:
         aside.rename(folder)
         raise
-    shutil.rmtree(aside)
+    remove_files(aside, names)
 
 
 def checkpoints_of(folder: Path) -> list[Path]:

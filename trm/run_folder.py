@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import fcntl
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 from trm.errors import TrmError
-from trm.files import write_atomically
+from trm.files import remove_files, write_atomically
 
 LOCK = ".lock"
 FOLDER = "snapshots"
 MANIFEST = "manifest.json"
 INTERRUPTED = "interrupted"
 FORMAT = 1
+STEP_FOLDER = "step_" + "[0-9]" * 8  # pattern of a snapshot's name
+SNAPSHOT_FILES = (MANIFEST, "shared.safetensors", "rank_*.safetensors", ".*.tmp")
 
 
 def is_held(run: Path) -> bool:
@@ -38,12 +39,23 @@ def is_held(run: Path) -> bool:
 
 def snapshots_of(run: Path) -> list[Path]:
     """Complete snapshots of the run, the newest last."""
-    return sorted((run / FOLDER).glob("step_*"))
+    return sorted((run / FOLDER).glob(STEP_FOLDER))
 
 
 def discard_snapshots(run: Path) -> None:
-    """Forget the state: what `resume=False` starts from, or a finished result no longer needs."""
-    shutil.rmtree(run / FOLDER, ignore_errors=True)
+    """Forget the state: what `resume=False` starts from, or a finished result no longer needs.
+
+    Only files that a run writes are deleted; whatever else is in the folder stays.
+    """
+    folders = (STEP_FOLDER, f".{STEP_FOLDER}.*")
+    remove_files(
+        run / FOLDER,
+        [
+            INTERRUPTED,
+            ".*.tmp",
+            *(f"{folder}/{name}" for folder in folders for name in SNAPSHOT_FILES),
+        ],
+    )
 
 
 def mark_interrupted(run: Path, step: int) -> None:

@@ -11,7 +11,6 @@ execute nothing when read.
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,17 @@ from torch import Tensor
 from trm.data.format import file_sha256
 from trm.distributed import Ranks
 from trm.errors import TrmError
-from trm.files import write_json
+from trm.files import remove_files, write_json
 from trm.progress import say
-from trm.run_folder import FOLDER, FORMAT, MANIFEST, read_facts, snapshots_of
+from trm.run_folder import (
+    FOLDER,
+    FORMAT,
+    MANIFEST,
+    SNAPSHOT_FILES,
+    STEP_FOLDER,
+    read_facts,
+    snapshots_of,
+)
 
 SHARED = "shared.safetensors"
 
@@ -78,7 +85,7 @@ def write_snapshot(run: Path, step: int, snapshot: Snapshot, ranks: Ranks, keep:
         except OSError as error:
             problem = str(error)
         if problem is not None:
-            shutil.rmtree(partial, ignore_errors=True)
+            remove_files(partial, SNAPSHOT_FILES)
     return ranks.same_everywhere(problem)
 
 
@@ -110,7 +117,7 @@ def _drop(folders: list[Path]) -> None:
         # Renamed first: a kill in the middle leaves no half of a snapshot under its name.
         if folder.exists():
             doomed = folder.rename(folder.with_name(f".{folder.name}.old"))
-            shutil.rmtree(doomed)
+            remove_files(doomed, SNAPSHOT_FILES)
 
 
 def _prune(run: Path, newest: str, keep: int) -> None:
@@ -122,8 +129,8 @@ def _prune(run: Path, newest: str, keep: int) -> None:
 
 def _sweep(run: Path) -> None:
     """Remove what a killed process left half written or half removed."""
-    for left in (run / FOLDER).glob(".step_*"):
-        shutil.rmtree(left, ignore_errors=True)
+    for left in (run / FOLDER).glob(f".{STEP_FOLDER}.*"):
+        remove_files(left, SNAPSHOT_FILES)
 
 
 def _rank_file(rank: int) -> str:

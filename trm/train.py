@@ -275,7 +275,7 @@ class Trainer:
         config = self.config
         facts = newest_facts(self.folder)
         if facts is None:
-            return None
+            return self._look_for_files_of_others()
         differs = config.differences(facts["config"])
         if facts["dataset_sha256"] != self.dataset_sha256:
             differs.append("the dataset")
@@ -289,6 +289,18 @@ class Trainer:
             why = "; ".join(differs[:4]) or "resume=False"
             say(f"note: the state at step {facts['step']} in {self.folder} is discarded ({why})")
             discard_snapshots(self.folder)
+        return None
+
+    def _look_for_files_of_others(self) -> str | None:
+        """Why a run cannot begin here: files with the names of a run's, which no run wrote."""
+        if (self.folder / "all_config.yaml").is_file():
+            return None
+        for name in ("history.csv", "provenance.json"):
+            if (self.folder / name).exists():
+                return (
+                    f"{self.folder} holds {name} but no all_config.yaml, so it is not the folder "
+                    "of a run, and a run would replace that file: choose another checkpoint_path=…"
+                )
         return None
 
     def _save_if_due(self, progress: Progress) -> None:

@@ -149,7 +149,7 @@ def test_only_an_export_is_replaced(run: Path, tmp_path: Path) -> None:
     before = {p.name: p.read_bytes() for p in out.iterdir()}
 
     (out / "notes.txt").write_text("mine")
-    with pytest.raises(TrmError, match=r"holds notes.txt, which no export wrote"):
+    with pytest.raises(TrmError, match=r"holds notes.txt, which does not belong to"):
         export(trained, out)
     (out / "notes.txt").unlink()
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
@@ -162,7 +162,7 @@ def test_only_an_export_is_replaced(run: Path, tmp_path: Path) -> None:
     with pytest.raises(TrmError, match=r"holds no exported model"):
         export(trained, other)
     assert (other / "README.md").read_text() == "theirs"
-    with pytest.raises(TrmError, match=r"no folder"):
+    with pytest.raises(TrmError, match=r"is a file"):
         export(trained, run / "final")
     with pytest.raises(TrmError, match=r"no metrics"):
         export(trained, tmp_path / "new", tmp_path / "none.json")

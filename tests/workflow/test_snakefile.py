@@ -211,6 +211,18 @@ def test_history_and_provenance_stand_beside(finished: Project) -> None:
     assert (folder / "figures" / "examples.svg").stat().st_size > 1000
 
 
+def test_a_dataset_with_a_file_of_the_users_is_not_built_again(project: Project) -> None:
+    """Snakemake deletes a folder that is an output before it runs the rule."""
+    dataset = "data/tiny/sudoku-6x6-1k-aug-50"
+    assert project.snakemake(dataset).returncode == 0
+    (project.root / dataset / "notes.txt").write_text("mine")
+    refused = project.snakemake(dataset, "--force")
+    assert refused.returncode and "holds notes.txt" in refused.stdout + refused.stderr
+    assert (project.root / dataset / "notes.txt").read_text() == "mine"
+    (project.root / dataset / "notes.txt").unlink()
+    assert project.snakemake(dataset, "--force").returncode == 0
+
+
 def test_nothing_is_left_to_do(finished: Project) -> None:
     done = finished.dry_run()
     assert "Nothing to be done" in done.stdout + done.stderr

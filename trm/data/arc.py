@@ -204,7 +204,7 @@ def build_arc(spec: ArcSpec, input_file_prefix: str, output_dir: Path) -> None:
     if not any(_is_test(spec, subset) for subset in spec.subsets):
         raise TrmError(f"test set {spec.test_set_name} is none of the subsets {spec.subsets}")
     tasks = {subset: read_tasks(spec, input_file_prefix, subset) for subset in spec.subsets}
-    with new_dataset(output_dir) as folder:
+    with new_dataset(output_dir, spec.extra_files) as folder:
         state = legacy_stream(spec.seed)
         groups = _draw_groups(spec, tasks, state)
         end = _assign_ids(groups, spec.puzzle_identifiers_start)

@@ -16,7 +16,7 @@ import hashlib
 import json
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 ARRAYS = ("inputs", "labels", "puzzle_identifiers", "puzzle_indices", "group_indices")
 BLANK_NAME = "<blank>"
 SET = "all"  # the one set that every builder here writes
+SPLITS = ("train", "test")
 AUGMENTATIONS = "__augmentations.npz"
 DAMAGES = (LookupError, ValueError, TypeError, OSError, EOFError, NotImplementedError)
 """What numpy and zipfile raise at damaged files."""
@@ -213,14 +214,32 @@ def _check_offsets(path: Path, offsets: np.ndarray, end: int) -> None:
 
 
 @contextmanager
-def new_dataset(folder: Path) -> Iterator[Path]:
-    """A `new_folder` to build a dataset in.
+def new_dataset(folder: Path, extra_files: Collection[str] = ()) -> Iterator[Path]:
+    """A temporary folder to build a dataset in, which takes the place of `folder` on success.
 
-    Raises TrmError at once where `folder` holds something other than a dataset.
+    `extra_files` are those that the builder writes beside the files of every dataset. Raises
+    TrmError at once, and deletes nothing, where `folder` holds any other file, or lies inside
+    another dataset.
     """
-    _refuse_to_replace_other_things(Path(folder).resolve())
-    with new_folder(folder) as partial:
+    for parent in Path(folder).resolve().parents:
+        if (parent / "identifiers.json").is_file() and any(
+            (parent / split / "dataset.json").is_file() for split in SPLITS
+        ):
+            raise TrmError(f"{folder} lies inside the dataset {parent}: choose another folder")
+    with new_folder(folder, dataset_files(extra_files), "the dataset that is built") as partial:
         yield partial
+
+
+def dataset_files(extra_files: Collection[str] = ()) -> list[str]:
+    """Every path, relative to a dataset's folder, that a builder writes."""
+    arrays = [f"{SET}__{key}.npy" for key in ARRAYS]
+    in_split = ["dataset.json", *arrays, f"{SET}{AUGMENTATIONS}"]
+    return [
+        "identifiers.json",
+        *extra_files,
+        ".snakemake_timestamp",  # Snakemake's, in a folder that is its output
+        *(f"{split}/{name}" for split in SPLITS for name in in_split),
+    ]
 
 
 class ArrayWriter:
@@ -282,16 +301,6 @@ def write_identifiers(folder: Path, names: Iterable[str]) -> None:
             file.write(separator + json.dumps(piece)[1:-1])
             separator = ", "
         file.write("]")
-
-
-def _refuse_to_replace_other_things(folder: Path) -> None:
-    if folder.is_dir():
-        files = list(_visible_files(folder))
-        if not files or any(path.name in ("identifiers.json", "dataset.json") for path in files):
-            return
-    elif not folder.exists():
-        return
-    raise TrmError(f"{folder} exists and is no dataset: choose another output folder")
 
 
 # --- what the user is told ----------------------------------------------------------------------

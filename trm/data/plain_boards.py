@@ -46,7 +46,7 @@ def build_boards(spec: BoardsSpec, table_dir: Path, output_dir: Path) -> None:
     cells = first_question_length(table_dir / "train.csv")
     look = BoardsLook(characters=spec.characters, columns=_columns(spec, cells, table_dir))
     state = legacy_stream(spec.seed)
-    with new_dataset(output_dir) as folder:
+    with new_dataset(output_dir, spec.extra_files) as folder:
         for split in ("train", "test"):
             table = BoardTable(table_dir / f"{split}.csv", Charset.of(spec.characters), cells)
             wanted = None

@@ -122,6 +122,7 @@ def arc_file_names(subset: str) -> tuple[str, ...]:
 
 class ArcSpec(Strict):
     kind: ClassVar[Kind] = "arc"
+    extra_files: ClassVar[tuple[str, ...]] = ("test_puzzles.json",)
     builder: Literal["arc"]
     subsets: list[str] = Field(min_length=1)
     test_set_name: str
@@ -160,6 +161,8 @@ class ArcSpec(Strict):
 class _OfTable(Strict):
     """A dataset built from a row of `raw: tables:`, which the field `table` names."""
 
+    extra_files: ClassVar[tuple[str, ...]] = ()  # that it has beside those of every dataset
+
     @property
     def raw_files(self) -> list[str]:
         """What the builder reads, under raw/."""
@@ -190,6 +193,7 @@ class BoardsSpec(_OfTable):
     """Any puzzle whose question and answer are equally long texts over the same characters."""
 
     kind: ClassVar[Kind] = "boards"
+    extra_files: ClassVar[tuple[str, ...]] = ("boards.json",)
     builder: Literal["boards"]
     table: str
     characters: str = Field(pattern="^[ -~]+$", max_length=95)  # tokens 1, 2, … in this order
