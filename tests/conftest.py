@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
-
-# Before torch is imported: the golden figures were summed by two threads.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 # No test asserts a time: a busy machine is no failure.
 settings.register_profile("no deadline", deadline=None)

@@ -82,7 +82,7 @@ def test_swiglu_width_is_a_multiple_of_256() -> None:
 
 
 def test_rotary_keeps_lengths_and_depends_on_distance_only() -> None:
-    rotary = RotaryPositions(8, 10, 10000.0)
+    rotary = RotaryPositions(8, 10, 10000.0, torch.float32)
     g = torch.Generator().manual_seed(0)
     q = torch.randn(8, generator=g).expand(1, 1, 10, 8)
     k = torch.randn(8, generator=g).expand(1, 1, 10, 8)

@@ -18,6 +18,7 @@ from trm.model.layers import (
     Linear,
     Net,
     RotaryPositions,
+    at_least_fp32,
     truncated_normal_,
 )
 
@@ -46,6 +47,7 @@ class RecursiveModel(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.dtype = getattr(torch, config.forward_dtype)
+        self.weight_dtype = torch.promote_types(self.dtype, torch.float32)
         dim = config.hidden_size
         self.prefix_len = config.prefix_len
         self.length = config.seq_len + self.prefix_len
@@ -58,7 +60,9 @@ class RecursiveModel(nn.Module, ABC):
             self.puzzle_emb = PuzzleEmbedding(config.num_puzzle_identifiers, config.puzzle_emb_ndim)
         self.rotary = None
         if config.pos_encodings == "rope":
-            self.rotary = RotaryPositions(dim // config.num_heads, self.length, config.rope_theta)
+            self.rotary = RotaryPositions(
+                dim // config.num_heads, self.length, config.rope_theta, self.weight_dtype
+            )
         elif config.pos_encodings == "learned":
             self.embed_pos = Embedding(self.length, dim, self.dtype)
 
@@ -70,6 +74,8 @@ class RecursiveModel(nn.Module, ABC):
             # q_head starts at "do not halt", whatever it sees (SPEC 3).
             self.q_head.weight.zero_()
             self.q_head.bias.fill_(-5)
+        if self.dtype == torch.float64:
+            self.double()  # drawn in fp32, so that every type starts from the same numbers
 
     @property
     def depth(self) -> tuple[int, int]:
@@ -127,5 +133,5 @@ class RecursiveModel(nn.Module, ABC):
         state = self.recurse(state, self.embed(inputs, puzzle_rows))
         answer = state[0]
         logits = self.lm_head(answer)[:, self.prefix_len :]
-        q = self.q_head(answer[:, 0]).float()
+        q = at_least_fp32(self.q_head(answer[:, 0]))
         return tuple(s.detach() for s in state), (logits, q[..., 0], q[..., 1])

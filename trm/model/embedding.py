@@ -20,6 +20,6 @@ class PuzzleEmbedding(nn.Module):
         self.register_buffer("weights", torch.zeros(num_identifiers, dim))
 
     def rows(self, identifiers: Tensor, requires_grad: bool) -> Tensor:
-        """Rows [B, dim] in fp32; with `requires_grad` a leaf that collects its own gradient."""
+        """Rows [B, dim] as the table has them; with `requires_grad` a leaf with a gradient."""
         rows = self.weights[identifiers.long()]
         return rows.requires_grad_() if requires_grad else rows

@@ -1,7 +1,8 @@
 """The blocks every architecture is made of. Shapes: B rows, S positions, D width, h heads.
 
 Weights are kept in fp32 and cast to the activations' type where they are used, so that one
-set of weights serves fp32, bf16 and evaluation.
+set of weights serves fp32, bf16 and evaluation. With `forward_dtype: float64` everything is in
+float64, weights included.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ def truncated_normal_(tensor: Tensor, std: float) -> Tensor:
     mass = math.erf(math.sqrt(2.0))  # P(|X| < 2)
     scale = std / math.sqrt(1 - 4 * density / mass)
     return nn.init.trunc_normal_(tensor, std=scale, a=-2 * scale, b=2 * scale)
+
+
+def at_least_fp32(x: Tensor) -> Tensor:
+    """x in fp32, or in float64 if it is in float64."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def _types_to_widen() -> frozenset[torch.dtype]:
@@ -102,9 +108,9 @@ class Embedding(nn.Module):
 
 
 def rms_norm(x: Tensor, eps: float, dim: int = -1) -> Tensor:
-    """x / rms(x) over one axis, in fp32, without a weight."""
-    x32 = x.float()
-    return (x32 * torch.rsqrt(x32.square().mean(dim, keepdim=True) + eps)).to(x.dtype)
+    """x / rms(x) over one axis, in fp32 at least, without a weight."""
+    wide = at_least_fp32(x)
+    return (wide * torch.rsqrt(wide.square().mean(dim, keepdim=True) + eps)).to(x.dtype)
 
 
 def gated(gate_and_up: Tensor, dim: int = -1) -> Tensor:  # [..., 2I] -> [..., I]
@@ -114,29 +120,33 @@ def gated(gate_and_up: Tensor, dim: int = -1) -> Tensor:  # [..., 2I] -> [..., I
 
 
 class RotaryPositions(nn.Module):
-    """cos and sin of the rotary embedding (arXiv 2104.09864), halves rotated, not interleaved."""
+    """cos and sin of the rotary embedding (arXiv 2104.09864), halves rotated, not interleaved.
+
+    `dtype` is that of the tables, fp32 or float64.
+    """
 
     cos: Tensor
     sin: Tensor
 
-    def __init__(self, head_dim: int, length: int, theta: float) -> None:
+    def __init__(self, head_dim: int, length: int, theta: float, dtype: torch.dtype) -> None:
         super().__init__()
-        frequencies = 1.0 / theta ** (torch.arange(0, head_dim, 2).float() / head_dim)
-        angles = torch.outer(torch.arange(length).float(), frequencies).repeat(1, 2)  # [S, head]
+        frequencies = 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=dtype) / head_dim)
+        positions = torch.arange(length, dtype=dtype)
+        angles = torch.outer(positions, frequencies).repeat(1, 2)  # [S, head]
         self.register_buffer("cos", angles.cos(), persistent=False)
         self.register_buffer("sin", angles.sin(), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, h, S, head] -> same, rotated in fp32
-        x32 = x.float()
-        first, second = x32.chunk(2, dim=-1)
+    def forward(self, x: Tensor) -> Tensor:  # [B, h, S, head] -> same, rotated in the tables' type
+        wide = at_least_fp32(x)
+        first, second = wide.chunk(2, dim=-1)
         rotated = torch.cat((-second, first), dim=-1)
-        return (x32 * self.cos + rotated * self.sin).to(x.dtype)
+        return (wide * self.cos + rotated * self.sin).to(x.dtype)
 
 
 def written_out_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # [B, h, S, d]
-    """softmax(q k^T / √d) v with the scores in fp32: no less exact than torch's fused kernel."""
-    scores = q.float() @ k.float().transpose(-1, -2) * q.shape[-1] ** -0.5  # [B, h, S, S]
-    return torch.softmax(scores, dim=-1).to(v.dtype) @ v
+    """softmax(q k^T / √d) v, scores in fp32 at least: no less exact than torch's fused kernel."""
+    scores = at_least_fp32(q) @ at_least_fp32(k).transpose(-1, -2) * q.shape[-1] ** -0.5
+    return torch.softmax(scores, dim=-1).to(v.dtype) @ v  # scores [B, h, S, S]
 
 
 class Attention(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from trm.data.batches import IGNORE_LABEL
 from trm.model.act import Carry, StepOutput
+from trm.model.layers import at_least_fp32
 
 
 def _widest_float(device: torch.device) -> torch.dtype:
@@ -37,9 +38,9 @@ def stablemax_cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: flo
 
 
 def softmax_cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0) -> Tensor:
-    """Ordinary cross-entropy in fp32; shapes as `stablemax_cross_entropy`."""
+    """Ordinary cross-entropy in fp32 at least; shapes as `stablemax_cross_entropy`."""
     flat = F.cross_entropy(
-        logits.float().flatten(0, -2),
+        at_least_fp32(logits).flatten(0, -2),
         labels.long().flatten(),
         ignore_index=IGNORE_LABEL,
         reduction="none",
