@@ -1,4 +1,4 @@
-"""How much memory a training step's activations take, before the step is run."""
+"""What a training step takes in memory and computation, before one is run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from trm.model.act import Batch, act_step, initial_carry
 from trm.model.base import RecursiveModel
@@ -14,11 +15,13 @@ from trm.model.loss import act_loss
 
 
 @dataclass(frozen=True)
-class MemoryEstimate:
-    """Bytes that autograd keeps per row between forward and backward, and what the device has."""
+class StepEstimate:
+    """Bytes that autograd keeps per row between forward and backward, and what the device has;
+    FLOP of a row's forward pass."""
 
     bytes_per_row: int
     free_bytes: int
+    flop_per_row: int
 
     @property
     def rows_that_fit(self) -> int:
@@ -33,7 +36,7 @@ def free_memory(device: torch.device) -> int:
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def estimate(model: RecursiveModel, row: Batch, loss_type: str) -> MemoryEstimate:
+def estimate(model: RecursiveModel, row: Batch, loss_type: str) -> StepEstimate:
     """Run one row forward and add up the storages that are kept for its backward.
 
     Exact for what eager autograd keeps; compiled nets keep less. Weights, which all rows share, are
@@ -54,9 +57,14 @@ def estimate(model: RecursiveModel, row: Batch, loss_type: str) -> MemoryEstimat
     for rows in (1, 3):
         kept.clear()
         batch = Batch(*(t[:1].repeat(rows, *[1] * (t.ndim - 1)) for t in row.tensors))
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+        counter = FlopCounterMode(display=False)
+        with counter, torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
             carry, output = act_step(model, initial_carry(model, batch), batch)
             loss, _, _ = act_loss(loss_type, carry, output)
         totals.append(sum(kept.values()))
         del loss, output, carry
-    return MemoryEstimate(max((totals[1] - totals[0]) // 2, 0), free_memory(row.inputs.device))
+    return StepEstimate(
+        max((totals[1] - totals[0]) // 2, 0),
+        free_memory(row.inputs.device),
+        counter.get_total_flops() // rows,
+    )

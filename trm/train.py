@@ -17,6 +17,7 @@ import torch
 import yaml
 
 from trm.checkpoint import load_weights, save_weights
+from trm.compiling import compile_and_try, worth_compiling
 from trm.config import TrainConfig
 from trm.cost import Cost, CostMeter
 from trm.data.batches import PuzzleData, check_compatible, rank_rows, train_batches
@@ -27,10 +28,10 @@ from trm.errors import TrmError
 from trm.evaluate import TEST_PUZZLES, Evaluation, evaluate, model_for
 from trm.files import atomic_write, write_json
 from trm.interrupt import EXIT_SAVED, Interrupted, Signals, signals_noted
-from trm.memory import estimate
-from trm.model.act import to_batch
+from trm.memory import StepEstimate, estimate
+from trm.model.act import Batch, to_batch
 from trm.model.base import RecursiveModel
-from trm.model.layers import compile_model
+from trm.model.layers import compile_model, run_eagerly
 from trm.model.registry import build_model
 from trm.optim import SignSGD, make_optimizer
 from trm.progress import Progress, duration, say
@@ -91,12 +92,11 @@ class Trainer:
                 else None
             )
             self._restore()
+            self.estimate = self._estimate()
             if ranks.is_main:
                 self._open_records()
                 clear_interrupted(self.folder)
-            if _wants_compile(self.config, ranks.device):
-                # After the memory is told, eagerly.
-                compile_model(state.model, ranks.device, tuned=self.config.compile == "max")
+            self.compiled = self._compile()
             self.saved_at, self.saved_step = time.monotonic(), state.step
             progress = Progress(
                 self.steps_to_run, "training", "steps", shown=ranks.is_main, start=state.step
@@ -354,6 +354,7 @@ class Trainer:
             "dataset_sha256": self.dataset_sha256,
             "cost": asdict(self.cost.total()),
             "starts": self.facts.get("starts", 0) + 1,
+            "compiled": self.compiled,
         }
         if self.ranks.is_main:
             facts |= {"history_bytes": self.history.bytes, "wandb_id": self.wandb_id}
@@ -412,16 +413,7 @@ class Trainer:
 
     def _say_memory(self) -> None:
         """What the activations take, and how many rows would fit: told before they are needed."""
-        config = self.config
-        first = next(
-            train_batches(self.data, config.seed, 1, config.epochs_per_iteration, 1, slice(0, 1))
-        )
-        model = self.state.model.train()
-        # What is kept for the backward pass grows with n alone.
-        stages = [(stage.H_cycles, stage.L_cycles) for stage in config.depth_schedule]
-        model.train_depth = max(stages, default=model.train_depth, key=lambda depth: depth[1])
-        memory = estimate(model, to_batch(first, self.ranks.device), config.arch.loss.loss_type)
-        rows = config.micro_batch_size or config.global_batch_size // self.ranks.world_size
+        memory, rows = self.estimate, self._rows_at_once()
         say(
             f"activations: {memory.bytes_per_row / 1e6:.1f} MB per row, "
             f"{memory.bytes_per_row * rows / 1e9:.2f} GB for {rows} at once; about "
@@ -429,6 +421,63 @@ class Trainer:
         )
         if rows > memory.rows_that_fit:
             say("note: the batch may not fit; set micro_batch_size to a divisor of it that does")
+
+    def _rows_at_once(self) -> int:
+        config = self.config
+        return config.micro_batch_size or config.global_batch_size // self.ranks.world_size
+
+    # --- what a step takes, and compiling ---------------------------------------------------------
+
+    def _rows(self, count: int) -> Batch:
+        """A batch of the first training example, `count` times."""
+        config = self.config
+        first = next(
+            train_batches(self.data, config.seed, 1, config.epochs_per_iteration, 1, slice(0, 1))
+        )
+        row = to_batch(first, self.ranks.device)
+        return Batch(*(t.repeat(count, *[1] * (t.ndim - 1)) for t in row.tensors))
+
+    def _estimate(self) -> StepEstimate:
+        config = self.config
+        model = self.state.model.train()
+        # What is kept for the backward pass grows with n alone.
+        stages = [(stage.H_cycles, stage.L_cycles) for stage in config.depth_schedule]
+        model.train_depth = max(stages, default=model.train_depth, key=lambda depth: depth[1])
+        return estimate(model, self._rows(1), config.arch.loss.loss_type)
+
+    def _compile(self) -> bool:
+        """Compile the nets where `compile` says so; returns whether they are compiled."""
+        config, device = self.config, self.ranks.device
+        if config.compile in ("on", "max"):
+            compile_model(self.state.model, device, tuned=config.compile == "max")
+            return True
+        if config.compile == "off" or "DISABLE_COMPILE" in os.environ or not self._pays():
+            return False
+        batch = self._rows(self._rows_at_once())
+        problem = compile_and_try(self.state.model, batch, config.arch.loss.loss_type)
+        if not self.ranks.any([problem is not None])[0]:
+            return True
+        run_eagerly(self.state.model)
+        if problem is not None:
+            say(f"note: the nets cannot be compiled here, and run eagerly: {problem}")
+        return False
+
+    def _pays(self) -> bool:
+        """Whether `compile: auto` compiles: as this run did before it was interrupted, else by the
+        FLOP of all its steps."""
+        ranks, config = self.ranks, self.config
+        if self.facts:
+            # Snapshots of earlier versions do not say; then a GPU compiled and a CPU did not.
+            return self.facts.get("compiled", ranks.device.type == "cuda")
+        # The backward pass takes twice the forward's, but only of the last cycle.
+        flop = 2 * self.estimate.flop_per_row * self.steps_to_run * config.global_batch_size
+        chosen = ranks.same_everywhere(worth_compiling(ranks.device, flop))
+        if chosen and ranks.is_main:
+            say(
+                f"compiling the nets, for a training of about {flop / 1e12:.0f} TFLOP "
+                "(compile=off runs them eagerly)"
+            )
+        return chosen
 
     def _num_params(self) -> int:
         return sum(p.numel() for p in self.state.model.parameters())
@@ -514,12 +563,6 @@ def _initial_state(config: TrainConfig, data: PuzzleData, ranks: Ranks) -> Train
         generator=torch.Generator().manual_seed(config.seed),
         total_steps=data.total_steps(config.epochs, config.global_batch_size),
     )
-
-
-def _wants_compile(config: TrainConfig, device: torch.device) -> bool:
-    if config.compile == "auto":
-        return device.type == "cuda" and "DISABLE_COMPILE" not in os.environ
-    return config.compile != "off"
 
 
 def _learns_continue(model: RecursiveModel) -> bool:

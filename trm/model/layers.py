@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from trm.processor import keep_code_by_processor
+
 
 def truncated_normal_(tensor: Tensor, std: float) -> Tensor:
     """Fill `tensor` with a normal cut at ±2σ whose standard deviation, after the cut, is `std`.
@@ -266,8 +268,9 @@ def compile_model(model: nn.Module, device: torch.device, tuned: bool = False) -
     On a GPU each net as a whole; on the CPU each block, which all blocks share: seconds of
     compilation instead of minutes. With `tuned` the kernels are those that were fastest when tried
     (minutes). Sums are rounded differently, so that results differ from eager ones as those of
-    another machine do. Compiled code is cached on disk by torch (TORCHINDUCTOR_CACHE_DIR).
+    another machine do. torch keeps compiled code on disk.
     """
+    keep_code_by_processor()
     on_cpu = device.type == "cpu"
     # Without CUDA graphs: a replay overwrites the outputs of the one before, and here these are the
     # next call's inputs.
@@ -280,3 +283,13 @@ def compile_model(model: nn.Module, device: torch.device, tuned: bool = False) -
             module.written_out_below = 256
         if isinstance(module, Block if on_cpu else Net):
             module.compile(mode=mode, dynamic=False)
+
+
+def run_eagerly(model: nn.Module) -> None:
+    """Undo `compile_model`."""
+    for module in model.modules():
+        module._compiled_call_impl = None
+        if isinstance(module, Net | Block):
+            module.positions_first = False
+        if isinstance(module, Attention):
+            module.written_out_below = 0
