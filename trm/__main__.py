@@ -3,6 +3,7 @@
     python -m trm status     how far every result is, what it cost, where its log is
     python -m trm list       what can be asked for, as targets to copy
     python -m trm plot       the curves of two or more runs over each other
+    python -m trm schema     what config.yaml may hold, as a JSON schema for editors
 
 Each says more with --help. `python pretrain.py` trains, `python -m trm.evaluate` evaluates.
 """
@@ -16,7 +17,12 @@ from importlib import import_module
 from trm.config import suggest
 from trm.errors import TrmError, run_cli
 
-COMMANDS = {"status": "trm.status", "list": "trm.listing", "plot": "trm.report.compare"}
+COMMANDS = {
+    "status": "trm.status",
+    "list": "trm.listing",
+    "plot": "trm.report.compare",
+    "schema": "trm.schema",
+}
 
 
 def main() -> None:

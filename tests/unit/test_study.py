@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.conftest import ROOT
+from trm import schema
 from trm.config import parse_train_config
 from trm.errors import TrmError
 from trm.study import Study
@@ -62,9 +64,17 @@ def test_the_tiny_study_describes_its_own_puzzles(study: Study) -> None:
         assert {str(made.test), str(made.train), str(made.clues)} <= {*numbers}
 
 
-def test_schema_file_is_that_of_the_types() -> None:
-    path = ROOT / "config" / "schemas" / "config.schema.json"
-    assert json.loads(path.read_text()) == Study.model_json_schema()
+def test_schema_file_is_what_the_command_writes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "config/schemas/config.schema.json"
+    written = tmp_path / "new" / "schema.json"
+    schema.main(["--out", str(written)])
+    assert (ROOT / name).read_bytes() == written.read_bytes(), (
+        f"what config.yaml may hold has changed: run python -m trm schema --out {name}"
+    )
+    schema.main([])
+    assert capsys.readouterr().out == written.read_text()
 
 
 def test_unknown_targets_and_only_those_match_the_pattern(study: Study) -> None:
