@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import isqrt
-from typing import Literal
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from trm.data.batches import PuzzleData, Rows, take_examples, train_batches
 from trm.data.format import BLANK_NAME
 from trm.data.maze import CHARACTERS
 from trm.data.questions import NO_OUTPUT
+from trm.data.specs import BoardKind
 from trm.distributed import Ranks
 from trm.model.act import Batch, Carry, StepOutput, act_step, initial_carry, to_batch
 from trm.model.base import RecursiveModel
@@ -49,7 +49,7 @@ class BoardStep:
 class BoardAnswer:
     """The answer to one sudoku, maze or other board."""
 
-    kind: Literal["sudoku", "maze", "boards"]
+    kind: BoardKind
     question: np.ndarray  # tokens uint8 [rows, columns]
     steps: tuple[BoardStep, ...]  # after each supervision step
     # A sudoku by all its rules and clues; a shortest path of the maze; None: of no known rules.
@@ -126,7 +126,7 @@ class TaskAnswer:
 
 def answer_board(
     model: RecursiveModel,
-    kind: Literal["sudoku", "maze", "boards"],
+    kind: BoardKind,
     question: np.ndarray,
     device: torch.device,
     max_steps: int | None = None,

@@ -17,6 +17,7 @@ import torch
 from trm.checkpoint import load_weights
 from trm.config import load_train_config
 from trm.data.batches import PuzzleData, Rows, take_examples
+from trm.data.specs import Kind
 from trm.distributed import start
 from trm.errors import run_cli
 from trm.evaluate import model_for
@@ -24,7 +25,7 @@ from trm.model.act import act_step, initial_carry, to_batch
 from trm.model.base import RecursiveModel
 from trm.model.registry import build_model
 from trm.progress import say
-from trm.scoring.gallery import Kind, save_gallery, thinking_of, thinking_rows
+from trm.scoring.gallery import save_gallery, thinking_of, thinking_rows
 from trm.scoring.predictions import Predictions, load_predictions
 
 

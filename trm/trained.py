@@ -50,6 +50,7 @@ from trm.data.questions import (
     read_puzzle,
     read_task,
 )
+from trm.data.specs import Kind
 from trm.data.sudoku import SIDES
 from trm.distributed import choose_device
 from trm.errors import TrmError
@@ -57,7 +58,6 @@ from trm.files import checkpoints_of
 from trm.model.base import RecursiveModel
 from trm.model.registry import build_model
 from trm.progress import say
-from trm.study import Kind
 
 WEIGHTS, DESCRIPTION, CARD, NAMES = EXPORTED_FILES = (
     "model.safetensors",

@@ -92,7 +92,7 @@ def test_the_other_targets_resolve(followed: Project) -> None:
 
 
 def test_the_page_is_short_and_both_languages_show_the_same_code() -> None:
-    assert len(ENGLISH.read_text().splitlines()) <= 110
+    assert len(ENGLISH.read_text().splitlines()) <= 125
 
     def without_comments(page: Path) -> list[list[str]]:
         return [

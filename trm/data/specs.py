@@ -103,7 +103,8 @@ class TableSource(Strict):
         return self
 
 
-Kind = Literal["arc", "sudoku", "maze", "boards"]
+BoardKind = Literal["sudoku", "maze", "boards"]
+Kind = Literal["arc", BoardKind]
 """How a dataset's puzzles are scored and drawn; `boards` is what any board of characters is."""
 
 Augment = Literal["built", "on_the_fly"]

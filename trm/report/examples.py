@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 
 from trm.data.board_look import read_look
 from trm.data.format import load_split
+from trm.data.specs import Kind
 from trm.errors import TrmError
 from trm.report import figures
 from trm.scoring.arc import ScoredInput, check_predictions, score_arc
 from trm.scoring.gallery import box_of, spread
 from trm.scoring.predictions import Predictions
-from trm.study import Kind
 
 N_EACH = 3  # solved and failed pictures of square puzzles
 N_EACH_ARC = 2  # an ARC task takes a whole row

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import pydantic
@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from trm.data.augmentation import NAME_SEPARATOR
 from trm.data.board_look import BoardsLook, read_look
 from trm.data.format import Split, load_identifiers, load_split
+from trm.data.specs import Kind
 from trm.errors import TrmError
 from trm.files import write_atomically
 from trm.scoring.arc import (
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from trm.data.on_the_fly import PaintedExamples
 
 Task = dict[str, list[dict[str, Grid]]]  # as in test_puzzles.json
-
-Kind = Literal["arc", "sudoku", "maze", "boards"]
 
 SUDOKU_BOXES = {4: (2, 2), 6: (2, 3), 9: (3, 3), 16: (4, 4)}  # side -> rows, columns of a box
 SUDOKU = "0123456789abcdefg"

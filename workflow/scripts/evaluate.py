@@ -14,7 +14,9 @@ import argparse
 import json
 import tempfile
 from pathlib import Path
+from typing import get_args
 
+from trm.data.specs import Kind
 from trm.errors import run_cli
 from trm.files import write_json
 from trm.launch import add_evaluation_arguments, run_evaluation
@@ -28,7 +30,7 @@ def main() -> None:
     )
     parser.add_argument("--benchmark", required=True)
     parser.add_argument("--variant", required=True)
-    parser.add_argument("--kind", required=True, help="of its puzzles: arc, sudoku, maze or boards")
+    parser.add_argument("--kind", choices=get_args(Kind), required=True)
     parser.add_argument("--out-metrics", required=True)
     parser.add_argument("--out-predictions", required=True)
     parser.add_argument("--out-provenance", type=Path, required=True)

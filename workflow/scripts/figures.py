@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import get_args
 
+from trm.data.specs import Kind
 from trm.errors import run_cli
 from trm.progress import say
 from trm.report.examples import draw_examples
@@ -23,7 +24,6 @@ from trm.report.figures import describe_learning_curve, draw_learning_curve, sav
 from trm.report.halting import Halting, describe_halting, draw_halting
 from trm.scoring.gallery import gallery_of, save_gallery
 from trm.scoring.predictions import load_predictions
-from trm.study import Kind
 from trm.tracking import add_to_run
 
 
