@@ -43,7 +43,7 @@ class LossConfig(Strict):
 
 
 class ArchConfig(Strict):
-    """`arch.*` of SPEC 3; defaults are those of the published `arch=trm`."""
+    """`arch.*` (docs/specification.md#model); defaults are those of the published `arch=trm`."""
 
     name: str = "recursive_reasoning.trm@TinyRecursiveReasoningModel_ACTV1"
     loss: LossConfig = LossConfig()

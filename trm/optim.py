@@ -1,4 +1,5 @@
-"""Optimisers of SPEC 4: Adam-atan2 for the weights, sign-SGD for the puzzle embedding's rows."""
+"""Adam-atan2 for the weights, sign-SGD for the puzzle embedding's rows
+(docs/specification.md#optimisation)."""
 
 from __future__ import annotations
 

@@ -170,7 +170,7 @@ def write_split(groups, split, ids, side):
 
 
 def plain_reading(spec, subsets):
-    """SPEC 1, step by step, from {subset: {name: task with outputs}}."""
+    """docs/specification.md#arc-datasets step by step; subsets: {subset: {name: task}}."""
     np.random.seed(spec.seed)
     groups = []
     for subset in spec.subsets:

@@ -31,7 +31,7 @@ def made(puzzles_per_group: list[list[int]], ignore: int | None = 0) -> PuzzleDa
 
 
 def reference_stream(data: PuzzleData, seed: int, iteration: int, epochs: int, size: int) -> list:
-    """SPEC 2 read literally, one example at a time."""
+    """docs/specification.md#batches read literally, one example at a time."""
     arrays = data.sets[0]
     rng = np.random.Generator(np.random.Philox(seed=seed + iteration))
     order = np.concatenate([rng.permutation(data.metadata.total_groups) for _ in range(epochs)])

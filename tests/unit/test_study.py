@@ -22,7 +22,7 @@ def study() -> Study:
 
 
 def test_published_rows_resolve_to_the_published_settings(study: Study) -> None:
-    """SPEC 6, and the commands of the published guide."""
+    """docs/specification.md#published-settings, and the commands of the published guide."""
     from trm.config import compose
 
     expected = {

@@ -1,4 +1,5 @@
-"""The stream of batches (SPEC 2): the same rows in the same order for any number of ranks."""
+"""The stream of batches, the same rows in the same order for any number of ranks
+(docs/specification.md#batches)."""
 
 from __future__ import annotations
 

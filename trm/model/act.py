@@ -1,4 +1,5 @@
-"""Adaptive computation time: rows of a batch halt, leave, and are replaced one by one (SPEC 3)."""
+"""Adaptive computation time: rows of a batch halt, leave, and are replaced one by one
+(docs/specification.md#adaptive-computation)."""
 
 from __future__ import annotations
 

@@ -71,7 +71,8 @@ class RecursiveModel(nn.Module, ABC):
             start = truncated_normal_(torch.empty(dim), 1.0).to(self.dtype)
             self.register_buffer(f"{name}_init", start)
         with torch.no_grad():
-            # q_head starts at "do not halt", whatever it sees (SPEC 3).
+            # q_head starts at "do not halt", whatever it sees
+            # (docs/specification.md#initial-weights).
             self.q_head.weight.zero_()
             self.q_head.bias.fill_(-5)
         if self.dtype == torch.float64:
@@ -129,7 +130,8 @@ class RecursiveModel(nn.Module, ABC):
     def forward(
         self, state: State, inputs: Tensor, puzzle_rows: Tensor | None
     ) -> tuple[State, Heads]:
-        """One supervision step; the returned state is detached (SPEC 3)."""
+        """One supervision step; the returned state is detached
+        (docs/specification.md#recursion)."""
         state = self.recurse(state, self.embed(inputs, puzzle_rows))
         answer = state[0]
         logits = self.lm_head(answer)[:, self.prefix_len :]

@@ -1,4 +1,5 @@
-"""The loss of one supervision step and the counts its metrics are made of (SPEC 3)."""
+"""The loss of one supervision step and the counts its metrics are made of
+(docs/specification.md#loss)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """ARC score: every augmented prediction of a task votes for an answer; the best answers count.
 
 A test input is asked many times, each time turned, mirrored and recoloured otherwise. Each row's
-prediction is cropped, its augmentation undone, and the grid that remains gets one vote (SPEC 5).
+prediction is cropped, its augmentation undone, and the grid that remains gets one vote
+(docs/specification.md#arc-score).
 
 One `Votes` is one ballot. The published code never clears its ballot between the evaluations of
 one run, so its later pass@K pools several checkpoints; here every evaluation opens its own, and
@@ -210,7 +211,7 @@ def score_arc(
     """Score one checkpoint's predictions for a dataset's test split.
 
     Args:
-        dataset_dir: dataset folder (SPEC 1).
+        dataset_dir: dataset folder (docs/specification.md#dataset-format).
         preds: uint8 [N, seq_len], the predicted tokens, in the order of the test split.
         q_halt_logits: float32 [N], same order.
         ks: the K of pass@K.
@@ -296,7 +297,7 @@ def pooled_scores(
     the checkpoints decides between full ties only.
 
     Args:
-        dataset_dir: dataset folder (SPEC 1).
+        dataset_dir: dataset folder (docs/specification.md#dataset-format).
         predictions: one per checkpoint, each of the whole test split; read one at a time.
         ks: the K of pass@K.
 
