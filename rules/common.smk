@@ -71,7 +71,8 @@ def on(several, value):
 
 # What training and evaluation ask for. A job on one node has its GPUs as `gpu`; on several, each
 # node brings `gres`, and one task a node starts the ranks there, with srun, inside the rule's own
-# command (Snakemake's `mpi`); the plugin takes `tasks` for tasks per GPU unless that is 0. `ranks`,
+# command (Snakemake's `mpi`). Unless `tasks_per_gpu` is 0 the plugin asks for tasks per GPU beside
+# the GPUs, `tasks` of them or, up to version 2.6, one, and newer Slurm refuses that. `ranks`,
 # `devices` and `hosts` only tell the command: as resources, unlike parameters, they may be changed
 # without making a result again.
 JOB = dict(
@@ -92,6 +93,7 @@ JOB = dict(
 # What one process of a few seconds asks for: one of the row's GPUs at most.
 ONE_PROCESS = dict(
     gpu=lambda wildcards: min(1, row(wildcards).resources.gpus),
+    tasks_per_gpu=JOB["tasks_per_gpu"],
     mem_mb=resource("mem_mb"),
     runtime=resource("minutes_to_evaluate"),
     devices=lambda wildcards: min(1, row(wildcards).resources.gpus),

@@ -30,9 +30,12 @@ class Project:
 
     root: Path
 
-    def run(self, *command: str, timeout: float = 600) -> subprocess.CompletedProcess:
+    def run(
+        self, *command: str, timeout: float = 600, **variables: str
+    ) -> subprocess.CompletedProcess:
+        """`python COMMAND…` in the project, with further environment `variables`."""
         return subprocess.run(
-            [sys.executable, *command], cwd=self.root, env=environment(self.root),
+            [sys.executable, *command], cwd=self.root, env=environment(self.root) | variables,
             capture_output=True, text=True, timeout=timeout, check=False,
         )  # fmt: skip
 
