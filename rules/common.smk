@@ -36,7 +36,7 @@ wildcard_constraints:
     seed=SEED,
 
 
-ENV = f"../envs/{study.env}.yaml"
+ENV = f"../envs/{study.env}.yaml"  # of every rule, with --sdm conda
 # A scale of its own (config/tiny.yaml) keeps its files apart from those of the full study.
 RESULTS = f"results{study.subfolder}"
 DATA = f"data{study.subfolder}"

@@ -11,7 +11,7 @@ rule dataset:
     benchmark:
         f"{LOGS}/dataset/{{dataset}}.benchmark.tsv"
     conda:
-        "../envs/data.yaml"
+        ENV
     threads: 2
     resources:
         mem_mb=4000,

@@ -8,7 +8,7 @@ rule download_arc:
     log:
         "logs/download_arc/{subset}.log",
     conda:
-        "../envs/data.yaml"
+        ENV
     params:
         sources=json.dumps([s.model_dump(exclude_none=True) for s in study.raw.arc]),
     shell:
@@ -34,7 +34,7 @@ rule download_table:
     log:
         "logs/download_table/{table}.log",
     conda:
-        "../envs/data.yaml"
+        ENV
     params:
         source=lambda wildcards: study.raw.tables[wildcards.table].model_dump_json(
             exclude_none=True

@@ -17,7 +17,7 @@ rule figures:
     log:
         f"{LOGS}/figures/{RUN_LOG}.log",
     conda:
-        "../envs/report.yaml"
+        ENV
     params:
         kind=lambda wildcards: row(wildcards).kind,
         result=subpath(input.metrics, parent=True),
@@ -39,7 +39,7 @@ rule votes:
     wildcard_constraints:
         benchmark=study.benchmark_pattern("arc"),
     conda:
-        "../envs/report.yaml"
+        ENV
     shell:
         "python workflow/scripts/votes.py --dataset {input.data} "
         "--predictions {input.predictions} --out-csv {output.csv} --out-figure {output.figure} "
@@ -54,7 +54,7 @@ rule steps_figure:
     log:
         f"{LOGS}/steps_figure/{RUN_LOG}.log",
     conda:
-        "../envs/report.yaml"
+        ENV
     shell:
         "python workflow/scripts/steps_figure.py --steps {input} --out {output} "
         "2> >(tee {log} >&2)"
@@ -68,7 +68,7 @@ rule thinking_figure:
     log:
         f"{LOGS}/thinking_figure/{RUN_LOG}.log",
     conda:
-        "../envs/report.yaml"
+        ENV
     shell:
         "python workflow/scripts/thinking_figure.py --thinking {input} --out {output} "
         "2> >(tee {log} >&2)"
@@ -81,7 +81,7 @@ rule study:
     log:
         f"{LOGS}/study.log",
     conda:
-        "../envs/report.yaml"
+        ENV
     params:
         table=json.dumps(config, indent=1),
     shell:
@@ -104,7 +104,7 @@ rule summary:
     log:
         f"{LOGS}/summary/{{benchmark}}.log",
     conda:
-        "../envs/report.yaml"
+        ENV
     params:
         results=lambda wildcards: study.results_of(wildcards.benchmark),
     shell:
@@ -128,7 +128,7 @@ rule table:
     log:
         f"{LOGS}/table/{{table_name}}.log",
     conda:
-        "../envs/report.yaml"
+        ENV
     params:
         results=lambda wildcards: table_results(wildcards.table_name),
         seen=lambda wildcards: what_was_seen(
@@ -165,7 +165,7 @@ rule report:
     log:
         f"{LOGS}/report.log",
     conda:
-        "../envs/report.yaml"
+        ENV
     params:
         results=lambda wildcards: report_results(),
         seen=lambda wildcards: what_was_seen(found_for_report(wildcards)),

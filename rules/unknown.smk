@@ -13,6 +13,6 @@ rule unknown_target:
         folder=f"{RESULTS}|{DATA}",
         unknown=study.unknown_target_pattern(),
     conda:
-        "../envs/report.yaml"
+        ENV
     shell:
         "exit 2"
