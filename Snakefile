@@ -8,7 +8,8 @@ from snakemake.utils import min_version
 min_version("9.8")
 
 
-configfile: "config/config.yaml"
+# Found from any folder that Snakemake works in, as the scripts are.
+configfile: f"{workflow.basedir}/config/config.yaml"
 
 
 # Snakemake's own report (--report FILE.html or .zip): captions stand beside this description.

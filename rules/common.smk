@@ -3,7 +3,10 @@ import hashlib
 import json
 import os
 import shlex
+import sys
 from pathlib import Path
+
+from snakemake_interface_executor_plugins.settings import DeploymentMethod
 
 from trm.config import hydra_word
 from trm.data.format import dataset_files
@@ -17,6 +20,25 @@ def config_files():
     """As given, the lowest first: Snakemake lists those of --configfile before the Snakefile's."""
     own, given = workflow.configfiles[-1], workflow.configfiles[:-1]
     return dict.fromkeys(os.path.relpath(file) for file in (own, *given))
+
+
+# What every rule's command begins with: the interpreter, and where the scripts and `trm` are, whatever
+# folder Snakemake works in and whatever is activated there. `$PYTHON` is that of the rule's conda
+# environment where rules have one, `$SNAKEMAKE_PYTHON` the one that runs Snakemake. No path is in a
+# rule's own text: a moved checkout makes no result again.
+def command_prefix():
+    own = shlex.quote(sys.executable)
+    in_conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+    root = Path(workflow.basedir).absolute()
+    # PYTHONPATH is set in the command, as Snakemake unsets it where it activates an environment.
+    return (
+        f"set -euo pipefail; SNAKEMAKE_PYTHON={own}; PYTHON={'python' if in_conda else own}; "
+        f"SCRIPTS={shlex.quote(str(root / 'workflow' / 'scripts'))}; "
+        f"export PYTHONPATH={shlex.quote(str(root))}${{PYTHONPATH:+:$PYTHONPATH}}; "
+    )
+
+
+shell.prefix(command_prefix().replace("{", "{{").replace("}", "}}"))
 
 
 # A mistake in the table is told before any job starts.

@@ -21,5 +21,5 @@ rule dataset:
             exclude_none=True
         ),
     shell:
-        "python workflow/scripts/dataset.py --spec {params.spec:q} --raw-dir raw "
+        '"$PYTHON" "$SCRIPTS/dataset.py" --spec {params.spec:q} --raw-dir raw '
         "--out {output} 2> >(tee {log} >&2)"

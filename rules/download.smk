@@ -12,7 +12,7 @@ rule download_arc:
     params:
         sources=json.dumps([s.model_dump(exclude_none=True) for s in study.raw.arc]),
     shell:
-        "python workflow/scripts/download_arc.py --subset {wildcards.subset} "
+        '"$PYTHON" "$SCRIPTS/download_arc.py" --subset {wildcards.subset} '
         "--sources {params.sources:q} --out-dir $(dirname {output.challenges}) 2> >(tee {log} >&2)"
 
 
@@ -40,5 +40,5 @@ rule download_table:
             exclude_none=True
         ),
     shell:
-        "python workflow/scripts/download_table.py --source {params.source:q} "
+        '"$PYTHON" "$SCRIPTS/download_table.py" --source {params.source:q} '
         "--out-dir $(dirname {output.train}) 2> >(tee {log} >&2)"

@@ -27,7 +27,7 @@ rule evaluate:
         kind=lambda wildcards: row(wildcards).kind,
         submission="",
     shell:
-        "python workflow/scripts/evaluate.py --dataset {input.data} --weights {input.weights} "
+        '"$PYTHON" "$SCRIPTS/evaluate.py" --dataset {input.data} --weights {input.weights} '
         "--train-config {input.config} --train-provenance {input.provenance} "
         "--ranks {resources.ranks} --gpus {resources.devices} --nodes {resources.hosts} "
         "--threads {threads} --benchmark {wildcards.benchmark} --variant {wildcards.variant} "
@@ -82,7 +82,7 @@ rule steps:
         trained_with=overrides_of,
         steps=lambda wildcards: study.steps_of(wildcards.benchmark),
     shell:
-        "python workflow/scripts/steps.py --dataset {input.data} --weights {input.weights} "
+        '"$PYTHON" "$SCRIPTS/steps.py" --dataset {input.data} --weights {input.weights} '
         "--train-config {input.config} --ranks {resources.ranks} --gpus {resources.devices} "
         "--nodes {resources.hosts} --threads {threads} "
         "--steps {params.steps} --out-steps {output} 2> >(tee {log} >&2)"
@@ -108,7 +108,7 @@ rule thinking:
         trained_with=overrides_of,
         kind=lambda wildcards: row(wildcards).kind,
     shell:
-        "python workflow/scripts/thinking.py --dataset {input.data} --kind {params.kind} "
+        '"$PYTHON" "$SCRIPTS/thinking.py" --dataset {input.data} --kind {params.kind} '
         "--weights {input.weights} --train-config {input.config} "
         "--predictions {input.predictions} --gpus {resources.devices} --threads {threads} "
         "--out {output} 2> >(tee {log} >&2)"
@@ -131,7 +131,7 @@ rule task_ids:
     params:
         trained_with=overrides_of,
     shell:
-        "python workflow/scripts/task_ids.py --dataset {input.data} --weights {input.weights} "
+        '"$PYTHON" "$SCRIPTS/task_ids.py" --dataset {input.data} --weights {input.weights} '
         "--train-config {input.config} --ranks {resources.ranks} --gpus {resources.devices} "
         "--nodes {resources.hosts} --threads {threads} "
         "--out {output} 2> >(tee {log} >&2)"
@@ -157,7 +157,7 @@ rule pooled:
         trained_with=overrides_of,
         run=subpath(input.provenance, parent=True),
     shell:
-        "python workflow/scripts/pooled.py --dataset {input.data} --run-folder {params.run} "
+        '"$PYTHON" "$SCRIPTS/pooled.py" --dataset {input.data} --run-folder {params.run} '
         "--train-config {input.config} --ranks {resources.ranks} --gpus {resources.devices} "
         "--nodes {resources.hosts} --threads {threads} "
         "--out {output} 2> >(tee {log} >&2)"

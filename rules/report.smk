@@ -22,7 +22,7 @@ rule figures:
         kind=lambda wildcards: row(wildcards).kind,
         result=subpath(input.metrics, parent=True),
     shell:
-        "python workflow/scripts/figures.py --result {params.result} --dataset {input.data} "
+        '"$PYTHON" "$SCRIPTS/figures.py" --result {params.result} --dataset {input.data} '
         "--kind {params.kind} --out-curve {output.curve} --out-examples {output.examples} "
         "--out-halting {output.halting} --out-gallery {output.gallery} 2> >(tee {log} >&2)"
 
@@ -41,7 +41,7 @@ rule votes:
     conda:
         ENV
     shell:
-        "python workflow/scripts/votes.py --dataset {input.data} "
+        '"$PYTHON" "$SCRIPTS/votes.py" --dataset {input.data} '
         "--predictions {input.predictions} --out-csv {output.csv} --out-figure {output.figure} "
         "2> >(tee {log} >&2)"
 
@@ -56,7 +56,7 @@ rule steps_figure:
     conda:
         ENV
     shell:
-        "python workflow/scripts/steps_figure.py --steps {input} --out {output} "
+        '"$PYTHON" "$SCRIPTS/steps_figure.py" --steps {input} --out {output} '
         "2> >(tee {log} >&2)"
 
 
@@ -70,7 +70,7 @@ rule thinking_figure:
     conda:
         ENV
     shell:
-        "python workflow/scripts/thinking_figure.py --thinking {input} --out {output} "
+        '"$PYTHON" "$SCRIPTS/thinking_figure.py" --thinking {input} --out {output} '
         "2> >(tee {log} >&2)"
 
 
@@ -108,7 +108,7 @@ rule summary:
     params:
         results=lambda wildcards: study.results_of(wildcards.benchmark),
     shell:
-        "python workflow/scripts/summary.py --config {input.study} "
+        '"$PYTHON" "$SCRIPTS/summary.py" --config {input.study} '
         "--benchmark {wildcards.benchmark} --results {params.results} --out {output} "
         "2> >(tee {log} >&2)"
 
@@ -135,7 +135,7 @@ rule table:
             f"{folder}/metrics.json" for folder in table_results(wildcards.table_name)
         ),
     shell:
-        "python workflow/scripts/table.py --config {input.study} --table {wildcards.table_name} "
+        '"$PYTHON" "$SCRIPTS/table.py" --config {input.study} --table {wildcards.table_name} '
         "--results {params.results} --out-csv {output.csv} --out-md {output.markdown} "
         "--out-figure {output.figure} 2> >(tee {log} >&2)"
 
@@ -170,5 +170,5 @@ rule report:
         results=lambda wildcards: report_results(),
         seen=lambda wildcards: what_was_seen(found_for_report(wildcards)),
     shell:
-        "python workflow/scripts/report.py --config {input.study} --results {params.results} "
+        '"$PYTHON" "$SCRIPTS/report.py" --config {input.study} --results {params.results} '
         "--out {output} 2> >(tee {log} >&2)"

@@ -8,7 +8,7 @@ rule status:
     params:
         table=json.dumps(config),
     shell:
-        "python -m trm status --config - <<< {params.table:q}"
+        '"$SNAKEMAKE_PYTHON" -m trm status --config - <<< {params.table:q}'
 
 
 rule list:
@@ -16,4 +16,4 @@ rule list:
     params:
         table=json.dumps(config),
     shell:
-        "python -m trm list --config - <<< {params.table:q}"
+        '"$SNAKEMAKE_PYTHON" -m trm list --config - <<< {params.table:q}'

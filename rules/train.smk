@@ -24,7 +24,7 @@ rule train:
         run=subpath(output.weights, parent=True),
     # Signals are for the trainer, which saves: it takes the shell's place, and tee outlives it.
     shell:
-        "exec python workflow/scripts/train.py --dataset {input} --run-folder {params.run} "
+        'exec "$PYTHON" "$SCRIPTS/train.py" --dataset {input} --run-folder {params.run} '
         "--project {wildcards.benchmark} --run-name {wildcards.variant}-seed-{wildcards.seed} "
         "--seed {wildcards.seed} --ranks {resources.ranks} --gpus {resources.devices} "
         "--nodes {resources.hosts} --threads {threads} "

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-# The rules call `python`: this one, even where the virtual environment is not activated.
+# The commands of the pages name `python` and `snakemake`: these, activated or not.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 PARTS = ("Snakefile", "rules", "workflow", "config", "envs", "profiles", "pretrain.py", "trm",
