@@ -25,7 +25,7 @@ from trm.answer import (
     TaskAnswer,
     TaskInput,
 )
-from trm.data.sudoku import box_of
+from trm.data.sudoku_rules import box_of
 from trm.errors import TrmError, run_cli
 from trm.progress import duration, say
 from trm.trained import AUGMENTATIONS, TrainedModel, load

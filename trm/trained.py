@@ -51,7 +51,7 @@ from trm.data.questions import (
     read_task,
 )
 from trm.data.specs import Kind
-from trm.data.sudoku import SIDES
+from trm.data.sudoku_rules import SIDES
 from trm.distributed import choose_device
 from trm.errors import TrmError
 from trm.files import checkpoints_of

@@ -367,11 +367,11 @@ def test_examples_of_another_dataset_are_refused(tmp_path):
         draw_examples(tmp_path / "data", "sudoku", sudoku_predictions(8, []))
 
 
-def test_an_unknown_box_shape_is_an_error(tmp_path):
+def test_a_board_without_boxes_is_an_error(tmp_path):
     boards = np.ones((1, 25), dtype=int)
     write_sudoku(tmp_path / "data", boards, boards)
     predictions = Predictions(np.ones((1, 25), np.uint8), np.zeros(1, np.float32))
-    with pytest.raises(TrmError, match="no known box shape"):
+    with pytest.raises(TrmError, match="5x5 cells has no boxes"):
         draw_examples(tmp_path / "data", "sudoku", predictions)
 
 

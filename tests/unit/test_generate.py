@@ -19,8 +19,8 @@ from trm.data.generate_maze import maze_form, shortest_path
 from trm.data.legacy_random import legacy_stream
 from trm.data.maze import build_maze
 from trm.data.specs import GenerateMaze, GenerateSudoku, MazeSpec, TableSource, parse_spec
-from trm.data.sudoku import box_of
 from trm.data.sudoku_kernels import apply_shuffle, draw_shuffle
+from trm.data.sudoku_rules import box_of
 from trm.errors import TrmError
 
 SPEC = GenerateSudoku(kind="sudoku", side=6, clues=12, train=60, test=30, seed=3)

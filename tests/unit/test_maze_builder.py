@@ -54,7 +54,7 @@ def test_the_builder_is_the_plain_reading(tmp_path, seed, aug, subsample_size):
 @pytest.mark.parametrize(
     ("question", "message"),
     [
-        ("#" * 899, "row 2: a question of 899 characters is no board"),
+        ("#" * 899, "row 2: a question of 899 characters is not a square board"),
         ("#" * 899 + "x", "row 2: .*'x' at cell 899"),
         ("#" * 899 + "G", "row 2: .*'G' at cell 899, its answer '#': it answers another"),
     ],

@@ -11,8 +11,9 @@ from trm.data.boards import COLUMNS
 from trm.data.format import load_split
 from trm.data.legacy_random import legacy_stream
 from trm.data.specs import SudokuSpec
-from trm.data.sudoku import box_of, build_sudoku
+from trm.data.sudoku import build_sudoku
 from trm.data.sudoku_kernels import apply_shuffle, draw_shuffle
+from trm.data.sudoku_rules import SIDES, box_of
 from trm.errors import TrmError
 
 SOURCE = Path(__file__).parents[1] / "golden/source/sudoku"
@@ -91,7 +92,7 @@ def is_valid(board, box):
     return all(sorted(unit.tolist()) == list(range(1, side + 1)) for unit in units)
 
 
-@pytest.mark.parametrize("side", [4, 6, 8, 9])
+@pytest.mark.parametrize("side", SIDES)
 def test_shuffles_keep_a_board_valid(side):
     rows, columns = box = box_of(side)
     i, j = np.mgrid[:side, :side]
@@ -157,7 +158,7 @@ def test_a_bad_row_is_refused_by_its_number(tmp_path, column, value, message):
         ([GOOD], ["question", "answer"], "its columns are"),
         ([GOOD[:3]], COLUMNS, "row 2: 3 columns"),
         ([], COLUMNS, "has no rows"),
-        ([["s", "1" * 25, "1" * 25, "0"]], COLUMNS, "25 characters is no board"),
+        ([["s", "1" * 25, "1" * 25, "0"]], COLUMNS, "25 characters is not a square board"),
         ([["s", "é" * 16, "1" * 16, "0"]], COLUMNS, "train.csv"),
     ],
 )

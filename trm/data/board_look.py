@@ -1,4 +1,4 @@
-"""What the boards of a dataset look like, kept beside it in boards.json."""
+"""What boards look like: boards.json of a dataset, and the names of cells."""
 
 from __future__ import annotations
 
@@ -29,3 +29,8 @@ def read_look(dataset: Path) -> BoardsLook:
         raise TrmError(f"{dataset} is no dataset of boards: it has no {BOARDS}") from None
     except ValidationError as error:
         raise TrmError(f"{path} is damaged ({error}): build the dataset again") from None
+
+
+def cell_name(cell: int, side: int) -> str:
+    """A cell of a square board as a person finds it, counted from 1: `row 2, column 5`."""
+    return f"row {cell // side + 1}, column {cell % side + 1}"

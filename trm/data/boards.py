@@ -270,11 +270,7 @@ def side_of(path: Path, sides: Collection[int]) -> int:
     if side**2 != cells or side not in sides:
         known = ", ".join(map(str, sides)) if len(sides) < 8 else f"{min(sides)} to {max(sides)}"
         raise TrmError(
-            f"{path}, row 2: a question of {cells} characters is no board of side {known}"
+            f"{path}, row 2: a question of {cells} characters is not a square board of side "
+            f"{known}: take the builder `boards` for boards of any shape"
         )
     return side
-
-
-def cell_name(cell: int, side: int) -> str:
-    """A cell of a square board as a person finds it, counted from 1: `row 2, column 5`."""
-    return f"row {cell // side + 1}, column {cell % side + 1}"

@@ -20,7 +20,7 @@ from numba import njit
 from trm.data.boards import COLUMNS
 from trm.data.generate_maze import check_possible, maze_form, maze_text, random_maze
 from trm.data.specs import Generate, GenerateMaze, GenerateSudoku
-from trm.data.sudoku import SIDES, box_of
+from trm.data.sudoku_rules import SIDES, box_of
 from trm.errors import TrmError
 from trm.files import write_atomically
 from trm.progress import Progress

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +21,7 @@ from trm.data.legacy_random import legacy_stream
 from trm.data.on_the_fly import write_augmentations
 from trm.data.specs import SudokuSpec
 from trm.data.sudoku_kernels import draw_shuffles, shuffle_boards
-
-SIDES = (4, 6, 8, 9)
-
-
-def box_of(side: int) -> tuple[int, int]:
-    """Rows and columns of a box: as near to square as the side allows, wider than high."""
-    rows = max(r for r in range(1, math.isqrt(side) + 1) if side % r == 0)
-    return rows, side // rows
+from trm.data.sudoku_rules import SIDES, box_of
 
 
 def digit_charset(side: int) -> Charset:

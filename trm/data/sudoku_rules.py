@@ -1,14 +1,31 @@
-"""Sudoku: which digits of a board contradict each other."""
+"""Sudoku: its sides and boxes, and which digits of a board contradict each other.
+
+Apart from the builder, so that scoring and figures start without its compiled loops (numba).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
+from math import isqrt
 
 import numpy as np
 
-from trm.data.boards import cell_name
-from trm.data.sudoku import box_of
+from trm.data.board_look import cell_name
+from trm.errors import TrmError
+
+SIDES = (4, 6, 8, 9)  # of boards that are built, generated and solved: a cell is one digit
+
+
+def box_of(side: int) -> tuple[int, int]:
+    """Rows and columns of a box: as near to square as the side allows, wider than high.
+
+    TrmError where the side is a prime number, which leaves no boxes but rows.
+    """
+    rows = max(r for r in range(1, isqrt(side) + 1) if side % r == 0)
+    if rows == 1:
+        raise TrmError(f"a board of {side}x{side} cells has no boxes: it is not a sudoku")
+    return rows, side // rows
 
 
 @dataclass(frozen=True)

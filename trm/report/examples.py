@@ -16,10 +16,11 @@ from matplotlib.figure import Figure
 from trm.data.board_look import read_look
 from trm.data.format import load_split
 from trm.data.specs import Kind
+from trm.data.sudoku_rules import box_of
 from trm.errors import TrmError
 from trm.report import figures
 from trm.scoring.arc import ScoredInput, check_predictions, score_arc
-from trm.scoring.gallery import box_of, spread
+from trm.scoring.gallery import spread
 from trm.scoring.predictions import Predictions
 
 N_EACH = 3  # solved and failed pictures of square puzzles

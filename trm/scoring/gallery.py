@@ -23,6 +23,7 @@ from trm.data.augmentation import NAME_SEPARATOR
 from trm.data.board_look import BoardsLook, read_look
 from trm.data.format import Split, load_identifiers, load_split
 from trm.data.specs import Kind
+from trm.data.sudoku_rules import box_of
 from trm.errors import TrmError
 from trm.files import write_atomically
 from trm.scoring.arc import (
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
 Task = dict[str, list[dict[str, Grid]]]  # as in test_puzzles.json
 
-SUDOKU_BOXES = {4: (2, 2), 6: (2, 3), 9: (3, 3), 16: (4, 4)}  # side -> rows, columns of a box
 SUDOKU = "0123456789abcdefg"
 NO_CHARACTER = "\0"
 MAZE = "?#.SGo"  # by token; ? is padding, no cell of a maze
@@ -325,13 +325,6 @@ class _Boards:
             case "boards":
                 characters = NO_CHARACTER + look.characters
                 return ["".join(characters[token] for token in board) for board in tokens]
-
-
-def box_of(side: int) -> tuple[int, int]:
-    """Rows and columns of a sudoku's box; TrmError where they are not known."""
-    if side not in SUDOKU_BOXES:
-        raise TrmError(f"a sudoku of {side}×{side} has no known box shape: add it to SUDOKU_BOXES")
-    return SUDOKU_BOXES[side]
 
 
 def _voted(task: ScoredTask, number: int) -> Puzzle:
