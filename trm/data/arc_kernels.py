@@ -7,10 +7,10 @@ A task's pairs reach these loops as two arrays: `cells`, the colours of all its 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from trm.data.augmentation import COLOURS, DIHEDRALS
 from trm.data.legacy_random import below, shuffle
+from trm.jit import compiled
 
 END_OF_GRID = 1  # token; 0 is padding, colours start at 2
 LANES = 2  # two independent 64-bit hashes make one of 128 bits
@@ -23,7 +23,7 @@ _GOLDEN, _MIX_A, _MIX_B = (
 _EMPTY = np.uint64(0)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _source(dihedral: int, rows: int, columns: int) -> tuple[int, int, int]:
     """Where a transformed grid reads its cells: (first, step down, step right) in the flat source.
 
@@ -47,7 +47,7 @@ def _source(dihedral: int, rows: int, columns: int) -> tuple[int, int, int]:
     return last_row + last_column, -1, -columns
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _turned(dihedral: int, rows: int, columns: int) -> tuple[int, int]:
     """Rows and columns after the transform: quarter turns and transposes exchange them."""
     if dihedral == 1 or dihedral == 3 or dihedral >= 6:
@@ -61,7 +61,7 @@ def _turned(dihedral: int, rows: int, columns: int) -> tuple[int, int]:
 # inner sums depend on the dihedral alone, so that a trial costs ten products a pair, not its cells.
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _mix(x: np.uint64) -> np.uint64:
     """The finaliser of splitmix64: what is added over pairs must not stay linear."""
     x = (x ^ (x >> np.uint64(30))) * _MIX_A
@@ -69,7 +69,7 @@ def _mix(x: np.uint64) -> np.uint64:
     return x ^ (x >> np.uint64(31))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _colour_sums(
     cells: np.ndarray, pairs: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -94,7 +94,7 @@ def _colour_sums(
     return sums, shapes
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _augmentation_hash(
     sums: np.ndarray, shapes: np.ndarray, colour_map: np.ndarray, keys: np.ndarray, lane: int
 ) -> np.uint64:
@@ -108,7 +108,7 @@ def _augmentation_hash(
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _add_if_new(table: np.ndarray, low: np.uint64, high: np.uint64) -> bool:
     """Insert (low, high) in the open-addressed table [size, 2]; False where it was there."""
     size = np.uint64(len(table))
@@ -122,7 +122,7 @@ def _add_if_new(table: np.ndarray, low: np.uint64, high: np.uint64) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def draw_augmentations(
     state: np.ndarray,
     cells: np.ndarray,
@@ -163,7 +163,7 @@ def draw_augmentations(
 # --- painting -------------------------------------------------------------------------------------
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _paint_grid(
     canvas: np.ndarray,
     cells: np.ndarray,
@@ -189,7 +189,7 @@ def _paint_grid(
         canvas[top : top + height, left + width] = END_OF_GRID
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def draw_offsets(
     state: np.ndarray, pairs: np.ndarray, dihedrals: np.ndarray, side: int, translate: bool
 ) -> np.ndarray:
@@ -212,7 +212,7 @@ def draw_offsets(
     return offsets
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def first_unpaintable(
     puzzle_indices: np.ndarray,
     group_indices: np.ndarray,
@@ -244,7 +244,7 @@ def first_unpaintable(
     return -1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def paint_grids(
     cells: np.ndarray,
     grids: np.ndarray,

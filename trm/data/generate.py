@@ -15,7 +15,6 @@ from itertools import permutations, product
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 
 from trm.data.boards import COLUMNS
 from trm.data.generate_maze import check_possible, maze_form, maze_text, random_maze
@@ -23,6 +22,7 @@ from trm.data.specs import Generate, GenerateMaze, GenerateSudoku
 from trm.data.sudoku_rules import SIDES, box_of
 from trm.errors import TrmError
 from trm.files import write_atomically
+from trm.jit import compiled
 from trm.progress import Progress
 
 SPARE_CLUES = 1  # a board whose digging gets stuck this far above the target is still kept
@@ -159,7 +159,7 @@ def line_orders(box_lines: int, side: int) -> np.ndarray:
     return np.array(sorted(orders), dtype=np.int64)
 
 
-@njit(cache=True)
+@compiled
 def _lower(
     best: np.ndarray, board: np.ndarray, rows: np.ndarray, columns: np.ndarray, labels: np.ndarray
 ) -> int:
@@ -186,7 +186,7 @@ def _lower(
     return len(board) - 1
 
 
-@njit(cache=True)
+@compiled
 def canonical_form(
     board: np.ndarray, row_orders: np.ndarray, column_orders: np.ndarray
 ) -> np.ndarray:
@@ -223,13 +223,13 @@ def canonical_form(
 # Candidates are bit masks; `taken` [3, side] holds, per row, column and box, the digits it has.
 
 
-@njit(cache=True)
+@compiled
 def _box(cell: int, side: int, box_rows: int, box_columns: int) -> int:
     row, column = cell // side, cell % side
     return row // box_rows * box_rows + column // box_columns
 
 
-@njit(cache=True)
+@compiled
 def _taken(board: np.ndarray, box_rows: int, box_columns: int) -> np.ndarray:
     side = box_rows * box_columns
     taken = np.zeros((3, side), dtype=np.int64)
@@ -242,7 +242,7 @@ def _taken(board: np.ndarray, box_rows: int, box_columns: int) -> np.ndarray:
     return taken
 
 
-@njit(cache=True)
+@compiled
 def _candidates(cell: int, taken: np.ndarray, box_rows: int, box_columns: int) -> int:
     side = taken.shape[1]
     box = _box(cell, side, box_rows, box_columns)
@@ -250,7 +250,7 @@ def _candidates(cell: int, taken: np.ndarray, box_rows: int, box_columns: int) -
     return everything & ~(taken[0, cell // side] | taken[1, cell % side] | taken[2, box])
 
 
-@njit(cache=True)
+@compiled
 def _bits(mask: int) -> int:
     count = 0
     while mask:
@@ -259,7 +259,7 @@ def _bits(mask: int) -> int:
     return count
 
 
-@njit(cache=True)
+@compiled
 def _most_constrained(
     board: np.ndarray, taken: np.ndarray, box_rows: int, box_columns: int
 ) -> tuple[int, int]:
@@ -274,7 +274,7 @@ def _most_constrained(
     return chosen, chosen_mask
 
 
-@njit(cache=True)
+@compiled
 def _put(cell: int, digit: int, board: np.ndarray, taken: np.ndarray, box: int) -> None:
     """Put a digit in a blank cell, or take that digit out again."""
     side = taken.shape[1]
@@ -284,7 +284,7 @@ def _put(cell: int, digit: int, board: np.ndarray, taken: np.ndarray, box: int) 
     taken[2, box] ^= 1 << digit
 
 
-@njit(cache=True)
+@compiled
 def _solve(
     board: np.ndarray, digit_orders: np.ndarray, box_rows: int, box_columns: int, limit: int
 ) -> int:
@@ -345,7 +345,7 @@ def random_board(
     return _dig(digit_orders, cell_order, box_rows, box_columns, clues)
 
 
-@njit(cache=True)
+@compiled
 def _dig(
     digit_orders: np.ndarray, cell_order: np.ndarray, box_rows: int, box_columns: int, clues: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -364,7 +364,7 @@ def _dig(
     return question, answer
 
 
-@njit(cache=True)
+@compiled
 def _place_singles(board: np.ndarray, box_rows: int, box_columns: int) -> bool:
     """Fill in cells with one candidate, and digits with one place in a row, column or box, while
     there are any. False where a blank has no candidate."""
@@ -400,7 +400,7 @@ def _place_singles(board: np.ndarray, box_rows: int, box_columns: int) -> bool:
     return True
 
 
-@njit(cache=True)
+@compiled
 def guesses(question: np.ndarray, box_rows: int, box_columns: int) -> int:
     """Guesses that a solver propagating singles makes, lowest digit first, wrong ones included."""
     side = box_rows * box_columns

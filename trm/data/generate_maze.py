@@ -14,12 +14,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from trm.data.augmentation import DIHEDRALS, dihedral_transform
 from trm.data.maze import CHARACTERS
 from trm.data.specs import GenerateMaze
 from trm.errors import TrmError
+from trm.jit import compiled
 
 WALL, FLOOR, START, GOAL, PATH = range(1, len(CHARACTERS) + 1)
 
@@ -112,7 +112,7 @@ def _tree_walls(side: int) -> int:
 # --- shortest paths -------------------------------------------------------------------------------
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _neighbour(cell: int, direction: int, side: int) -> int:
     """The cell above (0), left (1), right (2) or below (3); negative beyond the edge."""
     if direction == 0:
@@ -124,7 +124,7 @@ def _neighbour(cell: int, direction: int, side: int) -> int:
     return cell + side if cell + side < side * side else -1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def steps_to(free: np.ndarray, side: int, goal: int) -> np.ndarray:
     """Steps int64 [side·side] from each cell to `goal` through free cells (bool [side·side]);
     -1 where no path leads there."""
@@ -144,7 +144,7 @@ def steps_to(free: np.ndarray, side: int, goal: int) -> np.ndarray:
     return steps
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def shortest_path(free: np.ndarray, side: int, start: int, goal: int) -> np.ndarray:
     """Cells [steps + 1] of a shortest path, both ends included; of several, the one that at each
     cell takes the first of up, left, right, down. Empty where there is none."""
@@ -164,7 +164,7 @@ def shortest_path(free: np.ndarray, side: int, start: int, goal: int) -> np.ndar
 # --- making ---------------------------------------------------------------------------------------
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _carve_tree(directions: np.ndarray, side: int, origin: int) -> np.ndarray:
     """Free cells bool [side·side] of a tree grown depth first, which winds more than others.
 
@@ -195,14 +195,14 @@ def _carve_tree(directions: np.ndarray, side: int, origin: int) -> np.ndarray:
     return free
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _far_ends(free: np.ndarray, side: int, cell: int) -> tuple[int, int]:
     """The two ends of a longest path of the tree with that cell."""
     start = np.argmax(steps_to(free, side, cell))
     return start, np.argmax(steps_to(free, side, start))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _open_walls(
     free: np.ndarray,
     order: np.ndarray,

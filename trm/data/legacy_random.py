@@ -8,9 +8,9 @@ while too large; a range of one value draws nothing. (numpy/random: `random_inte
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from trm.errors import TrmError
+from trm.jit import compiled
 
 WORDS = 624
 _SHIFT = 397
@@ -27,7 +27,7 @@ def legacy_stream(seed: int) -> np.ndarray:
     return np.append(words, np.uint32(position)).astype(np.uint32)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _refill(state: np.ndarray) -> None:
     for i in range(WORDS):
         y = (np.uint64(state[i]) & _UPPER) | (np.uint64(state[(i + 1) % WORDS]) & _LOWER)
@@ -38,7 +38,7 @@ def _refill(state: np.ndarray) -> None:
     state[WORDS] = 0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def next_word(state: np.ndarray) -> np.uint64:
     """The next 32-bit word of the stream."""
     if state[WORDS] == WORDS:
@@ -51,7 +51,7 @@ def next_word(state: np.ndarray) -> np.uint64:
     return y ^ (y >> np.uint64(18))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def below(state: np.ndarray, count: int) -> int:
     """`np.random.randint(0, count)`."""
     largest = np.uint64(count - 1)
@@ -66,7 +66,7 @@ def below(state: np.ndarray, count: int) -> int:
     return np.int64(word)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def uniform(state: np.ndarray) -> float:
     """`np.random.rand()`: 53 bits from two words."""
     high = np.int64(next_word(state) >> np.uint64(5))
@@ -74,7 +74,7 @@ def uniform(state: np.ndarray) -> float:
     return (high * 67108864.0 + low) / 9007199254740992.0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def shuffle(state: np.ndarray, values: np.ndarray) -> None:
     """`np.random.shuffle` of values [n], in place."""
     for i in range(len(values) - 1, 0, -1):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from trm.data.legacy_random import shuffle, uniform
+from trm.jit import compiled
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _line_order(state: np.ndarray, box_lines: int, boxes: int) -> np.ndarray:
     """A permutation of lines that keeps boxes whole: of the bands, then inside each."""
     bands = np.arange(boxes)
@@ -21,7 +21,7 @@ def _line_order(state: np.ndarray, box_lines: int, boxes: int) -> np.ndarray:
     return order
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def draw_shuffle(
     state: np.ndarray, box_rows: int, box_columns: int
 ) -> tuple[np.ndarray, bool, np.ndarray, np.ndarray]:
@@ -39,7 +39,7 @@ def draw_shuffle(
     return digits, transpose, rows, columns
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def apply_shuffle(
     board: np.ndarray,
     digits: np.ndarray,
@@ -56,7 +56,7 @@ def apply_shuffle(
             out[i * side + j] = digits[board[source]]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def draw_shuffles(
     state: np.ndarray, count: int, box_rows: int, box_columns: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -74,7 +74,7 @@ def draw_shuffles(
     return digits, transposed, rows, columns
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def shuffle_boards(
     boards: np.ndarray,
     digits: np.ndarray,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from trm.data.generate_maze import FLOOR, GOAL, PATH, START, WALL, steps_to
 from trm.errors import TrmError
+from trm.jit import compiled
 
 
 def maze_metrics(inputs: np.ndarray, preds: np.ndarray) -> dict[str, float]:
@@ -47,7 +47,7 @@ def valid_shortest_path(inputs: np.ndarray, preds: np.ndarray) -> np.ndarray:
     return _valid(np.ascontiguousarray(inputs), np.ascontiguousarray(preds), side)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _valid(inputs: np.ndarray, preds: np.ndarray, side: int) -> np.ndarray:
     valid = np.zeros(len(inputs), dtype=np.bool_)
     for row in range(len(inputs)):
@@ -57,7 +57,7 @@ def _valid(inputs: np.ndarray, preds: np.ndarray, side: int) -> np.ndarray:
     return valid
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _keeps_question(question: np.ndarray, answer: np.ndarray) -> bool:
     for cell in range(len(question)):
         marked = question[cell] == FLOOR and answer[cell] == PATH
@@ -66,7 +66,7 @@ def _keeps_question(question: np.ndarray, answer: np.ndarray) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _is_shortest(question: np.ndarray, answer: np.ndarray, side: int) -> bool:
     """Whether as many cells are marked as a shortest path has, and lead from S to G.
 
