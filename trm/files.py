@@ -41,6 +41,23 @@ def write_json(path: Path, content: Any) -> None:
     write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
+def read_json(path: Path, remedy: str) -> Any:
+    """The content of a JSON file that people may have edited: UTF-8, with or without a byte-order
+    mark, or UTF-16.
+
+    FileNotFoundError where there is no such file; TrmError, which names the remedy, where it cannot
+    be read or is not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise TrmError(f"{path} cannot be read ({error.strerror}): {remedy}") from None
+    except (ValueError, RecursionError) as error:
+        raise TrmError(f"{path} is not JSON ({error}): {remedy}") from None
+
+
 @contextmanager
 def new_folder(folder: Path, names: Collection[str], what: str) -> Iterator[Path]:
     """A temporary sibling of `folder` to fill; it takes the place of `folder` only on success.

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -299,11 +300,12 @@ def spec_of(*subsets, **more):
         ([[]], "not a grid"),
         ([1, 2], "not a grid"),
         ([[1] * 31], "1x31 is larger than 30x30"),
-        ([[10]], "no colour"),
-        ([[-1]], "no colour"),
-        ([[1.0]], "no colour"),
-        ([["1"]], "no colour"),
-        ([[None]], "no colour"),
+        ([[10]], "not a colour"),
+        ([[-1]], "not a colour"),
+        ([[1.0]], "not a colour"),
+        ([["1"]], "not a colour"),
+        ([[None]], "not a colour"),
+        ([[1, 2], [3, True]], "row 2, column 2 is true, not a colour"),
     ],
 )
 def test_a_bad_grid_is_refused_by_its_task(tmp_path, grid, message):
@@ -319,7 +321,9 @@ def test_a_bad_grid_is_refused_by_its_task(tmp_path, grid, message):
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        ({"train": []}, "keys train and test"),
+        ({"train": []}, "its keys are 'train'; expected train and test, and no other"),
+        ({}, "its keys are missing"),
+        ({"train": [], "test": [], "id": 1}, "its keys are 'train', 'test', 'id'; expected"),
         ([], "keys train and test"),
         ({"train": [], "test": [{"input": [[1]]}]}, "no pairs"),
         ({"train": [{"input": [[1]]}], "test": [{"input": [[1]]}]}, "without an output"),
@@ -330,6 +334,72 @@ def test_a_bad_grid_is_refused_by_its_task(tmp_path, grid, message):
 def test_a_bad_task_is_refused_by_name(tmp_path, task, message):
     (tmp_path / "arc_a_challenges.json").write_text(json.dumps({"odd": task}))
     with pytest.raises(TrmError, match=f"task odd.*{message}"):
+        build_arc(spec_of("a"), str(tmp_path / "arc"), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a|||b", "a|||t1|||0123456789", "two\nlines", "<blank>", "|||"]
+)
+def test_a_name_that_augmentations_could_not_be_told_by_is_refused(tmp_path, name):
+    tasks = random_tasks(np.random.default_rng(0), "t", 1)
+    tasks[name] = copy.deepcopy(tasks["t0"])
+    prefix = write_raw(tmp_path, {"a": tasks})
+    with pytest.raises(TrmError) as error:
+        build_arc(spec_of("a"), prefix, tmp_path / "out")
+    assert f"task {name}: {name!r} cannot be a task's name" in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_with_bars_of_their_own_are_built(tmp_path):
+    tasks = random_tasks(np.random.default_rng(0), "a|b", 2)
+    build_arc(spec_of("a"), write_raw(tmp_path, {"a": tasks}), tmp_path / "out")
+    names = load_identifiers(tmp_path / "out")[1:]
+    assert {parse_puzzle_name(name)[0] for name in names} == {"a|b0", "a|b1"}
+
+
+@pytest.mark.parametrize("solutions", [None, {"0": [[1]]}, "[[1]]"])
+def test_solutions_that_are_no_list_are_refused_by_their_task(tmp_path, solutions):
+    prefix = write_raw(tmp_path, {"a": random_tasks(np.random.default_rng(0), "t", 2)})
+    path = Path(f"{prefix}_a_solutions.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"t1": solutions}))
+    shown = re.escape(json.dumps(solutions))
+    with pytest.raises(TrmError, match=f"a_solutions.json, task t1: its solutions are {shown}"):
+        build_arc(spec_of("a"), prefix, tmp_path / "out")
+
+
+def test_a_subset_without_tasks_is_refused(tmp_path):
+    tasks = random_tasks(np.random.default_rng(0), "t", 2)
+    prefix = write_raw(tmp_path, {"a": tasks, "b": {}})
+    with pytest.raises(TrmError, match="arc_b_challenges.json holds no tasks"):
+        build_arc(spec_of("a", "b"), prefix, tmp_path / "out")
+
+
+def test_a_canvas_that_no_test_task_fits_is_refused(tmp_path):
+    small = {"small": {part: [{"input": [[1]], "output": [[1]]}] for part in ("train", "test")}}
+    large = random_tasks(np.random.default_rng(0), "t", 2, side=6)
+    prefix = write_raw(tmp_path, {"a": large, "b": small})
+    with pytest.raises(TrmError, match="no task of the test set a fits a canvas of 1x1"):
+        build_arc(spec_of("a", "b", canvas=1), prefix, tmp_path / "out")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_part_of_the_tasks(tmp_path, encoding):
+    prefix = write_raw(tmp_path, {"a": random_tasks(np.random.default_rng(0), "t", 2)})
+    for path in tmp_path.glob("*.json"):
+        path.write_bytes(path.read_text().encode(encoding))
+    build_arc(spec_of("a"), prefix, tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff{}", b"{'a': 1}"])
+def test_what_no_reader_takes_for_json_is_one_sentence(tmp_path, content):
+    (tmp_path / "arc_a_challenges.json").write_bytes(content)
+    with pytest.raises(TrmError, match=r"a_challenges.json is not JSON \(.*\): fetch it again"):
+        build_arc(spec_of("a"), str(tmp_path / "arc"), tmp_path / "out")
+
+
+def test_a_folder_in_the_place_of_a_file_is_one_sentence(tmp_path):
+    (tmp_path / "arc_a_challenges.json").mkdir()
+    with pytest.raises(TrmError, match=r"cannot be read \(Is a directory\)"):
         build_arc(spec_of("a"), str(tmp_path / "arc"), tmp_path / "out")
 
 

@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from trm.data.augmentation import (
     IDENTITY_COLOURS,
     NAME_SEPARATOR,
     NO_SOLUTION,
+    augmented_name,
     parse_puzzle_name,
 )
 from trm.data.format import (
@@ -33,6 +36,7 @@ from trm.data.legacy_random import legacy_stream, permutation
 from trm.data.on_the_fly import write_augmentations
 from trm.data.specs import ArcSpec
 from trm.errors import TrmError
+from trm.files import read_json
 from trm.progress import Progress, say
 
 MAX_SIDE = 30
@@ -86,14 +90,18 @@ def read_tasks(spec: ArcSpec, prefix: str, subset: str) -> list[Group]:
     """
     path = Path(f"{prefix}_{subset}_challenges.json")
     raw = _read_json(path, missing=f"no such subset: {_existing_subsets(prefix)}")
+    if not raw:
+        raise TrmError(f"{path} holds no tasks: fetch it again, or leave the subset {subset} out")
     solutions_path = Path(f"{prefix}_{subset}_solutions.json")
     solutions = _read_json(solutions_path) if solutions_path.exists() else {}
     groups = []
     without = 0
     for name, task in raw.items():
         where = f"{path}, task {name}"
+        _check_name(name, where)
         _check_task(task, _is_test(spec, subset), where)
-        without += _fill_solutions(task, solutions.get(name, []), where)
+        given = _solutions_of(name, solutions, solutions_path)
+        without += _fill_solutions(task, given, where)
         groups.append(Group(name, _split_pairs(task, _is_test(spec, subset), where), task))
     if without:
         say(f"{subset}: {without} of {len(raw)} tasks lack a solution; [[0]] stands in for it")
@@ -110,13 +118,11 @@ def _is_test(spec: ArcSpec, subset: str) -> bool:
 
 def _read_json(path: Path, missing: str = "") -> dict:
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path, "fetch it again")
     except FileNotFoundError:
         raise TrmError(f"{path} does not exist: {missing}") from None
-    except ValueError as error:
-        raise TrmError(f"{path} is not JSON ({error}): fetch it again") from None
     if not isinstance(content, dict):
-        raise TrmError(f"{path} is no object of tasks by name: fetch it again")
+        raise TrmError(f"{path} is not an object of tasks by name: fetch it again")
     return content
 
 
@@ -129,9 +135,27 @@ def _existing_subsets(prefix: str) -> str:
     return f"{prefix} has {', '.join(names) or 'none; fetch the raw files first'}"
 
 
+def _check_name(name: str, where: str) -> None:
+    """Refuse a name from which its augmentations' names could not be told apart."""
+    try:
+        plain = parse_puzzle_name(name)
+        image = parse_puzzle_name(augmented_name(name, 1, IDENTITY_COLOURS))
+    except TrmError:
+        plain = image = ("", 0)
+    if plain[:2] != (name, 0) or image[:2] != (name, 1) or name == BLANK_NAME:
+        raise TrmError(
+            f"{where}: {name!r} cannot be a task's name: a name is one line of at least one "
+            f"character, without {NAME_SEPARATOR} (which marks augmentations: give the files from "
+            f"before they were augmented), and is not {BLANK_NAME}"
+        )
+
+
 def _check_task(task: object, is_test: bool, where: str) -> None:
-    if not isinstance(task, dict) or set(task) != {"train", "test"}:
-        raise TrmError(f"{where}: expected the keys train and test")
+    if not isinstance(task, dict):
+        raise TrmError(f"{where}: expected an object with the keys train and test")
+    if set(task) != {"train", "test"}:
+        keys = ", ".join(map(repr, list(task)[:6])) or "missing"
+        raise TrmError(f"{where}: its keys are {keys}; expected train and test, and no other")
     for key, pairs in task.items():
         if not isinstance(pairs, list) or not all(isinstance(pair, dict) for pair in pairs):
             raise TrmError(f"{where}: {key} is no list of pairs")
@@ -141,6 +165,17 @@ def _check_task(task: object, is_test: bool, where: str) -> None:
         raise TrmError(f"{where}: a train pair without an output")
     if not all(task.values()) if is_test else not any(task.values()):
         raise TrmError(f"{where}: it has no pairs")
+
+
+def _solutions_of(name: str, solutions: dict, path: Path) -> list:
+    """The solutions of one task; none where the file does not name it."""
+    given = solutions.get(name, [])
+    if not isinstance(given, list):
+        raise TrmError(
+            f"{path}, task {name}: its solutions are {json.dumps(given)[:40]}, expected a list of "
+            "grids; leave the task out of this file where they are not known"
+        )
+    return given
 
 
 def _fill_solutions(task: dict, solutions: list, where: str) -> bool:
@@ -181,12 +216,24 @@ def _to_grid(rows: object, where: str) -> np.ndarray:
         raise TrmError(f"{where}: its rows differ in length") from None
     if grid.ndim != 2 or grid.size == 0:
         raise TrmError(f"{where}: not a grid (a list of equally long, non-empty rows)")
-    if grid.dtype.kind != "i" or grid.min() < 0 or grid.max() >= COLOURS:
-        raise TrmError(f"{where}: a cell is no colour 0..{COLOURS - 1}")
+    # numpy takes true and false for numbers where they stand among some.
+    whole = grid.dtype.kind == "i" and {*map(type, chain.from_iterable(rows))} == {int}
+    if not whole or grid.min() < 0 or grid.max() >= COLOURS:
+        raise TrmError(f"{where}: {_first_wrong_cell(rows)}, not a colour 0 to {COLOURS - 1}")
     if max(grid.shape) > MAX_SIDE:
         size = "x".join(map(str, grid.shape))
         raise TrmError(f"{where}: {size} is larger than {MAX_SIDE}x{MAX_SIDE}")
     return grid.astype(np.uint8)
+
+
+def _first_wrong_cell(rows: list[list[Any]]) -> str:
+    """`row 2, column 3 is true`, as in the file."""
+    return next(
+        f"row {r}, column {c} is {json.dumps(cell)[:20]}"
+        for r, row in enumerate(rows, start=1)
+        for c, cell in enumerate(row, start=1)
+        if type(cell) is not int or not 0 <= cell < COLOURS
+    )
 
 
 # --- the dataset ----------------------------------------------------------------------------------
@@ -202,8 +249,15 @@ def build_arc(spec: ArcSpec, input_file_prefix: str, output_dir: Path) -> None:
     colour map; grids are painted straight into the output. Raises TrmError for bad input.
     """
     if not any(_is_test(spec, subset) for subset in spec.subsets):
-        raise TrmError(f"test set {spec.test_set_name} is none of the subsets {spec.subsets}")
+        raise TrmError(
+            f"test set {spec.test_set_name} is not one of the subsets {', '.join(spec.subsets)}"
+        )
     tasks = {subset: read_tasks(spec, input_file_prefix, subset) for subset in spec.subsets}
+    if not any(members for subset, members in tasks.items() if _is_test(spec, subset)):
+        raise TrmError(
+            f"no task of the test set {' or '.join(spec.test_sets)} fits a canvas of "
+            f"{spec.canvas}x{spec.canvas}: set a larger one"
+        )
     with new_dataset(output_dir, spec.extra_files) as folder:
         state = legacy_stream(spec.seed)
         groups = _draw_groups(spec, tasks, state)

@@ -5,7 +5,6 @@ Rows and columns are counted from 1 in what the user is told.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from trm.data.maze import CHARACTERS, maze_charset
 from trm.data.sudoku import digit_charset
 from trm.data.sudoku_rules import SIDES, conflicts
 from trm.errors import TrmError
+from trm.files import read_json
 
 Task = dict[str, list[dict[str, Any]]]
 """{"train": [pair, …], "test": [pair, …]}, a pair having an input and an output."""
@@ -136,11 +136,9 @@ def parse_board(text: str, characters: str, rows: int, columns: int) -> np.ndarr
 def read_task(path: Path, task_id: str | None) -> Any:
     """What an ARC file holds: a task, or that of id `task_id` out of a file of many."""
     try:
-        raw = json.loads(Path(path).read_text())
+        raw = read_json(Path(path), "give a task's JSON file")
     except FileNotFoundError:
         raise TrmError(f"no file {path}: give a task's JSON file") from None
-    except (ValueError, OSError) as error:
-        raise TrmError(f"{path} is not JSON: {error}") from None
     if isinstance(raw, dict) and not {"train", "test"} & set(raw):
         if task_id in raw:
             return raw[task_id]

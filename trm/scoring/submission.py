@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from trm.errors import TrmError
+from trm.files import read_json
 
 MAX_SIDE = 30
 PLACEHOLDER = [[0]]  # an attempt where there is no prediction; nobody expects it to be right
@@ -119,11 +119,9 @@ def _first_mistake(error: pydantic.ValidationError) -> str:
 
 def _read_object(path: Path, remedy: str) -> dict[str, Any]:
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = read_json(Path(path), remedy)
     except FileNotFoundError:
-        raise TrmError(f"{path} does not exist") from None
-    except ValueError as error:
-        raise TrmError(f"{path} is not JSON ({error}): {remedy}") from None
+        raise TrmError(f"{path} does not exist: {remedy}") from None
     if not isinstance(content, dict):
-        raise TrmError(f"{path} is no object of tasks by name: {remedy}")
+        raise TrmError(f"{path} is not an object of tasks by name: {remedy}")
     return content
