@@ -17,7 +17,7 @@ from trm.data.arc import Group
 from trm.data.arc_task import demonstrations, paint_questions
 from trm.data.batches import PuzzleData, Rows, take_examples, train_batches
 from trm.data.format import BLANK_NAME
-from trm.data.maze import CHARACTERS
+from trm.data.maze_kernels import CHARACTERS
 from trm.data.questions import NO_OUTPUT
 from trm.data.specs import BoardKind
 from trm.distributed import Ranks

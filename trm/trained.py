@@ -41,7 +41,7 @@ from trm.data.arc import VOCAB_SIZE, Group, augment_task, known_task
 from trm.data.augmentation import NAME_SEPARATOR
 from trm.data.board_look import BOARDS, BoardsLook, read_look
 from trm.data.format import load_identifiers, read_metadata
-from trm.data.maze import CHARACTERS
+from trm.data.maze_kernels import CHARACTERS
 from trm.data.questions import (
     check_task,
     parse_board,

@@ -15,9 +15,10 @@ from trm.data.generate import (
     line_orders,
     random_board,
 )
-from trm.data.generate_maze import maze_form, shortest_path
+from trm.data.generate_maze import maze_form
 from trm.data.legacy_random import legacy_stream
 from trm.data.maze import build_maze
+from trm.data.maze_kernels import shortest_path
 from trm.data.specs import GenerateMaze, GenerateSudoku, MazeSpec, TableSource, parse_spec
 from trm.data.sudoku_kernels import apply_shuffle, draw_shuffle
 from trm.data.sudoku_rules import box_of

@@ -17,7 +17,7 @@ READ_ONLY = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && shift &&
 QUESTION = """if True:
     import numba
     import numpy as np
-    from trm.data.generate_maze import steps_to
+    from trm.data.maze_kernels import steps_to
     print(steps_to(np.ones(4, dtype=bool), 2, 0).tolist(), numba.config.CACHE_DIR)
 """
 

@@ -51,6 +51,27 @@ def test_the_builder_is_the_plain_reading(tmp_path, seed, aug, subsample_size):
     np.testing.assert_array_equal(test.labels, boards(SOURCE / "test.csv", 2))
 
 
+MAZE = "S #" + "# #" + "  G", "So#" + "#o#" + " oG"
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ("So##o#  G", "marks no path"),
+        ("S ##o# oG", "marks no path"),
+        ("S ## #ooG", "marks no path"),
+        ("SS## #  G", r"has 2 cells that are its start \(S\), not 1"),
+    ],
+)
+def test_an_answer_that_is_no_path_is_refused_by_its_row(tmp_path, answer, message):
+    for name in ("train", "test"):
+        with (tmp_path / f"{name}.csv").open("w", newline="") as file:
+            rows = [["s", *MAZE, "1"], ["s", MAZE[0], answer, "1"]]
+            csv.writer(file).writerows([COLUMNS, *rows])
+    with pytest.raises(TrmError, match=f"train.csv, row 3: its answer {message}"):
+        build_maze(spec_of(), tmp_path, tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("question", "message"),
     [

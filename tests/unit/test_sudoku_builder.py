@@ -115,13 +115,15 @@ def test_oblong_boxes_are_never_transposed():
     assert {draw_shuffle(state, 3, 3)[1] for _ in range(100)} == {True, False}
 
 
-def write_table(folder, rows, header=COLUMNS):
-    for name in ("train", "test"):
-        with (folder / f"{name}.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([header, *rows])
-
-
 GOOD = ["s", "12" + "." * 14, "1234341221434321", "0"]
+OTHER = ["s", "21" + "." * 14, "2134341212434321", "0"]
+
+
+def write_table(folder, rows, header=COLUMNS):
+    """train.csv with these rows, and test.csv with one other."""
+    for name, part in {"train": rows, "test": [OTHER]}.items():
+        with (folder / f"{name}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([header, *part])
 
 
 def test_a_smaller_board_has_a_smaller_vocabulary(tmp_path):
@@ -159,7 +161,7 @@ def test_a_bad_row_is_refused_by_its_number(tmp_path, column, value, message):
         ([GOOD[:3]], COLUMNS, "row 2: 3 columns"),
         ([], COLUMNS, "has no rows"),
         ([["s", "1" * 25, "1" * 25, "0"]], COLUMNS, "25 characters is not a square board"),
-        ([["s", "é" * 16, "1" * 16, "0"]], COLUMNS, "train.csv"),
+        ([GOOD, ["s", "1é" + "." * 14, GOOD[2], "0"]], COLUMNS, "row 3: its question has 'é' at"),
     ],
 )
 def test_a_bad_table_is_refused(tmp_path, rows, header, message):
@@ -168,8 +170,75 @@ def test_a_bad_table_is_refused(tmp_path, rows, header, message):
         build_sudoku(spec_of(), tmp_path, tmp_path / "out")
 
 
+def test_a_table_without_rows_is_not_blamed_on_a_difficulty(tmp_path):
+    write_table(tmp_path, [GOOD])
+    (tmp_path / "test.csv").write_text(",".join(COLUMNS) + "\n")
+    with pytest.raises(TrmError, match=r"test.csv has no rows$"):
+        build_sudoku(spec_of(), tmp_path, tmp_path / "out")
+
+
+def files_of(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: b"\xef\xbb\xbf" + text,
+        lambda text: text.replace(b"\ns,", "\né,".encode()),
+        lambda text: text.replace(b"\ns,", b"\n\xe9,"),
+        lambda text: text.replace(b"\n", b"\r\n\r\n"),
+        lambda text: text.replace(b"\ns,", b"\n  \ns,") + b"\n",
+        lambda text: text.replace(b"\ns,", b'\n"two\nlines",'),
+    ],
+    ids=["byte-order mark", "UTF-8", "Latin-1", "blank lines", "spaces", "a quoted line end"],
+)
+def test_what_does_not_concern_the_boards_changes_nothing(tmp_path, change):
+    write_table(tmp_path, [GOOD, GOOD])
+    build_sudoku(spec_of(), tmp_path, tmp_path / "plain")
+    for name in ("train.csv", "test.csv"):
+        (tmp_path / name).write_bytes(change((tmp_path / name).read_bytes()))
+    build_sudoku(spec_of(), tmp_path, tmp_path / "out")
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "plain")
+
+
+@pytest.mark.parametrize(
+    ("source", "row"), [("é", 1002), ("two\nlines", 2002), ("", 1002)], ids=["é", "lines", "blank"]
+)
+def test_a_row_is_named_by_its_line_in_the_file(tmp_path, source, row):
+    bad = ["s", "13" + "." * 14, GOOD[2], "0"]
+    write_table(tmp_path, [[source, *GOOD[1:]]] * 1000 + [bad])
+    with pytest.raises(TrmError, match=f"train.csv, row {row}: its question has '3' at cell 1"):
+        build_sudoku(spec_of(), tmp_path, tmp_path / "out")
+    lines = (tmp_path / "train.csv").read_bytes().splitlines()
+    assert b",13.." in lines[row - 1]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_another_encoding_is_named(tmp_path, encoding):
+    write_table(tmp_path, [GOOD])
+    path = tmp_path / "train.csv"
+    path.write_bytes(path.read_text().encode(encoding))
+    with pytest.raises(TrmError, match=r"train.csv is UTF-\d+ text: save it as CSV in UTF-8"):
+        build_sudoku(spec_of(), tmp_path, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ("1134341221434321", "1 at row 1, column 1 and at row 1, column 2, in one row"),
+        ("1234143221434321", "1 at row 1, column 1 and at row 2, column 1, in one column"),
+        ("1234214334124321", "1 at row 1, column 1 and at row 2, column 2, in one box"),
+    ],
+)
+def test_an_answer_against_the_rules_is_refused_by_its_cells(tmp_path, answer, message):
+    write_table(tmp_path, [GOOD, ["s", "." * 16, answer, "0"]])
+    with pytest.raises(TrmError, match=f"train.csv, row 3: its answer has {message}"):
+        build_sudoku(spec_of(), tmp_path, tmp_path / "out")
+
+
 def test_a_difficulty_that_no_row_has_is_refused(tmp_path):
-    with pytest.raises(TrmError, match="no row that is kept"):
+    with pytest.raises(TrmError, match="no row that is rated 1000000 or higher: lower min_diff"):
         build_sudoku(spec_of(min_difficulty=10**6), SOURCE, tmp_path / "out")
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TextIO
 
 import numpy as np
 
@@ -27,6 +28,8 @@ from trm.progress import Progress
 
 COLUMNS = ["source", "question", "answer", "rating"]
 BLOCK_ROWS = 4096
+NO_VALUE = 255  # of a character that may not stand on a board
+_NOT_ASCII, _NO_CHARACTER = re.compile(r"[^\x00-\x7f]"), "\x7f"  # the latter is of no board
 
 
 @dataclass(frozen=True)
@@ -49,25 +52,53 @@ class Charset:
         return Charset(characters, characters, values, open)
 
     def decode(self, text: bytes, allowed: str) -> np.ndarray:
-        """Values of an ASCII text; -1 where a character is not allowed."""
-        table = np.full(256, -1, dtype=np.int16)
+        """Values uint8 of an ASCII text, read-only; NO_VALUE where a character is not allowed."""
+        table = np.full(256, NO_VALUE, dtype=np.uint8)
         codes = np.frombuffer(allowed.encode(), dtype=np.uint8)
         table[codes] = self.values[codes]
-        return table[np.frombuffer(text, dtype=np.uint8)]
+        return np.frombuffer(text.translate(table.tobytes()), dtype=np.uint8)
+
+
+Fault = tuple[int, str]
+"""The first wrong row of a block, and what is wrong with its answer."""
+
+
+def no_rules(answers: np.ndarray) -> Fault | None:
+    """Of boards whose rules are not known."""
+    return None
 
 
 @dataclass(frozen=True)
 class BoardTable:
-    """One CSV file of puzzles: columns source, question, answer, rating; boards [rows, columns]."""
+    """One CSV file of puzzles: columns source, question, answer, rating; boards [rows, columns].
+
+    The file is UTF-8, with or without a byte-order mark; blank lines are skipped. A row is named by
+    its line in the file, from 1.
+    """
 
     path: Path
     charset: Charset
     cells: int  # characters of a question and of an answer
     min_difficulty: int | None = None  # only rows rated this or higher
+    find_fault: Callable[[np.ndarray], Fault | None] = no_rules  # of answers [n, cells], values
 
     def count(self) -> int:
-        """Rows kept."""
-        return sum(1 for _ in self.rows())
+        """Rows kept. TrmError where there are none."""
+        rows = sum(1 for _ in self.rows())
+        if not rows and self.min_difficulty is None:
+            raise TrmError(f"{self.path} has no rows")
+        if not rows:
+            raise TrmError(
+                f"{self.path} has no row that is rated {self.min_difficulty} or higher: lower "
+                "min_difficulty"
+            )
+        return rows
+
+    def first_question(self) -> tuple[int, int]:
+        """The first row and the characters of its question, to tell the size of the boards."""
+        for number, fields in self.rows():
+            return number, len(fields[COLUMNS.index("question")])
+        raise TrmError(f"{self.path} has no rows")
 
     def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Questions and answers [n, cells] uint8 values, file order, up to BLOCK_ROWS at a time.
@@ -79,6 +110,8 @@ class BoardTable:
             questions = self._decode(block, "question", self.charset.questions)
             answers = self._decode(block, "answer", self.charset.answers)
             self._check_pairs(block, questions, answers)
+            if (fault := self.find_fault(answers)) is not None:
+                raise TrmError(f"{self.path}, row {block[fault[0]][0]}: its answer {fault[1]}")
             yield questions, answers
 
     def take(self, wanted: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -115,50 +148,72 @@ class BoardTable:
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """(line number, fields) of each row kept."""
-        try:
-            file = self.path.open(newline="", encoding="ascii")
-        except FileNotFoundError:
-            raise TrmError(f"{self.path} does not exist: the source needs it") from None
-        with file:
+        with self._open() as file:
             reader = csv.reader(file)
             try:
                 yield from self._checked(reader)
-            except (csv.Error, UnicodeDecodeError) as error:
+            except csv.Error as error:
                 raise TrmError(f"{self.path}, row {reader.line_num}: {error}") from None
 
-    def _checked(self, reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
+    def _open(self) -> TextIO:
+        try:
+            with self.path.open("rb") as file:
+                start = file.read(4)
+            if b"\0" in start:
+                size = 32 if b"\0\0" in start else 16
+                raise TrmError(f"{self.path} is UTF-{size} text: save it as CSV in UTF-8")
+            # A byte that is not UTF-8 may stand in `source`, which is not read; elsewhere it is
+            # named as any other character that does not belong there.
+            return self.path.open(newline="", encoding="utf-8-sig", errors="surrogateescape")
+        except FileNotFoundError:
+            raise TrmError(f"{self.path} does not exist: the source needs it") from None
+        except OSError as error:
+            raise TrmError(f"{self.path} cannot be read: {error.strerror}") from None
+
+    def _checked(self, reader: Any) -> Iterator[tuple[int, list[str]]]:
         if (header := next(reader, [])) != COLUMNS:
             raise TrmError(f"{self.path}: its columns are {header}, expected {COLUMNS}")
-        for number, fields in enumerate(reader, start=2):
-            if len(fields) != len(COLUMNS):
-                raise TrmError(f"{self.path}, row {number}: {len(fields)} columns, expected 4")
-            if self.min_difficulty is None or self._rating(number, fields) >= self.min_difficulty:
-                yield number, fields
+        least, columns = self.min_difficulty, len(COLUMNS)
+        for fields in reader:
+            # Its last line: where it has several, that is the one with the boards.
+            number = reader.line_num
+            if len(fields) == columns:
+                if least is None or self._rating(number, fields) >= least:
+                    yield number, fields
+            elif len(fields) > 1 or "".join(fields).strip():
+                raise TrmError(
+                    f"{self.path}, row {number}: {len(fields)} columns, expected {columns}"
+                )
 
     def _rating(self, number: int, fields: list[str]) -> int:
         try:
             return int(fields[3])
         except ValueError:
             raise TrmError(
-                f"{self.path}, row {number}: rating {fields[3]!r} is no number"
+                f"{self.path}, row {number}: rating {fields[3]!r} is not a whole number"
             ) from None
 
     def _decode(self, block: list[tuple[int, list[str]]], column: str, allowed: str) -> np.ndarray:
-        texts = [fields[COLUMNS.index(column)] for _, fields in block]
-        for (number, _), text in zip(block, texts, strict=True):
-            if len(text) != self.cells:
-                raise TrmError(
-                    f"{self.path}, row {number}: its {column} has {len(text)} characters, "
-                    f"expected {self.cells}"
-                )
-        values = self.charset.decode("".join(texts).encode(), allowed).reshape(-1, self.cells)
-        if (values < 0).any():
-            row, cell = np.argwhere(values < 0)[0]
+        place = COLUMNS.index(column)
+        texts = [fields[place] for _, fields in block]
+        lengths = [*map(len, texts)]
+        if {*lengths} != {self.cells}:
+            row = next(i for i, length in enumerate(lengths) if length != self.cells)
+            raise TrmError(
+                f"{self.path}, row {block[row][0]}: its {column} has {lengths[row]} characters, "
+                f"expected {self.cells}"
+            )
+        together = "".join(texts)
+        if not together.isascii():
+            together = _NOT_ASCII.sub(_NO_CHARACTER, together)
+        values = self.charset.decode(together.encode(), allowed).reshape(-1, self.cells)
+        if (values == NO_VALUE).any():
+            row, cell = np.argwhere(values == NO_VALUE)[0]
             raise TrmError(
                 f"{self.path}, row {block[row][0]}: its {column} has "
                 f"{texts[row][cell]!r} at cell {cell}, allowed are {allowed!r}"
             )
-        return values.astype(np.uint8)
+        return values
 
 
 Boards = Iterator[tuple[np.ndarray, np.ndarray]]
@@ -178,15 +233,6 @@ class BoardVariants(Protocol):
     def write(self, split_folder: Path, boards: Boards, groups: int, cells: int) -> None:
         """Write the examples of all `groups` boards, in one form or another."""
         ...
-
-
-def first_question_length(path: Path) -> int:
-    """Characters of the first row's question, to tell the size of the boards."""
-    rows = BoardTable(path, Charset("", "", np.empty(0)), cells=0).rows()
-    first = next(rows, None)
-    if first is None:
-        raise TrmError(f"{path} has no rows")
-    return len(first[1][COLUMNS.index("question")])
 
 
 def choose(state: np.ndarray, total: int, subsample_size: int | None) -> np.ndarray | None:
@@ -209,8 +255,6 @@ def write_board_split(
     total_puzzles counts groups, as in the published files.
     """
     groups = table.count() if wanted is None else len(wanted)
-    if groups == 0:
-        raise TrmError(f"{table.path} has no row that is kept: lower the difficulty asked for")
     split_folder = folder / split
     split_folder.mkdir()
     blocks = table.blocks() if wanted is None else table.take(wanted)
@@ -260,17 +304,22 @@ def _metadata(cells: int, vocab_size: int, groups: int) -> DatasetMetadata:
     )
 
 
+def first_question(path: Path) -> tuple[int, int]:
+    """The first row of a table and the characters of its question."""
+    return BoardTable(path, Charset.of(""), cells=0).first_question()
+
+
 def side_of(path: Path, sides: Collection[int]) -> int:
     """Side of the square boards in a CSV file, told by its first question.
 
     Raises TrmError where they are not square, or of another side than `sides` has.
     """
-    cells = first_question_length(path)
+    row, cells = first_question(path)
     side = math.isqrt(cells)
     if side**2 != cells or side not in sides:
         known = ", ".join(map(str, sides)) if len(sides) < 8 else f"{min(sides)} to {max(sides)}"
         raise TrmError(
-            f"{path}, row 2: a question of {cells} characters is not a square board of side "
+            f"{path}, row {row}: a question of {cells} characters is not a square board of side "
             f"{known}: take the builder `boards` for boards of any shape"
         )
     return side

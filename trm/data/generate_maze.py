@@ -16,12 +16,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from trm.data.augmentation import DIHEDRALS, dihedral_transform
-from trm.data.maze import CHARACTERS
+from trm.data.maze_kernels import (
+    CHARACTERS,
+    FLOOR,
+    GOAL,
+    PATH,
+    START,
+    WALL,
+    neighbour,
+    shortest_path,
+    steps_to,
+)
 from trm.data.specs import GenerateMaze
 from trm.errors import TrmError
 from trm.jit import compiled
-
-WALL, FLOOR, START, GOAL, PATH = range(1, len(CHARACTERS) + 1)
 
 
 @dataclass(frozen=True)
@@ -109,58 +117,6 @@ def _tree_walls(side: int) -> int:
     return side**2 - (2 * _lattice(side) ** 2 - 1)
 
 
-# --- shortest paths -------------------------------------------------------------------------------
-
-
-@compiled
-def _neighbour(cell: int, direction: int, side: int) -> int:
-    """The cell above (0), left (1), right (2) or below (3); negative beyond the edge."""
-    if direction == 0:
-        return cell - side
-    if direction == 1:
-        return cell - 1 if cell % side else -1
-    if direction == 2:
-        return cell + 1 if (cell + 1) % side else -1
-    return cell + side if cell + side < side * side else -1
-
-
-@compiled
-def steps_to(free: np.ndarray, side: int, goal: int) -> np.ndarray:
-    """Steps int64 [side·side] from each cell to `goal` through free cells (bool [side·side]);
-    -1 where no path leads there."""
-    steps = np.full(side * side, -1, dtype=np.int64)
-    queue = np.empty(side * side, dtype=np.int64)
-    steps[goal], queue[0] = 0, goal
-    head, tail = 0, 1
-    while head < tail:
-        cell = queue[head]
-        head += 1
-        for direction in range(4):
-            other = _neighbour(cell, direction, side)
-            if other >= 0 and free[other] and steps[other] < 0:
-                steps[other] = steps[cell] + 1
-                queue[tail] = other
-                tail += 1
-    return steps
-
-
-@compiled
-def shortest_path(free: np.ndarray, side: int, start: int, goal: int) -> np.ndarray:
-    """Cells [steps + 1] of a shortest path, both ends included; of several, the one that at each
-    cell takes the first of up, left, right, down. Empty where there is none."""
-    steps = steps_to(free, side, goal)
-    path = np.empty(steps[start] + 1, dtype=np.int64)
-    cell = start
-    for k in range(len(path)):
-        path[k] = cell
-        for direction in range(4):
-            other = _neighbour(cell, direction, side)
-            if other >= 0 and steps[other] >= 0 and steps[other] < steps[cell]:
-                cell = other
-                break
-    return path
-
-
 # --- making ---------------------------------------------------------------------------------------
 
 
@@ -182,7 +138,7 @@ def _carve_tree(directions: np.ndarray, side: int, origin: int) -> np.ndarray:
         if tried[node] == 4:
             depth -= 1
             continue
-        other = _neighbour(node, directions[node, tried[node]], lattice)
+        other = neighbour(node, directions[node, tried[node]], lattice)
         tried[node] += 1
         if other < 0:
             continue

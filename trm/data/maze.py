@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from trm.data.boards import (
     Boards,
     BoardTable,
     Charset,
+    Fault,
     choose,
     paint_examples,
     side_of,
@@ -19,15 +21,26 @@ from trm.data.boards import (
 )
 from trm.data.format import new_dataset
 from trm.data.legacy_random import legacy_stream
+from trm.data.maze_kernels import CHARACTERS, GOAL, START, first_without_path
 from trm.data.specs import MazeSpec
 
-CHARACTERS = "# SGo"  # wall, floor, start, goal, path: tokens 1..5
 SIDES = range(3, 101)  # Maze-Hard is 30x30
 
 
 def maze_charset() -> Charset:
     """The five characters as tokens."""
     return Charset.of(CHARACTERS, open=" ")
+
+
+def _missing_path(answers: np.ndarray, side: int) -> Fault | None:
+    """The first of the answers [n, side·side] that marks no path from start to goal, and why."""
+    for name, token in (("start (S)", START), ("goal (G)", GOAL)):
+        counts = (answers == token).sum(axis=1)
+        if (counts != 1).any():
+            row = int(np.argmax(counts != 1))
+            return row, f"has {counts[row]} cells that are its {name}, not 1"
+    row = first_without_path(answers, side)
+    return None if row < 0 else (row, "marks no path (o) that leads from its start to its goal")
 
 
 class _Images:
@@ -58,13 +71,18 @@ def build_maze(spec: MazeSpec, table_dir: Path, output_dir: Path) -> None:
     """Build `output_dir` from `table_dir`/train.csv and test.csv.
 
     Byte-identical to the published builder with its stream seeded before the train split. Raises
-    TrmError, naming the row, for anything that is no square maze.
+    TrmError, naming the row, for anything that is not a square maze and a path through it.
     """
     side = side_of(table_dir / "train.csv", SIDES)
     state = legacy_stream(spec.seed)
     with new_dataset(output_dir) as folder:
         for split, aug in (("train", spec.aug), ("test", False)):
-            table = BoardTable(table_dir / f"{split}.csv", maze_charset(), side**2)
+            table = BoardTable(
+                table_dir / f"{split}.csv",
+                maze_charset(),
+                side**2,
+                find_fault=partial(_missing_path, side=side),
+            )
             wanted = None
             if split == "train":
                 wanted = choose(state, table.count(), spec.subsample_size)

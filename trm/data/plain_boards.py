@@ -13,7 +13,7 @@ from trm.data.boards import (
     BoardTable,
     Charset,
     choose,
-    first_question_length,
+    first_question,
     paint_examples,
     write_blank_identifiers,
     write_board_split,
@@ -43,8 +43,8 @@ def build_boards(spec: BoardsSpec, table_dir: Path, output_dir: Path) -> None:
     Raises TrmError, naming the row, where a text has another length than the first question or a
     character that spec.characters lacks, and where the boards have no such shape.
     """
-    cells = first_question_length(table_dir / "train.csv")
-    look = BoardsLook(characters=spec.characters, columns=_columns(spec, cells, table_dir))
+    columns, cells = _shape(spec, table_dir / "train.csv")
+    look = BoardsLook(characters=spec.characters, columns=columns)
     state = legacy_stream(spec.seed)
     with new_dataset(output_dir, spec.extra_files) as folder:
         for split in ("train", "test"):
@@ -57,12 +57,14 @@ def build_boards(spec: BoardsSpec, table_dir: Path, output_dir: Path) -> None:
         (folder / BOARDS).write_text(look.model_dump_json())
 
 
-def _columns(spec: BoardsSpec, cells: int, table_dir: Path) -> int:
+def _shape(spec: BoardsSpec, path: Path) -> tuple[int, int]:
+    """Columns and cells of a board, told by the first row."""
+    row, cells = first_question(path)
     columns = isqrt(cells) if spec.columns is None else spec.columns
     if cells % columns or (spec.columns is None and columns**2 != cells):
         shape = "no square" if spec.columns is None else f"no rows of {columns}"
         raise TrmError(
-            f"{table_dir}/train.csv, row 2: a question of {cells} characters is {shape}: set "
+            f"{path}, row {row}: a question of {cells} characters is {shape}: set "
             "`columns` of the dataset to the length of a row"
         )
-    return columns
+    return columns, cells

@@ -13,8 +13,8 @@ import numpy as np
 
 from trm.data.augmentation import COLOURS
 from trm.data.board_look import cell_name
-from trm.data.generate_maze import FLOOR, GOAL, PATH, START, WALL, steps_to
-from trm.data.maze import CHARACTERS, maze_charset
+from trm.data.maze import maze_charset
+from trm.data.maze_kernels import CHARACTERS, FLOOR, GOAL, PATH, START, WALL, steps_to
 from trm.data.sudoku import digit_charset
 from trm.data.sudoku_rules import SIDES, conflicts
 from trm.errors import TrmError

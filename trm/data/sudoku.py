@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from trm.data.boards import (
     Boards,
     BoardTable,
     Charset,
+    Fault,
     choose,
     paint_examples,
     side_of,
@@ -20,8 +22,8 @@ from trm.data.format import new_dataset
 from trm.data.legacy_random import legacy_stream
 from trm.data.on_the_fly import write_augmentations
 from trm.data.specs import SudokuSpec
-from trm.data.sudoku_kernels import draw_shuffles, shuffle_boards
-from trm.data.sudoku_rules import SIDES, box_of
+from trm.data.sudoku_kernels import draw_shuffles, first_invalid, shuffle_boards
+from trm.data.sudoku_rules import SIDES, box_of, conflicts
 
 
 def digit_charset(side: int) -> Charset:
@@ -31,6 +33,15 @@ def digit_charset(side: int) -> Charset:
     values[ord(".")] = 0
     values[ord("0") : ord("0") + side + 1] = np.arange(side + 1)
     return Charset(questions=".0" + digits, answers=digits, values=values, open=".")
+
+
+def _contradiction(answers: np.ndarray, side: int) -> Fault | None:
+    """The first of the answers [n, side·side] that breaks the rules, and where."""
+    row = first_invalid(answers, *box_of(side))
+    if row < 0:
+        return None
+    first = conflicts(answers[row], side)[0]
+    return row, f"has {first.digit} at {first.first} and at {first.second}, in one {first.where}"
 
 
 class _Shuffles:
@@ -80,14 +91,20 @@ def build_sudoku(spec: SudokuSpec, table_dir: Path, output_dir: Path) -> None:
 
     Byte-identical to the published builder with its stream seeded before the train split; with
     spec.augment "on_the_fly" its examples are those, kept as their shuffles. Raises TrmError,
-    naming the row, for anything that is no board.
+    naming the row, for anything that is not a sudoku and its solution.
     """
     side = side_of(table_dir / "train.csv", SIDES)
     charset = digit_charset(side)
     state = legacy_stream(spec.seed)
     with new_dataset(output_dir) as folder:
         for split, num_aug in (("train", spec.num_aug), ("test", 0)):
-            table = BoardTable(table_dir / f"{split}.csv", charset, side**2, spec.min_difficulty)
+            table = BoardTable(
+                table_dir / f"{split}.csv",
+                charset,
+                side**2,
+                spec.min_difficulty,
+                partial(_contradiction, side=side),
+            )
             wanted = None
             if split == "train":
                 wanted = choose(state, table.count(), spec.subsample_size)

@@ -57,6 +57,26 @@ def apply_shuffle(
 
 
 @compiled
+def first_invalid(boards: np.ndarray, box_rows: int, box_columns: int) -> int:
+    """The first of the boards [n, side·side], all digits 1 to side, with two equal digits in a row,
+    column or box; -1 where there is none."""
+    side = box_rows * box_columns
+    seen = np.empty((3, side), dtype=np.uint32)  # digits as bits, by row, column and box
+    for n in range(len(boards)):
+        seen[:] = 0
+        for i in range(side):
+            for j in range(side):
+                bit = np.uint32(1) << np.uint32(boards[n, i * side + j])
+                box = i // box_rows * box_rows + j // box_columns
+                if (seen[0, i] | seen[1, j] | seen[2, box]) & bit:
+                    return n
+                seen[0, i] |= bit
+                seen[1, j] |= bit
+                seen[2, box] |= bit
+    return -1
+
+
+@compiled
 def draw_shuffles(
     state: np.ndarray, count: int, box_rows: int, box_columns: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -6,7 +6,15 @@ import math
 
 import numpy as np
 
-from trm.data.generate_maze import FLOOR, GOAL, PATH, START, WALL, steps_to
+from trm.data.maze_kernels import (
+    FLOOR,
+    GOAL,
+    PATH,
+    START,
+    WALL,
+    leads_to_goal,
+    steps_to,
+)
 from trm.errors import TrmError
 from trm.jit import compiled
 
@@ -74,8 +82,4 @@ def _is_shortest(question: np.ndarray, answer: np.ndarray, side: int) -> bool:
     """
     start, goal = np.argmax(question == START), np.argmax(question == GOAL)
     shortest = steps_to(question != WALL, side, goal)[start]  # -1, which no count fits, without one
-    marked = answer == PATH
-    if np.count_nonzero(marked) != shortest - 1:
-        return False
-    marked[start] = marked[goal] = True
-    return steps_to(marked, side, goal)[start] >= 0
+    return np.count_nonzero(answer == PATH) == shortest - 1 and leads_to_goal(answer, side)
