@@ -6,6 +6,7 @@ import http.server
 import io
 import json
 import os
+import socketserver
 import tarfile
 import threading
 import time
@@ -61,8 +62,49 @@ def serve():
         handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+BREAKS = {
+    "in the middle": HEAD + b'{"a": [',
+    "before a word": b"",
+    "no HTTP": b"220 ftp.example.org ready\r\n",
+    "no status": b"HTTP/1.1 two hundred\r\n\r\n",
+    "a long status": b"HTTP/1.1 200 " + b"O" * 70_000 + b"\r\n\r\n",
+    "many headers": b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 200 + b"\r\n",
+    "a broken chunk": CHUNKED + b"ff\r\n{",
+    "no chunk": CHUNKED + b"zz\r\n{}\r\n",
+    "a server error": b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n",
+    "a redirect to nowhere": b"HTTP/1.1 302 Found\r\nLocation: http://[\r\n\r\n",
+    "a redirect to itself": b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n",
+}
+
+
+@pytest.fixture
+def answering():
+    """A server on the loopback interface that answers every request with these bytes, and closes;
+    gives its address."""
+    servers = []
+
+    def start(answer):
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self):
+                while self.rfile.readline().strip():
+                    pass
+                self.wfile.write(answer)
+
+        server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+        return f"http://127.0.0.1:{server.server_address[1]}"
 
     yield start
     for server in servers:
@@ -210,6 +252,17 @@ def test_a_hidden_test_file_in_place_is_kept_and_a_folders_taken(tmp_path, capsy
         fetch_arc_subset("test", tmp_path / "none", [path_source(folder)], read_checksums())
 
 
+@pytest.mark.parametrize("answer", BREAKS.values(), ids=BREAKS)
+def test_a_server_that_breaks_off_is_passed_over(tmp_path, small, answering, capsys, answer):
+    folder, sums = small
+    tried = [RawSource(kind="url", base_url=answering(answer)), path_source(folder)]
+    fetch_arc_subset("small", tmp_path / "raw", tried, sums)
+    assert sums_of(tmp_path / "raw") == sums
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("small: passed over url: http://127.0.0.1")
+    assert second.startswith("small: fetched from path")
+
+
 # --- ConceptARC -----------------------------------------------------------------------------------
 
 
@@ -282,6 +335,30 @@ def test_the_archive_gives_the_combined_files(tmp_path, checkout, serve, monkeyp
     monkeypatch.setattr(sources, "CONCEPTARC_ARCHIVE", f"{serve(tmp_path)}/commit.tar.gz")
     fetch_arc_subset("concept", tmp_path / "raw", [RawSource(kind="url")], sums)
     assert sums_of(tmp_path / "raw") == sums
+
+
+@pytest.mark.parametrize("size", [0, 5, 40, 600])
+def test_an_archive_that_is_cut_off_is_passed_over(tmp_path, checkout, serve, monkeypatch, size):
+    folder, sums = checkout
+    with tarfile.open(tmp_path / "whole.tar.gz", "w:gz") as tar:
+        tar.add(folder, arcname="ConceptARC-b22ef526")
+    (tmp_path / "x.tar.gz").write_bytes((tmp_path / "whole.tar.gz").read_bytes()[:size])
+    monkeypatch.setattr(sources, "CONCEPTARC_ARCHIVE", f"{serve(tmp_path)}/x.tar.gz")
+    with pytest.raises(TrmError, match="is no archive"):
+        fetch_arc_subset("concept", tmp_path / "raw", [RawSource(kind="url")], sums)
+
+
+@pytest.mark.parametrize("at", [20, 200, 900])
+def test_an_archive_with_a_flipped_byte_is_passed_over(tmp_path, checkout, serve, monkeypatch, at):
+    folder, sums = checkout
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as tar:
+        tar.add(folder, arcname="ConceptARC-b22ef526")
+    content = bytearray((tmp_path / "x.tar.gz").read_bytes())
+    content[at] ^= 0xFF
+    (tmp_path / "x.tar.gz").write_bytes(content)
+    monkeypatch.setattr(sources, "CONCEPTARC_ARCHIVE", f"{serve(tmp_path)}/x.tar.gz")
+    with pytest.raises(TrmError, match="no source has the ARC subset concept"):
+        fetch_arc_subset("concept", tmp_path / "raw", [RawSource(kind="url")], sums)
 
 
 def test_an_archive_that_is_none_is_passed_over(tmp_path, serve, monkeypatch):
@@ -372,6 +449,15 @@ def test_offline_fails_clearly_and_soon(tmp_path, monkeypatch, offline):
     with pytest.raises(TrmError, match=r"cannot fetch train.csv of the hub dataset o/n: .*folder"):
         fetch_csv("o/n", None, tmp_path / "raw")
     assert time.monotonic() - start < 5
+    assert not (tmp_path / "raw").exists()
+
+
+@pytest.mark.parametrize("answer", ["no HTTP", "before a word", "many headers"])
+def test_a_hub_that_breaks_off_is_one_sentence(tmp_path, monkeypatch, answering, answer):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", answering(BREAKS[answer]))
+    with pytest.raises(TrmError, match=r"cannot fetch train.csv of the hub dataset o/n: .*folder"):
+        fetch_csv("o/n", None, tmp_path / "raw")
     assert not (tmp_path / "raw").exists()
 
 

