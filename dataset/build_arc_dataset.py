@@ -8,8 +8,10 @@ import argparse
 from pathlib import Path
 
 from trm.data.arc import build_arc
-from trm.data.specs import ArcSpec, parse_spec
+from trm.data.arc_versions import other_versions, read_checksums
+from trm.data.specs import ARC_PARTS, ArcSpec, parse_spec
 from trm.errors import run_cli
+from trm.progress import say
 
 
 def main() -> None:
@@ -37,7 +39,12 @@ def main() -> None:
     )
     options = vars(parser.parse_args())
     prefix, output_dir = options.pop("input_file_prefix"), options.pop("output_dir")
-    build_arc(parse_spec(ArcSpec, {"builder": "arc", **options}), prefix, output_dir)
+    spec = parse_spec(ArcSpec, {"builder": "arc", **options})
+    # Files of one's own choice: what they are is said, not refused.
+    names = (f"{prefix}_{subset}_{part}.json" for subset in spec.subsets for part in ARC_PARTS)
+    for sentence in other_versions(map(Path, names), read_checksums()):
+        say(f"note: {sentence}")
+    build_arc(spec, prefix, output_dir)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from trm.data.maze import build_maze
-from trm.data.sources import RAW, table_folder
 from trm.data.specs import MazeSpec, parse_spec
+from trm.data.tables import RAW, table_folder
 from trm.errors import run_cli
 
 

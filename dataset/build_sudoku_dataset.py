@@ -6,9 +6,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from trm.data.sources import RAW, table_folder
 from trm.data.specs import SudokuSpec, parse_spec
 from trm.data.sudoku import build_sudoku
+from trm.data.tables import RAW, table_folder
 from trm.errors import run_cli
 
 

@@ -20,6 +20,8 @@ rule dataset:
         spec=lambda wildcards: study.datasets[wildcards.dataset].model_dump_json(
             exclude_none=True
         ),
+        sha256=lambda wildcards: json.dumps(study.sha256_of(wildcards.dataset)),
     shell:
-        '"$PYTHON" "$SCRIPTS/dataset.py" --spec {params.spec:q} --raw-dir raw '
+        '"$PYTHON" "$SCRIPTS/dataset.py" --spec {params.spec:q} --sha256 {params.sha256:q} '
+        "--raw-dir raw "
         "--out {output} 2> >(tee {log} >&2)"

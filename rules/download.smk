@@ -1,10 +1,12 @@
-# Raw files. Each is verified before it gets its name, so that no bad file becomes a target.
+# Raw files. Each is verified before it gets its name, so that no bad file becomes a target. They are
+# marked `update`, so that Snakemake does not delete what is there before the rule runs: it may be
+# yours. The scripts keep what is right, and overwrite nothing that they did not write.
 
 
 rule download_arc:
     output:
-        challenges="raw/arc/arc-agi_{subset}_challenges.json",
-        solutions="raw/arc/arc-agi_{subset}_solutions.json",
+        challenges=update("raw/arc/arc-agi_{subset}_challenges.json"),
+        solutions=update("raw/arc/arc-agi_{subset}_solutions.json"),
     log:
         "logs/download_arc/{subset}.log",
     conda:
@@ -16,7 +18,7 @@ rule download_arc:
         "--sources {params.sources:q} --out-dir $(dirname {output.challenges}) 2> >(tee {log} >&2)"
 
 
-# A competition's hidden test set has no solutions. `update`, as the file there may be yours.
+# A competition's hidden test set has no solutions.
 use rule download_arc as download_arc_test with:
     output:
         challenges=update("raw/arc/arc-agi_{subset}_challenges.json"),
@@ -29,8 +31,8 @@ ruleorder: download_arc_test > download_arc
 
 rule download_table:
     output:
-        train="raw/{table}/train.csv",
-        test="raw/{table}/test.csv",
+        train=update("raw/{table}/train.csv"),
+        test=update("raw/{table}/test.csv"),
     log:
         "logs/download_table/{table}.log",
     conda:

@@ -11,6 +11,11 @@ class TrmError(Exception):
     """Bad input: the message names what is wrong and the remedy, and is all the user needs."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an exception of somebody else's says, as far as it fits a sentence."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 def run_cli(main: Callable[[], None]) -> None:
     """Run an entry point; turn TrmError into one sentence on stderr and exit status 2.
 

@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -34,6 +34,19 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that is either whole or not there."""
     with atomic_write(path) as file:
         file.write(content)
+
+
+def refuse_to_overwrite(contents: Mapping[Path, bytes], source: str) -> None:
+    """TrmError where a file is there already that differs from what is to be written from `source`,
+    or something else than a file."""
+    for path, content in contents.items():
+        if path.is_file() and path.read_bytes() == content:
+            continue
+        if os.path.lexists(path):
+            raise TrmError(
+                f"{path} is there already and differs from what {source} has; nothing was "
+                "overwritten. Move it away, or leave that source out"
+            )
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -334,6 +334,11 @@ class Study(Strict):
             overrides={**b.overrides, **v.overrides},
         )
 
+    def sha256_of(self, dataset: str) -> dict[str, str]:
+        """SHA-256 by file name that the table of a dataset must have; empty where any will do."""
+        table = getattr(self.datasets[dataset], "table", None)
+        return {} if table is None else {**(self.raw.tables[table].sha256 or {})}
+
     def variants(self) -> list[str]:
         return sorted({v for b in self.benchmarks.values() for v in b.variants})
 

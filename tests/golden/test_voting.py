@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from trm.data.arc import build_arc
-from trm.data.sources import fetch_arc_subset, read_checksums
+from trm.data.arc_versions import read_checksums
+from trm.data.sources import fetch_arc_subset
 from trm.data.specs import ArcSpec, RawSource
 from trm.scoring.arc import ArcScore, score_arc, write_submission
 

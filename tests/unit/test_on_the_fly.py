@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from trm.data.arc import build_arc
+from trm.data.arc_versions import read_checksums
 from trm.data.batches import PuzzleData, eval_batches, train_batches
 from trm.data.format import load_split
-from trm.data.sources import fetch_arc_subset, read_checksums
+from trm.data.sources import fetch_arc_subset
 from trm.data.specs import ArcSpec, RawSource, SudokuSpec
 from trm.data.sudoku import build_sudoku
 from trm.errors import TrmError

@@ -115,9 +115,13 @@ HIDDEN_SUBSETS = ("test", "test2")
 """The competitions' own test sets: challenges without solutions."""
 
 
+ARC_PARTS = ("challenges", "solutions")
+"""The files of a subset."""
+
+
 def arc_file_names(subset: str) -> tuple[str, ...]:
     """The names of a subset's challenges and, unless it is hidden, of its solutions."""
-    parts = ("challenges",) if subset in HIDDEN_SUBSETS else ("challenges", "solutions")
+    parts = ARC_PARTS[:1] if subset in HIDDEN_SUBSETS else ARC_PARTS
     return tuple(f"arc-agi_{subset}_{part}.json" for part in parts)
 
 

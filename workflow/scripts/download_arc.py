@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from trm.data.sources import fetch_arc_subset, read_checksums
+from trm.data.arc_versions import read_checksums
+from trm.data.sources import fetch_arc_subset
 from trm.data.specs import RawSource, parse_spec
 from trm.errors import run_cli
 

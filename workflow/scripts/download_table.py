@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from trm.data.sources import fetch_table
 from trm.data.specs import TableSource, parse_spec
+from trm.data.tables import fetch_table
 from trm.errors import run_cli
 
 
