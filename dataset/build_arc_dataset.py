@@ -37,6 +37,11 @@ def main() -> None:
         default="built",
         help="on_the_fly: the same examples, painted when they are read instead of stored",
     )
+    parser.add_argument(
+        "--allow-test-in-train",
+        action="store_true",
+        help="build it also where most test puzzles are training puzzles too",
+    )
     options = vars(parser.parse_args())
     prefix, output_dir = options.pop("input_file_prefix"), options.pop("output_dir")
     spec = parse_spec(ArcSpec, {"builder": "arc", **options})

@@ -28,6 +28,11 @@ def main() -> None:
         help="train on the eight images of each maze",
     )
     parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument(
+        "--allow-test-in-train",
+        action="store_true",
+        help="build it also where most test puzzles are training puzzles too",
+    )
     options = vars(parser.parse_args())
     output_dir, revision = options.pop("output_dir"), options.pop("hub_revision")
     repo = options.pop("source_repo")

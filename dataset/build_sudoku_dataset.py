@@ -33,6 +33,11 @@ def main() -> None:
         default="built",
         help="on_the_fly: the same examples, painted when they are read instead of stored",
     )
+    parser.add_argument(
+        "--allow-test-in-train",
+        action="store_true",
+        help="build it also where most test puzzles are training puzzles too",
+    )
     options = vars(parser.parse_args())
     output_dir, revision = options.pop("output_dir"), options.pop("hub_revision")
     repo = options.pop("source_repo")

@@ -68,7 +68,8 @@ def memorised_sudoku(folder: Path) -> tuple[Path, str, str]:
     for split in ("train", "test"):
         lines = [",".join(COLUMNS), f"here,{question},{answer},0"]
         (table / f"{split}.csv").write_text("\n".join(lines) + "\n")
-    build_sudoku(SudokuSpec(builder="sudoku", table="t", num_aug=0), table, folder / "data")
+    spec = SudokuSpec(builder="sudoku", table="t", allow_test_in_train=True)
+    build_sudoku(spec, table, folder / "data")
     config = config_of(
         folder / "data", folder / "run", global_batch_size=1, epochs=200, eval_interval=200,
         arch__mlp_t=True, arch__pos_encodings="none", arch__halt_max_steps=2, lr=3e-3,

@@ -22,6 +22,7 @@ from trm.config import TrainConfig
 from trm.cost import Cost, CostMeter
 from trm.data.batches import PuzzleData, check_compatible, rank_rows, train_batches
 from trm.data.format import dataset_fingerprint
+from trm.data.overlap import overlap_of_datasets
 from trm.distributed import Ranks, lost_peer
 from trm.ema import EMA
 from trm.errors import TrmError
@@ -62,6 +63,7 @@ class Trainer:
         self.config, self.ranks, self.signals = config, ranks, signals
         self.data = PuzzleData.load(config.data_paths, "train")
         self.test_data = _load_test_data(config, self.data)
+        self.overlap = overlap_of_datasets(config.data_paths, config.test_paths)
         self.rows = rank_rows(ranks.rank, ranks.world_size, config.global_batch_size)
         self.evaluators = _usable_evaluators(config, ranks)
         self.folder, self.project, self.run_name = _name_run(config, ranks)
@@ -494,6 +496,7 @@ class Trainer:
             **cost,
             "data_paths": self.config.data_paths,
             "dataset_sha256": self.dataset_sha256,
+            "test_in_train": self.overlap.facts(),
             "wandb_id": self.wandb_id if self.tracker.run is not None else None,
         }
         write_json(self.folder / "provenance.json", content)

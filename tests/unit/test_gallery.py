@@ -259,8 +259,8 @@ def letters(tmp_path) -> Path:
         rows = [f"x,{q},{''.join(sorted(q))},0" for q in ("cbaaab", "abcabc")]
         text = "\n".join(["source,question,answer,rating", *rows, ""])
         (tmp_path / f"{name}.csv").write_text(text)
-    spec = BoardsSpec(builder="boards", table="t", characters="abc", columns=3)
-    build_boards(spec, tmp_path, tmp_path / "letters")
+    row = {"builder": "boards", "table": "t", "characters": "abc", "columns": 3}
+    build_boards(BoardsSpec(**row, allow_test_in_train=True), tmp_path, tmp_path / "letters")
     return tmp_path / "letters"
 
 

@@ -454,6 +454,27 @@ def test_cost_is_told_with_gpu_hours_where_there_were_gpus(tmp_path, config, kno
     assert line.endswith(f" 1 200 {cost}")
 
 
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ([None, None], None),
+        ([{"shared": 1, "total": 419}, None], "1 of 419"),
+        ([{"shared": 0, "total": 172}] * 2, "0 of 172"),
+        ([{"shared": 1, "total": 1419}, {"shared": 0, "total": 9}], "1 of 1,419, 0 of 9"),
+    ],
+)
+def test_a_benchmark_says_how_much_of_its_test_set_is_trained_on(tmp_path, config, counts, told):
+    folders = [
+        make_result(
+            tmp_path, f"puzzle/att/seed-{seed}", solved(0.5),
+            provenance=json.dumps(PROVENANCE | ({"test_in_train": count} if count else {})),
+        )
+        for seed, count in enumerate(counts)
+    ]  # fmt: skip
+    page, words = page_of(folders, config), "Test puzzles that are in the training set too"
+    assert (f"{words}: {told}." in page) if told else (words not in page)
+
+
 # --- puzzles ------------------------------------------------------------------------------------
 
 

@@ -233,8 +233,8 @@ def letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("letters")
     for split in ("train", "test"):
         (root / f"{split}.csv").write_text("source,question,answer,rating\nx,ab cda,aabcd ,0\n")
-    spec = BoardsSpec(builder="boards", table="t", characters="abcd ", columns=3)
-    build_boards(spec, root, root / "data")
+    row = {"builder": "boards", "table": "t", "characters": "abcd ", "columns": 3}
+    build_boards(BoardsSpec(**row, allow_test_in_train=True), root, root / "data")
     config = config_of(
         root / "data", root / "run", global_batch_size=1, epochs=200, eval_interval=200,
         arch__mlp_t=True, arch__pos_encodings="none", arch__halt_max_steps=2, lr=3e-3,

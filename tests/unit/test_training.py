@@ -55,6 +55,7 @@ def test_a_run_leaves_what_it_promises(run: Path, sudoku_data: Path) -> None:
     provenance = json.loads((run / "provenance.json").read_text())
     assert provenance["steps"] == 12
     assert len(provenance["dataset_sha256"][str(sudoku_data)]) == 64
+    assert provenance["test_in_train"] == {"shared": 0, "total": 100}
     assert yaml.safe_load((run / "all_config.yaml").read_text())["seed"] == 0
 
 

@@ -34,7 +34,8 @@ from trm.data.format import (
 )
 from trm.data.legacy_random import legacy_stream, permutation
 from trm.data.on_the_fly import write_augmentations
-from trm.data.specs import ArcSpec
+from trm.data.overlap import Overlap, pair_keys
+from trm.data.specs import TEST_PUZZLES, ArcSpec
 from trm.errors import TrmError
 from trm.files import read_json
 from trm.progress import Progress, say
@@ -259,6 +260,7 @@ def build_arc(spec: ArcSpec, input_file_prefix: str, output_dir: Path) -> None:
             f"{spec.canvas}x{spec.canvas}: set a larger one"
         )
     with new_dataset(output_dir, spec.extra_files) as folder:
+        _refuse_a_known_test_set(spec, [group for members in tasks.values() for group in members])
         state = legacy_stream(spec.seed)
         groups = _draw_groups(spec, tasks, state)
         end = _assign_ids(groups, spec.puzzle_identifiers_start)
@@ -267,7 +269,35 @@ def build_arc(spec: ArcSpec, input_file_prefix: str, output_dir: Path) -> None:
             _write_split(spec, members, split, end, state, folder)
         write_identifiers(folder, _all_names(groups, spec.puzzle_identifiers_start))
         test_puzzles = {group.name: group.raw for group in groups if "test" in group.splits}
-        (folder / "test_puzzles.json").write_text(json.dumps(test_puzzles))
+        (folder / TEST_PUZZLES).write_text(json.dumps(test_puzzles))
+
+
+def _refuse_a_known_test_set(spec: ArcSpec, groups: list[Group]) -> None:
+    """TrmError where most test pairs are training pairs too, unless the spec allows that."""
+    tested = [group for group in groups if "test" in group.splits]
+    keys = {
+        split: _plain_keys([group.splits[split] for group in members], spec.canvas)
+        for split, members in (("train", groups), ("test", tested))
+    }
+    names = [group.name for group in tested for _ in range(len(group.splits["test"]))]
+    overlap = Overlap.of(keys["train"], keys["test"])
+    overlap.refuse_most(spec.allow_test_in_train, lambda number: f"one of task {names[number]}")
+
+
+def _plain_keys(parts: list[Pairs], canvas: int) -> np.ndarray:
+    """Keys of all these pairs without augmentation."""
+    keys = []
+    for pairs in parts:
+        n = len(pairs)
+        if n == 0:
+            continue
+        painted = np.empty((2, n, canvas, canvas), dtype=np.uint8)
+        dihedrals, offsets = np.zeros(n, dtype=np.uint8), np.zeros((n, 2), dtype=np.uint8)
+        colours = np.tile(IDENTITY_COLOURS, (n, 1))
+        for side, grids in enumerate((pairs.table[:, :3], pairs.table[:, 3:])):
+            paint_grids(pairs.cells, grids, dihedrals, colours, offsets, painted[side])
+        keys.append(pair_keys(*painted.reshape(2, n, -1)))
+    return np.concatenate(keys)
 
 
 def _draw_groups(spec: ArcSpec, tasks: dict[str, list[Group]], state: np.ndarray) -> list[Group]:

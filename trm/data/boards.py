@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,6 +23,7 @@ from trm.data.format import (
     write_metadata,
 )
 from trm.data.legacy_random import permutation
+from trm.data.overlap import Overlap, row_keys
 from trm.errors import TrmError
 from trm.progress import Progress
 
@@ -249,19 +250,34 @@ def write_board_split(
     wanted: np.ndarray | None,
     vocab_size: int,
     variants: BoardVariants,
-) -> None:
+) -> np.ndarray:
     """Write `folder/split`: every board is a group of its variants, each a puzzle of one example.
 
-    total_puzzles counts groups, as in the published files.
+    total_puzzles counts groups, as in the published files. Returns the keys of the questions.
     """
     groups = table.count() if wanted is None else len(wanted)
     split_folder = folder / split
     split_folder.mkdir()
     blocks = table.blocks() if wanted is None else table.take(wanted)
-    variants.write(split_folder, blocks, groups, table.cells)
+    keys: list[np.ndarray] = []
+    variants.write(split_folder, _noting_keys(blocks, keys), groups, table.cells)
     puzzles = np.arange(groups * variants.count + 1)
     write_indices(split_folder, np.zeros(len(puzzles) - 1), puzzles, puzzles[:: variants.count])
     write_metadata(split_folder, _metadata(table.cells, vocab_size, groups))
+    return np.concatenate(keys)
+
+
+def _noting_keys(boards: Boards, keys: list[np.ndarray]) -> Boards:
+    for questions, answers in boards:
+        keys.append(row_keys(questions))
+        yield questions, answers
+
+
+def refuse_known_questions(keys: Mapping[str, np.ndarray], allowed: bool) -> None:
+    """Say how many of the test split's questions are training questions too, by the keys of both
+    splits; TrmError where most are, unless that is `allowed`."""
+    overlap = Overlap.of(keys["train"], keys["test"])
+    overlap.refuse_most(allowed, lambda number: f"no. {number + 1}")
 
 
 def paint_examples(

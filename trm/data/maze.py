@@ -15,6 +15,7 @@ from trm.data.boards import (
     Fault,
     choose,
     paint_examples,
+    refuse_known_questions,
     side_of,
     write_blank_identifiers,
     write_board_split,
@@ -75,6 +76,7 @@ def build_maze(spec: MazeSpec, table_dir: Path, output_dir: Path) -> None:
     """
     side = side_of(table_dir / "train.csv", SIDES)
     state = legacy_stream(spec.seed)
+    keys = {}
     with new_dataset(output_dir) as folder:
         for split, aug in (("train", spec.aug), ("test", False)):
             table = BoardTable(
@@ -86,5 +88,9 @@ def build_maze(spec: MazeSpec, table_dir: Path, output_dir: Path) -> None:
             wanted = None
             if split == "train":
                 wanted = choose(state, table.count(), spec.subsample_size)
-            write_board_split(folder, split, table, wanted, len(CHARACTERS) + 1, _Images(side, aug))
+            images = _Images(side, aug)
+            keys[split] = write_board_split(
+                folder, split, table, wanted, len(CHARACTERS) + 1, images
+            )
         write_blank_identifiers(folder)
+        refuse_known_questions(keys, spec.allow_test_in_train)

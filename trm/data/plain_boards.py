@@ -15,6 +15,7 @@ from trm.data.boards import (
     choose,
     first_question,
     paint_examples,
+    refuse_known_questions,
     write_blank_identifiers,
     write_board_split,
 )
@@ -46,15 +47,18 @@ def build_boards(spec: BoardsSpec, table_dir: Path, output_dir: Path) -> None:
     columns, cells = _shape(spec, table_dir / "train.csv")
     look = BoardsLook(characters=spec.characters, columns=columns)
     state = legacy_stream(spec.seed)
+    keys = {}
     with new_dataset(output_dir, spec.extra_files) as folder:
         for split in ("train", "test"):
             table = BoardTable(table_dir / f"{split}.csv", Charset.of(spec.characters), cells)
             wanted = None
             if split == "train":
                 wanted = choose(state, table.count(), spec.subsample_size)
-            write_board_split(folder, split, table, wanted, len(spec.characters) + 1, _AsItIs())
+            vocab_size = len(spec.characters) + 1
+            keys[split] = write_board_split(folder, split, table, wanted, vocab_size, _AsItIs())
         write_blank_identifiers(folder)
         (folder / BOARDS).write_text(look.model_dump_json())
+        refuse_known_questions(keys, spec.allow_test_in_train)
 
 
 def _shape(spec: BoardsSpec, path: Path) -> tuple[int, int]:

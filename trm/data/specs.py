@@ -125,9 +125,20 @@ def arc_file_names(subset: str) -> tuple[str, ...]:
     return tuple(f"arc-agi_{subset}_{part}.json" for part in parts)
 
 
-class ArcSpec(Strict):
+class _OfDataset(Strict):
+    """What every row of `datasets:` may say."""
+
+    # Most of the test set may stand in the training split too.
+    allow_test_in_train: bool = False
+
+
+TEST_PUZZLES = "test_puzzles.json"
+"""The file of an ARC dataset with the tasks of its test set, by name."""
+
+
+class ArcSpec(_OfDataset):
     kind: ClassVar[Kind] = "arc"
-    extra_files: ClassVar[tuple[str, ...]] = ("test_puzzles.json",)
+    extra_files: ClassVar[tuple[str, ...]] = (TEST_PUZZLES,)
     builder: Literal["arc"]
     subsets: list[str] = Field(min_length=1)
     test_set_name: str
@@ -163,7 +174,7 @@ class ArcSpec(Strict):
         return [f"arc/{name}" for subset in self.subsets for name in arc_file_names(subset)]
 
 
-class _OfTable(Strict):
+class _OfTable(_OfDataset):
     """A dataset built from a row of `raw: tables:`, which the field `table` names."""
 
     extra_files: ClassVar[tuple[str, ...]] = ()  # that it has beside those of every dataset

@@ -14,6 +14,7 @@ from trm.data.boards import (
     Fault,
     choose,
     paint_examples,
+    refuse_known_questions,
     side_of,
     write_blank_identifiers,
     write_board_split,
@@ -96,6 +97,7 @@ def build_sudoku(spec: SudokuSpec, table_dir: Path, output_dir: Path) -> None:
     side = side_of(table_dir / "train.csv", SIDES)
     charset = digit_charset(side)
     state = legacy_stream(spec.seed)
+    keys = {}
     with new_dataset(output_dir) as folder:
         for split, num_aug in (("train", spec.num_aug), ("test", 0)):
             table = BoardTable(
@@ -111,5 +113,6 @@ def build_sudoku(spec: SudokuSpec, table_dir: Path, output_dir: Path) -> None:
             drawn = spec.augment == "on_the_fly" and num_aug > 0
             kind = _DrawnShuffles if drawn else _Shuffles
             shuffles = kind(state, num_aug, box_of(side))
-            write_board_split(folder, split, table, wanted, side + 2, shuffles)
+            keys[split] = write_board_split(folder, split, table, wanted, side + 2, shuffles)
         write_blank_identifiers(folder)
+        refuse_known_questions(keys, spec.allow_test_in_train)

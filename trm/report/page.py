@@ -17,6 +17,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from trm.data.overlap import Overlap
 from trm.errors import TrmError
 from trm.report.curves import (
     describe_steps_curve,
@@ -157,6 +158,7 @@ class BenchmarkView:
 
     title: str
     description: str
+    test_in_train: str  # `1 of 419`; empty where no result has it recorded
     results: list[ResultView]
 
 
@@ -182,11 +184,7 @@ def render_page(
         for row in summarise(results, benchmarks).itertuples(index=False)
     ]
     views = [
-        BenchmarkView(
-            row.title,
-            row.description,
-            [_result_view(r, row) for r in results if r.benchmark == name],
-        )
+        _benchmark_view(row, [r for r in results if r.benchmark == name])
         for name, row in benchmarks.items()
     ]
     environment = Environment(
@@ -268,6 +266,21 @@ def _gpu_hours_of(provenance: dict[str, Any]) -> float:
     device, seconds = provenance.get("device") or "cpu", provenance.get("train_wall_s") or 0
     is_gpu = not device.startswith(("cpu", "mps"))
     return seconds * provenance.get("world_size", 1) / 3600 if is_gpu else 0.0
+
+
+def _benchmark_view(row: Benchmark, results: list[Result]) -> BenchmarkView:
+    return BenchmarkView(
+        row.title,
+        row.description,
+        _test_in_train(results),
+        [_result_view(result, row) for result in results],
+    )
+
+
+def _test_in_train(results: list[Result]) -> str:
+    """How many test puzzles the training split has too, as the results' trainings counted them."""
+    known = [r.provenance["test_in_train"] for r in results if "test_in_train" in r.provenance]
+    return _distinct(str(Overlap(**counts)) for counts in known) if known else ""
 
 
 def _result_view(result: Result, row: Benchmark) -> ResultView:

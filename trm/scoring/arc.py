@@ -21,6 +21,7 @@ import numpy as np
 
 from trm.data.augmentation import NO_SOLUTION, invert_augmentation, parse_puzzle_name
 from trm.data.format import DatasetMetadata, SetArrays, Split, load_identifiers, load_split
+from trm.data.specs import TEST_PUZZLES
 from trm.errors import TrmError
 from trm.files import atomic_write
 from trm.progress import Progress
@@ -30,7 +31,6 @@ Grid = list[list[int]]  # rows of colours 0..9, as in the ARC files
 
 PASS_KS = (1, 2, 5, 10, 100, 1000)
 VOTE_COUNTS = (1, 10, 100, 300, 1000)  # puzzles of a group that may vote
-TEST_PUZZLES = "test_puzzles.json"
 NEED_NO_SOLUTION = ("count", "steps", "halting/mean_probability")  # of an evaluation's metrics
 
 _FIRST_COLOUR = 2  # tokens: 0 pad, 1 end of grid, 2..11 the colours 0..9
