@@ -28,11 +28,20 @@ from trm.answer import (
 from trm.data.sudoku_rules import box_of
 from trm.errors import TrmError, run_cli
 from trm.progress import duration, say
+from trm.study import Kind
 from trm.trained import AUGMENTATIONS, TrainedModel, load
 
 # Backgrounds of the terminal's 256 colours, near those of the ARC site; the digit stays readable.
 _COLOURS = (16, 27, 160, 34, 220, 245, 199, 208, 81, 88)
 _DARK_DIGIT = (4, 5, 7, 8)
+
+# What a puzzle of each kind is given by.
+_OPTIONS: dict[Kind, str] = {
+    "sudoku": "sudoku",
+    "maze": "maze",
+    "boards": "board",
+    "arc": "arc-task",
+}
 
 Style = Callable[[str, str], str]
 """(text, ANSI codes) -> the text, styled where the output is a terminal."""
@@ -42,14 +51,11 @@ def main() -> None:
     args = _parse()
     kind, puzzle = next(
         (kind, value)
-        for kind, value in {
-            "sudoku": args.sudoku,
-            "maze": args.maze,
-            "boards": args.board,
-            "arc": args.arc_task,
-        }.items()
-        if value is not None
+        for kind, option in _OPTIONS.items()
+        if (value := vars(args)[option.replace("-", "_")]) is not None
     )
+    if not puzzle:
+        raise TrmError(f"--{_OPTIONS[kind]} is empty: give the puzzle, or a file that holds it")
     trained = load(
         args.checkpoint,
         device=args.device,

@@ -121,7 +121,7 @@ class Benchmark(Strict):
     steps_in_report: bool = False
     stand_in: bool = False  # bears a published benchmark's name, but is not to be compared with it
     variants: dict[str, Variant] = Field(min_length=1)
-    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
+    seeds: list[Annotated[int, Field(ge=0, lt=2**64)]] = Field([0], min_length=1)
 
     @field_validator("variants", mode="before")
     @classmethod

@@ -54,6 +54,7 @@ def test_every_arch_file_composes(arch: str) -> None:
         (["++nonsense=1"], "unknown key 'nonsense'"),
         (["++arch.L_cycle=1"], "did you mean 'arch.L_cycles'"),
         (["lr=fast"], "lr: .*number"),
+        (["seed=18446744073709551616"], "seed: .*less than 18446744073709551616"),
         (["arch.pos_encodings=sine"], "rope"),
         (["arch.puzzle_emb_ndim=64", "arch.hidden_size=16", "arch.puzzle_emb_len=2"], "not fit"),
         (["arch=nope"], "Could not find 'arch/nope'"),

@@ -202,11 +202,37 @@ def test_a_maze_is_drawn_in_a_frame(maze_run, tmp_path, capsys, monkeypatch) -> 
 
 def test_what_is_no_text_file_is_told_as_what_it_is(learned, tmp_path) -> None:
     trained = load(learned[0], device="cpu")
-    (tmp_path / "board.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(TrmError, match=r"board\.txt is no text file"):
+    (tmp_path / "board.txt").write_bytes(b"\xff\xff\x00")
+    with pytest.raises(TrmError, match=r"board\.txt is not a text file"):
         trained.solve(tmp_path / "board.txt")
     with pytest.raises(TrmError, match=r"is a folder"):
         trained.solve(str(tmp_path))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_a_byte_order_mark_is_no_part_of_a_puzzle(learned, arc_run, tmp_path, encoding) -> None:
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    run, question, answer = learned
+    (tmp_path / "board.txt").write_bytes((mark + question).encode(encoding))
+    for puzzle in (tmp_path / "board.txt", f"\ufeff{question}"):
+        assert load(run, device="cpu").solve(puzzle).text.replace("\n", "") == answer
+    (tmp_path / "first.json").write_bytes((mark + json.dumps(arc_run[1]["first"])).encode(encoding))
+    assert load(arc_run[0], device="cpu").solve(tmp_path / "first.json", max_steps=1).known
+
+
+@pytest.mark.parametrize("option", ["--sudoku", "--maze", "--board", "--arc-task"])
+def test_an_empty_option_is_told_as_that(learned, capsys, monkeypatch, option) -> None:
+    with pytest.raises(TrmError, match=f"^{option} is empty: give the puzzle, or a file"):
+        solve_command(capsys, monkeypatch, "--checkpoint", str(learned[0]), option, "")
+
+
+def test_an_empty_puzzle_is_no_folder(learned, tmp_path) -> None:
+    for puzzle in ("", "\n", "\r\n"):
+        with pytest.raises(TrmError, match="the puzzle is empty"):
+            load(learned[0], device="cpu").solve(puzzle)
+    (tmp_path / "board.txt").touch()
+    with pytest.raises(TrmError, match="the sudoku has 0 cells, not 16"):
+        load(learned[0], device="cpu").solve(tmp_path / "board.txt")
 
 
 def test_a_sudoku_is_solved_by_its_rules_and_clues() -> None:
@@ -377,6 +403,8 @@ def test_an_unseen_task_gets_two_attempts_and_keeps_to_its_limits(
         ({"minutes": -1}, "-1 minutes are no time"),
         ({"learning_steps": -5}, "-5 learning steps"),
         ({"augmentations": 0}, "0 augmentations"),
+        ({"seed": -1}, "seed -1 is outside 0..4294967295"),
+        ({"seed": 2**64}, "seed 18446744073709551616 is outside"),
         ({"augmentations": 100_000}, "100000 augmentations .* at most 1001"),
     ],
 )

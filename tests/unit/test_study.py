@@ -46,6 +46,13 @@ def test_published_rows_resolve_to_the_published_settings(study: Study) -> None:
         parse_train_config(config.model_dump())
 
 
+def test_a_seed_that_torch_does_not_take_is_refused() -> None:
+    table = yaml.safe_load(CONFIG.read_text())
+    table["benchmarks"]["sudoku-6x6"]["seeds"] = [0, 2**64]
+    with pytest.raises(TrmError, match=r"sudoku-6x6.seeds.1: .*less than 18446744073709551616"):
+        Study.of(table)
+
+
 def test_a_stand_in_is_compared_with_no_published_figure() -> None:
     tiny = Study.load(CONFIG, ROOT / "config" / "tiny.yaml")
     figures = [v.published for b in tiny.benchmarks.values() for v in b.variants.values()]

@@ -242,7 +242,9 @@ def test_a_difficulty_that_no_row_has_is_refused(tmp_path):
         build_sudoku(spec_of(min_difficulty=10**6), SOURCE, tmp_path / "out")
 
 
-@pytest.mark.parametrize("settings", [{"subsample_size": 0}, {"num_aug": -1}, {"seed": -1}])
+@pytest.mark.parametrize(
+    "settings", [{"subsample_size": 0}, {"num_aug": -1}, {"seed": -1}, {"seed": 2**64}]
+)
 def test_bad_settings_are_refused(settings):
     with pytest.raises(ValidationError):
         spec_of(**settings)

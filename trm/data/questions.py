@@ -5,6 +5,7 @@ Rows and columns are counted from 1 in what the user is told.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,19 @@ NO_OUTPUT = [[0]]  # what stands for the output of a test pair without one
 
 
 def read_puzzle(puzzle: str | Path) -> str:
-    """The content of the file of that name, else the text itself."""
-    text = str(puzzle)
+    """The content of the file of that name, else the text itself; without a byte-order mark."""
+    text = str(puzzle).removeprefix("\ufeff")
+    if not text.strip("\r\n"):
+        raise TrmError("the puzzle is empty: give its text, or a file that holds it")
     try:
         path = Path(text)
         if "\n" not in text and path.is_file():
-            return path.read_text()
+            content = path.read_bytes()
+            is_utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+            return content.decode("utf-16" if is_utf_16 else "utf-8-sig")
         is_folder = path.is_dir()
     except UnicodeDecodeError as error:
-        raise TrmError(f"{text} is no text file: {error}") from None
+        raise TrmError(f"{text} is not a text file: {error}") from None
     except PermissionError as error:
         raise TrmError(f"{text} cannot be read: {error.strerror}") from None
     except (OSError, ValueError):  # a name that no file can have
