@@ -11,13 +11,13 @@ class TrmError(Exception):
     """Bad input: the message names what is wrong and the remedy, and is all the user needs."""
 
 
-def first_line(error: BaseException) -> str:
-    """What an exception of somebody else's says, as far as it fits a sentence."""
-    return (str(error) or type(error).__name__).splitlines()[0]
+class WriteError(TrmError):
+    """A file or folder cannot be written: no room, no permission, a file in the way."""
 
 
 def run_cli(main: Callable[[], None]) -> None:
-    """Run an entry point; turn TrmError into one sentence on stderr and exit status 2.
+    """Run an entry point; turn TrmError, and an OSError that names its file, into one sentence on
+    stderr and exit status 2.
 
     A TERM signal ends it as Ctrl-C does, so that half-made files are cleaned up.
     """
@@ -27,6 +27,11 @@ def run_cli(main: Callable[[], None]) -> None:
     except TrmError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
@@ -34,3 +39,8 @@ def run_cli(main: Callable[[], None]) -> None:
 
 def _terminate(number: int, _frame: object) -> None:
     raise SystemExit(128 + number)
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception of somebody else's says, as far as it fits a sentence."""
+    return (str(error) or type(error).__name__).splitlines()[0]
