@@ -132,9 +132,9 @@ class Record:
             if not re.fullmatch(r"# train\.csv: \d+ bytes", lines[1]):
                 raise ValueError
             return Record(lines[0].removeprefix("# "), read_checksums(path))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return Record()
-        except (OSError, ValueError, IndexError):
+        except (IsADirectoryError, ValueError, IndexError):
             raise TrmError(
                 f"{path} is not a record of this project, which keeps its own under that name: "
                 "move it away"
