@@ -42,5 +42,5 @@ def _terminate(number: int, _frame: object) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception of somebody else's says, as far as it fits a sentence."""
+    """The message of another library's exception, as far as it fits a sentence."""
     return (str(error) or type(error).__name__).splitlines()[0]

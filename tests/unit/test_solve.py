@@ -221,7 +221,7 @@ def test_a_byte_order_mark_is_no_part_of_a_puzzle(learned, arc_run, tmp_path, en
 
 
 @pytest.mark.parametrize("option", ["--sudoku", "--maze", "--board", "--arc-task"])
-def test_an_empty_option_is_told_as_that(learned, capsys, monkeypatch, option) -> None:
+def test_an_empty_option_is_reported_as_empty(learned, capsys, monkeypatch, option) -> None:
     with pytest.raises(TrmError, match=f"^{option} is empty: give the puzzle, or a file"):
         solve_command(capsys, monkeypatch, "--checkpoint", str(learned[0]), option, "")
 

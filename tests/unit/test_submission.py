@@ -149,3 +149,9 @@ def test_a_hidden_subset_has_challenges_alone() -> None:
     ]
     with pytest.raises(TrmError, match="test and training cannot be tested together"):
         parse_spec(ArcSpec, {**row, "test_set_name2": "training"})
+
+
+def test_a_byte_order_mark_is_no_part_of_the_challenges(tmp_path):
+    path = tmp_path / "arc-agi_test_challenges.json"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps({"t": {"train": [], "test": [{}]}}).encode())
+    assert read_challenges([path]) == {"t": 1}

@@ -1,4 +1,4 @@
-"""Snakemake neither deletes nor overwrites what somebody put into raw/."""
+"""Snakemake neither deletes nor overwrites what a user put into raw/."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def project(tmp_path: Path) -> Project:
     return project
 
 
-def test_a_file_of_somebodys_own_outlives_the_download_beside_it(project: Project) -> None:
+def test_a_file_of_the_user_outlives_the_download_beside_it(project: Project) -> None:
     own = {CHALLENGES: '{"mine": 1}', "raw/mine/train.csv": "mine"}
     for name, content in own.items():
         (project.root / name).write_text(content)

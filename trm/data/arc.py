@@ -137,7 +137,7 @@ def _existing_subsets(prefix: str) -> str:
 
 
 def _check_name(name: str, where: str) -> None:
-    """Refuse a name from which its augmentations' names could not be told apart."""
+    """Refuse a name that could not be read back from the names of its augmentations."""
     try:
         plain = parse_puzzle_name(name)
         image = parse_puzzle_name(augmented_name(name, 1, IDENTITY_COLOURS))
@@ -217,7 +217,7 @@ def _to_grid(rows: object, where: str) -> np.ndarray:
         raise TrmError(f"{where}: its rows differ in length") from None
     if grid.ndim != 2 or grid.size == 0:
         raise TrmError(f"{where}: not a grid (a list of equally long, non-empty rows)")
-    # numpy takes true and false for numbers where they stand among some.
+    # numpy reads true and false among numbers as 1 and 0.
     whole = grid.dtype.kind == "i" and {*map(type, chain.from_iterable(rows))} == {int}
     if not whole or grid.min() < 0 or grid.max() >= COLOURS:
         raise TrmError(f"{where}: {_first_wrong_cell(rows)}, not a colour 0 to {COLOURS - 1}")

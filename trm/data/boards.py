@@ -29,7 +29,7 @@ from trm.progress import Progress
 
 COLUMNS = ["source", "question", "answer", "rating"]
 BLOCK_ROWS = 4096
-NO_VALUE = 255  # of a character that may not stand on a board
+NO_VALUE = 255  # of a character that no board has
 _NOT_ASCII, _NO_CHARACTER = re.compile(r"[^\x00-\x7f]"), "\x7f"  # the latter is of no board
 
 
@@ -65,7 +65,7 @@ Fault = tuple[int, str]
 
 
 def no_rules(answers: np.ndarray) -> Fault | None:
-    """Of boards whose rules are not known."""
+    """No fault: the rules of these boards are not known."""
     return None
 
 
@@ -163,8 +163,8 @@ class BoardTable:
             if b"\0" in start:
                 size = 32 if b"\0\0" in start else 16
                 raise TrmError(f"{self.path} is UTF-{size} text: save it as CSV in UTF-8")
-            # A byte that is not UTF-8 may stand in `source`, which is not read; elsewhere it is
-            # named as any other character that does not belong there.
+            # A byte that is not UTF-8 is accepted in `source`, which is not used; elsewhere it is
+            # named like any other character that does not belong there.
             return self.path.open(newline="", encoding="utf-8-sig", errors="surrogateescape")
         except FileNotFoundError:
             raise TrmError(f"{self.path} does not exist: the source needs it") from None

@@ -33,7 +33,7 @@ class Overlap:
 
     @staticmethod
     def of(train: np.ndarray, test: np.ndarray) -> Overlap:
-        """Of the keys uint64 of training puzzles [n] and of test puzzles [m]."""
+        """Compare the keys uint64 of training puzzles [n] with those of test puzzles [m]."""
         if not len(train) or not len(test):
             return Overlap(0, len(test))
         train = np.sort(train)
@@ -45,13 +45,13 @@ class Overlap:
         return f"{self.shared:,} of {self.total:,}"
 
     def facts(self) -> dict[str, int]:
-        """As in provenance.json."""
+        """The counts by their names in provenance.json."""
         return {"shared": self.shared, "total": self.total}
 
     def refuse_most(self, allowed: bool, name: Callable[[int], str]) -> None:
         """Say how many they are; TrmError where they are more than half, unless that is `allowed`.
 
-        `name` tells the name of a test puzzle by its number.
+        `name` gives the name of a test puzzle for its number.
         """
         if 2 * self.shared > self.total and not allowed:
             raise TrmError(
@@ -63,8 +63,8 @@ class Overlap:
 
 
 def overlap_of_datasets(train: Sequence[str | Path], test: Sequence[str | Path]) -> Overlap:
-    """Of the test splits of the datasets `test` and the training splits of the datasets `train`,
-    whoever built them. TrmError where one is missing or damaged."""
+    """How many puzzles in the test splits of the datasets `test` are in the training splits of the
+    datasets `train`, whoever built them. TrmError where one is missing or damaged."""
     known, asked = (
         np.concatenate([_keys_of(Path(folder), split) for folder in folders])
         for folders, split in ((train, "train"), (test, "test"))
@@ -81,8 +81,8 @@ def row_keys(rows: np.ndarray) -> np.ndarray:
 
 
 def pair_keys(inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Of ARC's examples, canvases [n, S] of tokens; equal where both grids are, wherever on their
-    canvases they are."""
+    """A key uint64 [n] of each ARC example, canvases [n, S] of tokens; equal where both grids are
+    equal, wherever they are on their canvases."""
     return row_keys(np.hstack([_moved_to_corner(inputs), _moved_to_corner(labels)]))
 
 

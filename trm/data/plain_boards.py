@@ -62,7 +62,7 @@ def build_boards(spec: BoardsSpec, table_dir: Path, output_dir: Path) -> None:
 
 
 def _shape(spec: BoardsSpec, path: Path) -> tuple[int, int]:
-    """Columns and cells of a board, told by the first row."""
+    """Columns and cells of a board, from the first row."""
     row, cells = first_question(path)
     columns = isqrt(cells) if spec.columns is None else spec.columns
     if cells % columns or (spec.columns is None and columns**2 != cells):

@@ -128,7 +128,7 @@ def arc_file_names(subset: str) -> tuple[str, ...]:
 class _OfDataset(Strict):
     """What every row of `datasets:` may say."""
 
-    # Most of the test set may stand in the training split too.
+    # Whether most of the test puzzles may be training puzzles too.
     allow_test_in_train: bool = False
 
 

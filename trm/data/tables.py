@@ -3,8 +3,8 @@
 RAW/train.csv, RAW/test.csv    the table
 RAW/SHA256SUMS                 where they are from, and their sizes and SHA-256 as they were written
 
-A file that is not as it was written, or that was never written here, is somebody's own: it is never
-overwritten.
+A file that differs from what was written there, or that was never written by this project, belongs
+to the user: it is never overwritten.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ Checksums = Mapping[str, str]
 def fetch_table(source: TableSource, out_dir: Path) -> None:
     """Put train.csv and test.csv in out_dir: from a folder, from the hub, or generated.
 
-    What is there and right is kept. TrmError where a file cannot be had, is not the one that
-    `source.sha256` asks for, or stands where somebody's own file is.
+    A file that is already right is kept. TrmError where a file cannot be fetched, differs from
+    `source.sha256`, or would replace a file of the user's.
     """
     if source.path is not None:
         _copy_table(local_table(source.path), out_dir, source.sha256 or {})
@@ -79,9 +79,9 @@ def local_table(path: str) -> Path:
 
 
 def _copy_table(folder: Path, out_dir: Path, pinned: Checksums) -> None:
-    right = {name: file_sha256(folder / name) for name in CSV_FILES}
+    right = {name: pinned.get(name) or file_sha256(folder / name) for name in CSV_FILES}
     record = Record.read(out_dir)
-    _put(out_dir, f"copied from {folder}", record, right, lambda name: folder / name, pinned)
+    _put(out_dir, f"copied from {folder}", record, right, lambda name: folder / name)
 
 
 def _generate_table(spec: Generate, out_dir: Path) -> None:
@@ -94,7 +94,7 @@ def _generate_table(spec: Generate, out_dir: Path) -> None:
                 generate_table(spec, Path(scratch))
             return Path(scratch) / name
 
-        _put(out_dir, origin, record, right, generated, {})
+        _put(out_dir, origin, record, right, generated)
 
 
 def fetch_csv(
@@ -110,7 +110,7 @@ def fetch_csv(
     right = dict(sha256 or {})
     if record.origin == origin:
         right = record.sha256 | right
-    _put(out_dir, origin, record, right, lambda name: _hub_file(repo, name, revision), sha256 or {})
+    _put(out_dir, origin, record, right, lambda name: _hub_file(repo, name, revision))
 
 
 # --- putting in place -----------------------------------------------------------------------------
@@ -125,7 +125,7 @@ class Record:
 
     @staticmethod
     def read(folder: Path) -> Record:
-        """Empty where there is none; TrmError where a file of that name is not one of ours."""
+        """Empty without the file; TrmError where a file of that name is not one of ours."""
         path = folder / CSV_CHECKSUMS
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
@@ -147,12 +147,11 @@ def _put(
     record: Record,
     right: Checksums,
     get: Callable[[str], Path],
-    pinned: Checksums,
 ) -> None:
     """Put both files of `origin` in place, and record them.
 
-    `right` is what they are known to be, so that `get`, which brings one, is called for what is
-    missing alone; `pinned` is what config.yaml says that they must be.
+    `right` has the SHA-256 of those that are known; `get`, which fetches a file, is called for
+    files that are not known to be right.
     """
     wanted = {}
     for name in CSV_FILES:
@@ -162,13 +161,20 @@ def _put(
             continue
         is_ours = found is not None and found == record.sha256.get(name)
         if found is not None and name in right and not is_ours:
-            raise _somebodys_own(path, origin, found, right[name])
+            raise _users_own(path, origin, found, right[name])
         file = get(name)
-        fetched = _check_is(file, right.get(name), pinned.get(name))
+        fetched = file_sha256(file)
+        if fetched != right.get(name, fetched):
+            raise TrmError(
+                f"{file} has SHA-256 {fetched}, expected {right[name]} (config.yaml, or the record "
+                f"{out_dir / CSV_CHECKSUMS} of an earlier download): it is damaged or another "
+                "version. To use it, change the table's `sha256` or set it to null, and remove the "
+                "record"
+            )
         if found == fetched:
             continue
         if found is not None and not is_ours:
-            raise _somebodys_own(path, origin, found, fetched)
+            raise _users_own(path, origin, found, fetched)
         if found is None and (path.exists() or path.is_symlink()):
             raise TrmError(f"{path} is in the way of the file that belongs there: move it away")
         wanted[path] = file
@@ -177,23 +183,7 @@ def _put(
     _write_record(out_dir, origin)
 
 
-def _check_is(path: Path, right: str | None, pinned: str | None) -> str:
-    """The SHA-256 of a file that was fetched; TrmError where it is not the one that is expected."""
-    found = file_sha256(path)
-    if pinned is not None and found != pinned:
-        raise TrmError(
-            f"{path} has SHA-256 {found}, not {pinned} as config.yaml says of this table: it is "
-            "damaged or another version. Where another is meant, change `sha256` or set it to null"
-        )
-    if right is not None and found != right:
-        raise TrmError(
-            f"{path} has SHA-256 {found}, but the file had {right} when it was first fetched: the "
-            f"source has changed. Remove {CSV_CHECKSUMS} and both files to take what it has now"
-        )
-    return found
-
-
-def _somebodys_own(path: Path, origin: str, found: str, expected: str) -> TrmError:
+def _users_own(path: Path, origin: str, found: str, expected: str) -> TrmError:
     return TrmError(
         f"{path} is not the file from its source ({origin}): it has SHA-256 {found}, expected "
         f"{expected}. Nothing was overwritten. {_REMEDY}"
@@ -207,7 +197,9 @@ def _write_record(out_dir: Path, origin: str) -> None:
             f"# {path.name}: {path.stat().st_size} bytes",
             f"{file_sha256(path)}  {path.name}",
         ]
-    write_atomically(out_dir / CSV_CHECKSUMS, "\n".join([*lines, ""]).encode())
+    path, content = out_dir / CSV_CHECKSUMS, "\n".join([*lines, ""]).encode()
+    if not (path.is_file() and path.read_bytes() == content):
+        write_atomically(path, content)
 
 
 def _copy_atomically(source: Path, target: Path) -> None:
