@@ -191,7 +191,7 @@ class TrainConfig(Strict):
     depth_schedule: list[DepthStage] = []
     random_halt_prob: float = Field(0, ge=0, lt=1)
     freeze_weights: bool = False
-    seed: int = Field(0, ge=0, lt=2**64)  # what torch takes
+    seed: int = Field(0, ge=0, lt=2**64)
 
     resume: Literal[True, False, "or_restart"] = True
     save_every_minutes: float = Field(15, gt=0)
