@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from trm.errors import TrmError
@@ -29,6 +32,18 @@ def save_weights(path: Path, model: RecursiveModel, compiled: bool = False) -> N
     state = {prefix + name: t.detach().cpu() for name, t in model.state_dict().items()}
     with atomic_write(path) as file:
         torch.save(state, file)
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors in safetensors; OSError where the file cannot be written."""
+    try:
+        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, path)
+    except SafetensorError as error:
+        # The library words the system's error: "I/O error: No space left on device (os error 28)".
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 def check_exists(path: Path) -> None:

@@ -42,7 +42,7 @@ from trm.data.specs import Kind
 from trm.distributed import Ranks, start
 from trm.early_exit import answer_until_sure
 from trm.errors import TrmError, run_cli
-from trm.files import atomic_write, write_json
+from trm.files import atomic_write, check_writable, write_json
 from trm.model.act import Batch, StepOutput, act_step, initial_carry, to_batch
 from trm.model.base import RecursiveModel
 from trm.model.loss import act_loss
@@ -285,11 +285,14 @@ class EvaluateConfig(Strict):
             raise ValueError("at_steps and steps_out go together")
         if self.at_steps and self.eval_halting == "act":
             raise ValueError("at_steps looks at every example: not with eval_halting=act")
+        return self
+
+    def check_outputs(self) -> None:
+        """WriteError, before anything is evaluated, where a file could not be written."""
         files = (self.out, self.predictions, self.submission, self.steps_out, self.task_ids_out)
         for path in (*files, self.cost_out):
-            if path is not None and path.is_dir():
-                raise ValueError(f"{path} is a folder; a file is to be written there")
-        return self
+            if path is not None:
+                check_writable(path)
 
 
 def parse_arguments(arguments: list[str]) -> tuple[EvaluateConfig, TrainConfig]:
@@ -306,6 +309,7 @@ def parse_arguments(arguments: list[str]) -> tuple[EvaluateConfig, TrainConfig]:
         raise explain(error, "trm.evaluate", list(EvaluateConfig.model_fields)) from None
     except (OmegaConfBaseException, ValueError, yaml.YAMLError) as error:
         raise TrmError(f"trm.evaluate: {error}") from None
+    config.check_outputs()
     check_exists(config.checkpoint)
     beside = config.checkpoint.parent / "all_config.yaml"
     path = config.config or (beside if beside.is_file() else None)

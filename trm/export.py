@@ -18,12 +18,11 @@ from typing import Any
 
 import jinja2
 import yaml
-from safetensors.torch import save_file
 
-from trm.checkpoint import PUZZLE_EMBEDDING, save_weights
+from trm.checkpoint import PUZZLE_EMBEDDING, save_weights, write_safetensors
 from trm.data.format import file_sha256
 from trm.errors import TrmError, run_cli
-from trm.files import new_folder, write_atomically
+from trm.files import check_writable, new_folder, write_atomically
 from trm.trained import (
     CARD,
     DESCRIPTION,
@@ -54,9 +53,7 @@ def export(trained: TrainedModel, folder: Path, metrics: Path | None = None) -> 
     if metrics is not None and not metrics.is_file():
         raise TrmError(f"no metrics {metrics}: give the metrics.json of an evaluation")
     with new_folder(folder, EXPORTED_FILES, "an exported model") as new:
-        state = {name: t.detach().cpu().contiguous() for name, t in
-                 trained.model.state_dict().items()}  # fmt: skip
-        save_file(state, new / WEIGHTS)
+        write_safetensors(new / WEIGHTS, trained.model.state_dict())
         if trained.kind == "arc" and trained.names:
             shutil.copyfile(trained.names_in / NAMES, new / NAMES)
         card = model_card(trained, folder.name, metrics or _metrics_of(trained.weights))
@@ -176,6 +173,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.out is None and args.published is None:
         raise TrmError("name what to write: --out FOLDER, --published FILE, or both")
+    if args.published is not None:
+        check_writable(args.published)
     trained = load(
         args.checkpoint,
         device="cpu",
@@ -188,8 +187,6 @@ def main() -> None:
         export(trained, args.out, args.metrics)
         print(f"{trained.weights}, for {trained.describe()}: wrote {args.out}")
     if args.published is not None:
-        if args.published.is_dir():
-            raise TrmError(f"{args.published} is a folder; a file is to be written there")
         save_weights(args.published, trained.model, compiled=True)
         print(f"{trained.weights}: wrote {args.published}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -12,22 +13,106 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from trm.errors import TrmError
+from trm.errors import TrmError, WriteError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """A binary file that takes the name `path` when the block ends well, and else never was."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A binary file that takes the name `path` when the block ends well, and else never was.
+
+    WriteError where it cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Within the block `path` is written: what fails of that is a WriteError."""
     try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except TrmError:
+        raise
+    except Exception as error:
+        # torch and zipfile raise errors of their own over that of the file they write to.
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError) or not _is_about(cause, path):
+            raise
+        raise write_error(path, cause) from error
+
+
+def _is_about(error: OSError, path: Path) -> bool:
+    """Whether the error is of `path` or of its temporary sibling, of what is in either, or of a
+    folder on the way there; an error of a file that was read meanwhile is not."""
+    if error.filename is None:
+        return True
+    named = Path(os.fsdecode(error.filename))
+    return named in path.parents or any(
+        p.parent == path.parent and (p.name == path.name or p.name.startswith(f".{path.name}."))
+        for p in (named, *named.parents)
+    )
+
+
+def write_error(path: Path, error: OSError) -> WriteError:
+    """What to say of a `path` that cannot be written."""
+    if (blocked := _file_in_the_way(path)) is not None:
+        return WriteError(
+            f"cannot write {path}: {blocked} is a file, not a folder. Choose another place, or "
+            "move that file away"
+        )
+    if _is_folder(path) and error.errno in (errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY):
+        return WriteError(f"cannot write {path}: it is a folder. Name a file")
+    remedy = "Make room there" if error.errno in NO_ROOM else "Choose another place"
+    return WriteError(f"cannot write {path}: {error.strerror or error}. {remedy}")
+
+
+def _file_in_the_way(path: Path) -> Path | None:
+    """The file that stands where a folder on the way to `path` has to be."""
+    above = (p for p in path.parents if os.path.lexists(p))
+    nearest = next(above, None)
+    return None if nearest is None or _is_folder(nearest) else nearest
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # behind a folder that may not be entered
+        return False
+
+
+def check_writable(path: Path) -> None:
+    """WriteError, before any work is done, where no file `path` can be written."""
+    if _is_folder(path):
+        raise write_error(path, OSError(errno.EISDIR, os.strerror(errno.EISDIR)))
+    folder = next((p for p in path.parents if os.path.lexists(p)), Path())
+    if not _is_folder(folder):
+        raise write_error(path, OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise write_error(path, _why_unwritable(folder))
+
+
+def _why_unwritable(folder: Path) -> OSError:
+    read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
+    number = errno.EROFS if read_only else errno.EACCES
+    return OSError(number, os.strerror(number))
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy the content; `target` is whole or not there. WriteError where it cannot be written."""
+    with source.open("rb") as content, atomic_write(target) as file:
+        shutil.copyfileobj(content, file, 1 << 20)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -77,23 +162,22 @@ def new_folder(folder: Path, names: Collection[str], what: str) -> Iterator[Path
 
     `names` are the files that may be written there, as patterns relative to the folder
     (`train/*.npy`). An older folder is replaced only if it holds nothing else: TrmError names the
-    first other file, and nothing is deleted. TrmError too where the folder cannot be written. On
-    any exception, Ctrl-C included, the sibling is removed and what stood at `folder` stays.
+    first other file, and nothing is deleted. WriteError where the folder cannot be written. On any
+    exception, Ctrl-C included, the sibling is removed and what stood at `folder` stays.
     """
-    given, folder = folder, Path(folder).resolve()
+    folder = Path(folder).resolve()
     _refuse_to_replace(folder, names, what)
     token = secrets.token_hex(4)
     partial = folder.with_name(f".{folder.name}.partial-{token}")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial.mkdir()
-        yield partial
-        aside = folder.with_name(f".{folder.name}.old-{token}")
-        _replace_folder(folder, partial, aside, names, what)
-    except OSError as error:
-        raise TrmError(f"cannot write {given}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with writing(folder):
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            partial.mkdir()
+            yield partial
+            aside = folder.with_name(f".{folder.name}.old-{token}")
+            _replace_folder(folder, partial, aside, names, what)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _refuse_to_replace(folder: Path, names: Collection[str], what: str) -> None:

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from trm.checkpoint import write_safetensors
 from trm.data.format import file_sha256
 from trm.distributed import Ranks
-from trm.errors import TrmError
+from trm.errors import TrmError, WriteError
 from trm.files import remove_files, write_json
 from trm.progress import say
 from trm.run_folder import (
@@ -72,7 +72,7 @@ def write_snapshot(run: Path, step: int, snapshot: Snapshot, ranks: Ranks, keep:
             mine |= {f"own.{k}": v for k, v in snapshot.own.items()}
             name = _rank_file(ranks.rank)
             sums[name] = _write_tensors(partial / name, mine)
-        except (OSError, SafetensorError) as error:
+        except OSError as error:
             problem = str(error)
     gathered = ranks.gather_objects((problem, sums))
     problem = next((p for p, _ in gathered if p is not None), None)
@@ -82,7 +82,7 @@ def write_snapshot(run: Path, step: int, snapshot: Snapshot, ranks: Ranks, keep:
                 files = {name: sha for _, part in gathered for name, sha in part.items()}
                 _name_it(partial, final, {"format": FORMAT, "files": files, **snapshot.facts})
                 _prune(run, final.name, keep)
-        except OSError as error:
+        except (OSError, WriteError) as error:
             problem = str(error)
         if problem is not None:
             remove_files(partial, SNAPSHOT_FILES)
@@ -91,7 +91,7 @@ def write_snapshot(run: Path, step: int, snapshot: Snapshot, ranks: Ranks, keep:
 
 def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
     """Write and flush to the disk; returns the SHA-256."""
-    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, path)
+    write_safetensors(path, tensors)
     _flush(path)
     return file_sha256(path)
 

@@ -21,6 +21,7 @@ from trm.data.specs import Kind
 from trm.distributed import start
 from trm.errors import run_cli
 from trm.evaluate import model_for
+from trm.files import check_writable
 from trm.model.act import act_step, initial_carry, to_batch
 from trm.model.base import RecursiveModel
 from trm.model.registry import build_model
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
     args = parser.parse_args()
 
+    check_writable(args.out)
     predictions = load_predictions(args.predictions)
     chosen = thinking_rows(args.dataset, args.kind, predictions)
     data = PuzzleData.load([args.dataset], "test")

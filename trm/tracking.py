@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import logging
 import netrc
 import os
 import random
 import string
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from trm.config import load_train_config
 from trm.errors import TrmError
+from trm.files import write_atomically, writing
 from trm.progress import say
 
 log = logging.getLogger(__name__)
@@ -29,33 +32,58 @@ COLUMNS = ("step", "split", "loss", "lm_loss", "q_halt_loss", "accuracy", "exact
 
 
 class History:
-    """`history.csv`: one row per record, columns of COLUMNS and whatever a split adds."""
+    """`history.csv`: one row per record, columns of COLUMNS and whatever the records add."""
 
-    def __init__(self, path: Path, extra: list[str], keep_bytes: int = 0) -> None:
-        """`keep_bytes`: how much of the file a resumed run goes on from; the rest is run again."""
-        self.path = path
-        self.columns = [*COLUMNS, *extra]
-        if keep_bytes and path.is_file() and path.stat().st_size >= keep_bytes:
-            os.truncate(path, keep_bytes)
-            with path.open(newline="") as file:
-                self.columns = next(csv.reader(file))
-        else:
-            with path.open("w", newline="") as file:
-                csv.writer(file).writerow(self.columns)
-
-    @property
-    def bytes(self) -> int:
-        return self.path.stat().st_size
+    def __init__(self, path: Path, extra: list[str], keep_rows: int = 0) -> None:
+        """`keep_rows`: how many records of the file a resumed run goes on from; the rest is run
+        again. WriteError where the file cannot be written.
+        """
+        self.path, self.columns, self.rows = path, [*COLUMNS, *extra], 0
+        records = _read_records(path)[: keep_rows + 1] if keep_rows else []
+        if len(records) > keep_rows:
+            self.columns, self.rows = records[0], keep_rows
+        self._rewrite(records[1:])
 
     def add(self, record: dict[str, Any]) -> None:
-        unknown = set(record) - set(self.columns)
+        """Append a record. Columns that the file lacks are added, empty in the rows before."""
+        unknown = [name for name in record if name not in self.columns]
         if unknown:
-            raise KeyError(f"history.csv has no column {sorted(unknown)}")
+            self.columns += unknown
+            self._rewrite(_read_records(self.path)[1:])
+        values = (record.get(name, "") for name in self.columns)
+        self._append(_csv_line(f"{v:.9g}" if isinstance(v, float) else v for v in values))
+        self.rows += 1
+
+    def _append(self, line: bytes) -> None:
         # Opened anew for each row: a killed run loses at most the row being written.
-        with self.path.open("a", newline="") as file:
-            csv.DictWriter(file, self.columns).writerow(
-                {k: f"{v:.9g}" if isinstance(v, float) else v for k, v in record.items()}
-            )
+        with writing(self.path), self.path.open("ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                while line:
+                    line = line[file.write(line) :]
+            except OSError:  # a full disk takes a part of it
+                os.truncate(self.path, before)
+                raise
+
+    def _rewrite(self, records: list[list[str]]) -> None:
+        width = len(self.columns)
+        rows = [self.columns, *(values + [""] * (width - len(values)) for values in records)]
+        write_atomically(self.path, b"".join(map(_csv_line, rows)))
+
+
+def _csv_line(values: Iterable[Any]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerow(values)
+    return text.getvalue().encode()
+
+
+def _read_records(path: Path) -> list[list[str]]:
+    """Header and rows of a CSV file; empty where there is none, or it is damaged."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.reader(file))
+    except (OSError, ValueError, csv.Error):
+        return []
 
 
 def _logged_in() -> bool:

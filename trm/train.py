@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import math
 import os
@@ -25,9 +24,9 @@ from trm.data.format import dataset_fingerprint
 from trm.data.overlap import overlap_of_datasets
 from trm.distributed import Ranks, lost_peer
 from trm.ema import EMA
-from trm.errors import TrmError
+from trm.errors import TrmError, WriteError
 from trm.evaluate import TEST_PUZZLES, Evaluation, evaluate, model_for
-from trm.files import atomic_write, write_json
+from trm.files import atomic_write, write_json, writing
 from trm.interrupt import EXIT_SAVED, Interrupted, Signals, signals_noted
 from trm.memory import StepEstimate, estimate
 from trm.model.act import Batch, to_batch
@@ -172,8 +171,7 @@ class Trainer:
 
     def _add_record(self, split: str, metrics: dict[str, float]) -> None:
         where = {"step": self.state.step, "split": split, "elapsed_s": self.cost.elapsed()}
-        # A run that goes on with other evaluators keeps the columns that it began with.
-        self.history.add(where | {k: v for k, v in metrics.items() if k in self.history.columns})
+        self.history.add(where | metrics)
 
     # --- evaluation and checkpoint --------------------------------------------------------------
 
@@ -359,7 +357,7 @@ class Trainer:
             "compiled": self.compiled,
         }
         if self.ranks.is_main:
-            facts |= {"history_bytes": self.history.bytes, "wandb_id": self.wandb_id}
+            facts |= {"history_rows": self.history.rows, "wandb_id": self.wandb_id}
         snapshot = pack(state, self.meter, facts)
         problem = write_snapshot(
             self.folder, state.step, snapshot, self.ranks, config.keep_snapshots
@@ -394,7 +392,7 @@ class Trainer:
         self.history = History(
             self.folder / "history.csv",
             ["q_continue_loss", *ks] if _learns_continue(self.state.model) else ks,
-            keep_bytes=self.facts.get("history_bytes", 0),
+            keep_rows=self.facts.get("history_rows", 0),
         )
         self.wandb_id = self.facts.get("wandb_id") or new_run_id()
         self.tracker = Tracker(
@@ -583,7 +581,8 @@ def _device_name(ranks: Ranks) -> str:
 @contextmanager
 def _locked(folder: Path, signals: Signals) -> Iterator[None]:
     """Hold the run folder, so that the same run started twice does not write over itself."""
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder / LOCK):
+        folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("w") as lock:
         deadline = time.monotonic() + SECONDS_TO_WAIT_FOR_LOCK
         told = False
@@ -610,19 +609,18 @@ def train(config: TrainConfig, ranks: Ranks) -> Path:
     """Train one run as `config` says, or go on with it; returns its folder of checkpoints.
 
     After TERM, USR1 or Ctrl-C the state is saved and SystemExit(EXIT_SAVED) raised. TrmError where
-    another rank is lost or the disk is full.
+    another rank is lost or a file cannot be written.
     """
     with signals_noted() as signals:
         try:
             return Trainer(config, ranks, signals).run()
         except Interrupted:
             raise SystemExit(EXIT_SAVED) from None
-        except (RuntimeError, OSError) as error:
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise TrmError(
-                    f"{error}; make room and start the same command again: it goes on from what "
-                    "was saved last"
-                ) from None
+        except WriteError as error:
+            raise WriteError(
+                f"{error}; the same command resumes from what was saved last"
+            ) from None
+        except RuntimeError as error:
             if lost_peer(error, ranks):
                 raise TrmError(
                     "another process of this run has ended or does not answer; what it said stands "

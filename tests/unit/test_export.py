@@ -198,5 +198,5 @@ def test_damaged_exports_are_refused_by_name(run: Path, tmp_path: Path) -> None:
 def test_something_must_be_asked_for(run: Path, monkeypatch) -> None:
     with pytest.raises(TrmError, match=r"--out FOLDER, --published FILE, or both"):
         export_command(monkeypatch, "--checkpoint", run)
-    with pytest.raises(TrmError, match=r"is a folder; a file is to be written"):
+    with pytest.raises(TrmError, match=r"it is a folder. Name a file"):
         export_command(monkeypatch, "--checkpoint", run, "--published", run)

@@ -12,7 +12,7 @@ from tests.conftest import SOURCES
 from tests.runs import ALONE, arc_data, config_of, random_run
 from trm.data.format import new_dataset
 from trm.data.specs import ArcSpec, BoardsSpec
-from trm.errors import TrmError
+from trm.errors import TrmError, WriteError
 from trm.export import export
 from trm.files import new_folder
 from trm.run_folder import FOLDER, discard_snapshots
@@ -130,7 +130,7 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
     put(tmp_path, "file")
     folder = tmp_path / "file" / "d"
     with (
-        pytest.raises(TrmError, match="cannot write .*(Not a directory|exists)"),
+        pytest.raises(WriteError, match="cannot write .*file is a file, not a folder"),
         new_folder(folder, BoardsSpec.extra_files, "a dataset"),
     ):
         pass

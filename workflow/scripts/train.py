@@ -12,11 +12,10 @@ interrupted, the same command goes on from the run's last snapshot.
 from __future__ import annotations
 
 import argparse
-import shutil
 from pathlib import Path
 
 from trm.errors import run_cli
-from trm.files import checkpoints_of
+from trm.files import check_writable, checkpoints_of, copy_file
 from trm.interrupt import EXIT_SAVED
 from trm.launch import add_job_arguments, run_job
 from trm.run_folder import discard_snapshots, interrupted_at, newest_facts
@@ -38,6 +37,8 @@ def main() -> None:
     parser.add_argument("--out-config", type=Path, required=True)
     parser.add_argument("overrides", nargs="*", help="after --: options of pretrain.py")
     args = parser.parse_args()
+    for path in (args.out_weights, args.out_history, args.out_config):
+        check_writable(path)
 
     command = [
         str(ROOT / "pretrain.py"),
@@ -59,8 +60,7 @@ def main() -> None:
         args.run_folder / "all_config.yaml": args.out_config,
     }
     for source, target in copies.items():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
+        copy_file(source, target)
     discard_snapshots(args.run_folder)  # gigabytes, and `--force` must train anew
 
 
