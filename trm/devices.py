@@ -5,7 +5,6 @@ Snakemake counts GPUs (`--resources gpu=4`) but says no job which of them is its
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -15,12 +14,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 from trm.errors import TrmError
+from trm.files import writing
+from trm.locks import Lock, try_lock
 from trm.progress import say
 
 SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_OF_A_LOOK = 0.05
 
 
 def visible_gpus() -> list[str]:
@@ -61,8 +62,8 @@ def claim_gpus(count: int) -> Iterator[Claim]:
     """Hold `count` GPUs that no other job of this user holds here; waits until they are free.
 
     An empty claim where count is 0 or the machine has no GPU (the work then runs on the CPU).
-    TrmError where fewer are visible than asked for. A claim is a lock on a file: it ends with the
-    processes that have the file open, however they end.
+    TrmError where fewer are visible than asked for. A claim is a lock on a file (trm.locks): it
+    ends with the processes that have the file open, however they end.
     """
     gpus = visible_gpus() if count else []
     if not gpus:
@@ -79,22 +80,23 @@ def claim_gpus(count: int) -> Iterator[Claim]:
         yield Claim({"CUDA_VISIBLE_DEVICES": ",".join(locks)}, files)
 
 
-def _hold(gpus: list[str], count: int, held: ExitStack) -> dict[str, TextIO]:
+def _hold(gpus: list[str], count: int, held: ExitStack) -> dict[str, Lock]:
     """GPU -> its lock, held until `held` is closed."""
     folder = Path(tempfile.gettempdir()) / f"trm-gpus-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(mode=0o700, exist_ok=True)
     uuids = _uuids()
     told = False
     while True:
         with ExitStack() as looking, ExitStack() as attempt:
             # One job looks at a time: two that want two each would otherwise hold one each.
-            _lock(folder / "looking", looking, wait=True)
-            free: dict[str, TextIO] = {}
+            looking.enter_context(_wait_for(folder / "looking"))
+            free: dict[str, Lock] = {}
             for gpu in gpus:
                 if len(free) < count:
-                    lock = _lock(folder / _name(gpu, uuids), attempt, wait=False)
+                    lock = try_lock(folder / _name(gpu, uuids))
                     if lock is not None:
-                        free[gpu] = lock
+                        free[gpu] = attempt.enter_context(lock)
             if len(free) == count:
                 held.enter_context(attempt.pop_all())
                 return free
@@ -111,12 +113,7 @@ def _name(gpu: str, uuids: list[str]) -> str:
     return f"{os.environ.get('SLURM_JOB_ID', 'local')}-{gpu}" if gpu.isdigit() else gpu
 
 
-def _lock(path: Path, stack: ExitStack, wait: bool) -> TextIO | None:
-    file = path.open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        file.close()
-        return None
-    stack.enter_context(file)
-    return file
+def _wait_for(path: Path) -> Lock:
+    while (lock := try_lock(path)) is None:
+        time.sleep(SECONDS_OF_A_LOOK)
+    return lock

@@ -8,13 +8,13 @@ RUN/provenance.json            of a run that has ended well
 
 from __future__ import annotations
 
-import fcntl
 import json
 from pathlib import Path
 from typing import Any
 
 from trm.errors import TrmError
 from trm.files import remove_files, write_atomically
+from trm.locks import is_locked
 
 LOCK = ".lock"
 FOLDER = "snapshots"
@@ -27,14 +27,7 @@ SNAPSHOT_FILES = (MANIFEST, "shared.safetensors", "rank_*.safetensors", ".*.tmp"
 
 def is_held(run: Path) -> bool:
     """Whether a process trains into the folder, as far as this machine sees its lock."""
-    try:
-        with (run / LOCK).open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go of as the file is closed
-    except BlockingIOError:
-        return True
-    except OSError:  # no such file, or a file system without locks
-        return False
-    return False
+    return is_locked(run / LOCK)
 
 
 def snapshots_of(run: Path) -> list[Path]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import math
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from trm.errors import TrmError, WriteError
 from trm.evaluate import TEST_PUZZLES, Evaluation, evaluate, model_for
 from trm.files import atomic_write, write_json, writing
 from trm.interrupt import EXIT_SAVED, Interrupted, Signals, signals_noted
+from trm.locks import Lock, holder_of, try_lock
 from trm.memory import StepEstimate, estimate
 from trm.model.act import Batch, to_batch
 from trm.model.base import RecursiveModel
@@ -578,31 +577,26 @@ def _device_name(ranks: Ranks) -> str:
     return f"{ranks.device.type} ({torch.get_num_threads()} threads)"
 
 
-@contextmanager
-def _locked(folder: Path, signals: Signals) -> Iterator[None]:
+def _locked(folder: Path, signals: Signals) -> Lock:
     """Hold the run folder, so that the same run started twice does not write over itself."""
     with writing(folder / LOCK):
         folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as lock:
-        deadline = time.monotonic() + SECONDS_TO_WAIT_FOR_LOCK
-        told = False
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise TrmError(
-                        f"another process is training into {folder}; wait for it, stop it, or "
-                        "choose another +run_name=… or checkpoint_path=…"
-                    ) from None
-            if signals.noted:
-                raise KeyboardInterrupt
-            if not told:
-                say(f"another process is training into {folder}; waiting a minute for its end")
-                told = True
-            time.sleep(0.2)
-        yield
+    deadline = time.monotonic() + SECONDS_TO_WAIT_FOR_LOCK
+    told = False
+    while (lock := try_lock(folder / LOCK)) is None:
+        holder = holder_of(folder / LOCK)
+        if time.monotonic() >= deadline:
+            raise TrmError(
+                f"another process{holder} is training into {folder}; wait for it, stop it, or "
+                "choose another +run_name=… or checkpoint_path=…"
+            )
+        if signals.noted:
+            raise KeyboardInterrupt
+        if not told:
+            say(f"another process{holder} is training into {folder}; waiting a minute for its end")
+            told = True
+        time.sleep(0.2)
+    return lock
 
 
 def train(config: TrainConfig, ranks: Ranks) -> Path:

@@ -1,0 +1,162 @@
+"""One process at a time, also on a file system without flock."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.runs import ALONE, config_of
+from trm import locks
+from trm.devices import claim_gpus
+from trm.errors import TrmError, WriteError
+from trm.interrupt import Signals
+from trm.locks import is_locked, try_lock
+from trm.run_folder import is_held
+from trm.train import _locked, train
+
+HOLD = """
+import errno, fcntl, sys
+from pathlib import Path
+from trm.locks import try_lock
+
+def flock(*_):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+if sys.argv[2] == "without":
+    fcntl.flock = flock
+lock = try_lock(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+lock.release()
+"""
+
+
+@pytest.fixture(params=["with", "without"])
+def flock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """`without`: a file system that has no locks."""
+    if request.param == "without":
+        no_locks(monkeypatch, errno.ENOLCK)
+    return request.param
+
+
+def no_locks(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(locks, "_noted", set())
+
+
+def another_process_holds(path: Path, flock: str) -> subprocess.Popen:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path), flock], stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert holder.stdout.readline() == "held\n"
+    return holder
+
+
+def test_one_process_holds_a_file_until_it_lets_go(tmp_path: Path, flock: str) -> None:
+    path = tmp_path / "lock"
+    holder = another_process_holds(path, flock)
+    assert try_lock(path) is None and is_locked(path)
+    holder.communicate()
+    assert not is_locked(path)
+    with try_lock(path):
+        assert try_lock(path) is None  # within one process too
+    assert try_lock(path) is not None
+
+
+def test_a_killed_process_holds_nothing(tmp_path: Path, flock: str) -> None:
+    path = tmp_path / "lock"
+    holder = another_process_holds(path, flock)
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert not is_locked(path)
+    assert try_lock(path) is not None
+
+
+def owner_elsewhere(path: Path, **changes: object) -> None:
+    owner = {"host": "another.host", "pid": 1, "started": "7", "time": 0.0} | changes
+    path.with_name(f"{path.name}.owner").write_text(json.dumps(owner))
+
+
+def test_an_owner_on_another_host_holds_while_its_time_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_locks(monkeypatch, errno.EOPNOTSUPP)
+    now = 1000.0
+    monkeypatch.setattr(locks.time, "monotonic", lambda: now)
+    path = tmp_path / "lock"
+    for beat in range(5):
+        owner_elsewhere(path, time=float(beat))
+        assert try_lock(path) is None
+        now += locks.SECONDS_WITHOUT_A_BEAT - 1
+    assert try_lock(path) is None
+    assert locks.holder_of(path) == " (process 1 on another.host)"
+    now += 2
+    assert try_lock(path) is not None
+
+
+def test_a_process_with_the_number_of_a_dead_owner_is_not_the_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_locks(monkeypatch, errno.ENOSYS)
+    owner_elsewhere(tmp_path / "lock", host=locks.socket.gethostname(), pid=os.getpid())
+    assert not is_locked(tmp_path / "lock")
+    assert try_lock(tmp_path / "lock") is not None
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_each_of_these_errors_means_that_there_are_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    no_locks(monkeypatch, number)
+    with try_lock(tmp_path / "lock"):
+        assert (tmp_path / "lock.owner").exists()
+    assert not (tmp_path / "lock.owner").exists()
+
+
+def test_a_run_without_locks_trains_and_is_guarded(
+    sudoku_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_locks(monkeypatch, errno.ENOLCK)
+    monkeypatch.setattr("trm.train.SECONDS_TO_WAIT_FOR_LOCK", 0.5)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    config = config_of(sudoku_data, tmp_path / "run", epochs=1, eval_interval=1)
+    with (
+        _locked(tmp_path / "run", Signals()),
+        pytest.raises(TrmError, match=rf"process \(process {os.getpid()} on .*\) is training into"),
+    ):
+        assert is_held(tmp_path / "run")
+        train(config, ALONE)
+    assert not is_held(tmp_path / "run")
+    with claim_gpus(1) as first, claim_gpus(1) as second:
+        assert {first.gpus, second.gpus} == {"4", "5"}
+    train(config, ALONE)
+    assert (tmp_path / "run" / "step_3").is_file()
+    assert not list((tmp_path / "run").glob("*.owner"))
+
+
+def test_it_is_said_once_that_there_are_no_locks(tmp_path: Path, monkeypatch, capsys) -> None:
+    no_locks(monkeypatch, errno.ENOLCK)
+    for _ in range(3):
+        try_lock(tmp_path / "lock").release()
+    assert capsys.readouterr().err.count("has no locks (No locks available)") == 1
+
+
+def test_another_error_of_flock_is_one_sentence(tmp_path: Path, monkeypatch) -> None:
+    no_locks(monkeypatch, errno.EIO)
+    with pytest.raises(WriteError, match="cannot write .*lock: Input/output error"):
+        try_lock(tmp_path / "lock")

@@ -1,0 +1,220 @@
+"""Files that one process holds at a time: by flock, or by its name where that is not supported.
+
+A lock by flock ends with the last process that has the file open. Where the file system has none
+(Lustre, NFS without lockd), FILE.owner names the holder: host, process and a time that it renews.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+from trm.files import write_atomically, writing
+from trm.progress import say
+
+NOT_SUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+SECONDS_BETWEEN_BEATS = 10.0
+SECONDS_WITHOUT_A_BEAT = 40.0  # then an owner on another host has ended
+SECONDS_TO_SETTLE = 0.2  # between taking an owner's place and being sure of it
+SECONDS_OF_A_GLANCE = 600.0  # a beat this young is a holder's, whatever the two clocks say
+
+_watched: dict[Path, tuple[str, float]] = {}  # what an owner file said, and since when
+_noted: set[Path] = set()
+
+
+class Lock:
+    """A file that this process holds until `release`, or until it ends."""
+
+    def __init__(self, file: TextIO, beat: _Beat | None = None) -> None:
+        self._file, self._beat = file, beat
+
+    def fileno(self) -> int:
+        """Descriptor that a child inherits to hold the lock too; by flock only."""
+        return self._file.fileno()
+
+    def release(self) -> None:
+        if self._beat is not None:
+            self._beat.stop()
+        self._file.close()
+
+    def __enter__(self) -> Lock:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self.release()
+
+
+def try_lock(path: Path) -> Lock | None:
+    """Hold `path`, a file that is made where there is none; None where another process holds it.
+
+    WriteError where the file cannot be written.
+    """
+    with writing(path):
+        file = path.open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return Lock(file)
+        except BlockingIOError:
+            file.close()
+            return None
+        except OSError as error:
+            if error.errno not in NOT_SUPPORTED:
+                file.close()
+                raise
+            _note(path, error)
+        beat = _take(_owner_file(path))
+        if beat is None:
+            file.close()
+            return None
+        return Lock(file, beat)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another process holds `path`, as far as can be seen at a glance from here."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go of as the file is closed
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        if error.errno not in NOT_SUPPORTED:
+            return False
+        owner = _read_owner(_owner_file(path))
+        if owner is None:
+            return False
+        return owner.is_alive() if owner.is_here() else owner.age() < SECONDS_OF_A_GLANCE
+    return False
+
+
+def holder_of(path: Path) -> str:
+    """` (process 123 on node7)` where the file system has no locks, else empty."""
+    owner = _read_owner(_owner_file(path))
+    return "" if owner is None else f" (process {owner.pid} on {owner.host})"
+
+
+# --- where there is no flock ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Owner:
+    host: str
+    pid: int
+    started: str  # of the process, so that another one with its number is not taken for it
+    time: float  # of the last beat, seconds since 1970 by the owner's clock
+
+    @staticmethod
+    def this() -> _Owner:
+        return _Owner(socket.gethostname(), os.getpid(), _started(os.getpid()), time.time())
+
+    def is_here(self) -> bool:
+        return self.host == socket.gethostname()
+
+    def is_alive(self) -> bool:
+        """Of an owner on this host."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass
+        return self.started == _started(self.pid)
+
+    def age(self) -> float:
+        return abs(time.time() - self.time)
+
+    def is_same(self, other: _Owner | None) -> bool:
+        return other is not None and (self.host, self.pid, self.started) == (
+            other.host, other.pid, other.started,
+        )  # fmt: skip
+
+
+class _Beat:
+    """Renews the time in an owner file, by a thread that ends with the process."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._ended = path, threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._ended.wait(SECONDS_BETWEEN_BEATS):
+            with suppress(Exception):  # a full disk, say: the next beat may succeed
+                _write_owner(self._path)
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._thread.join(timeout=SECONDS_BETWEEN_BEATS)
+        if _Owner.this().is_same(_read_owner(self._path)):
+            self._path.unlink(missing_ok=True)
+
+
+def _take(path: Path) -> _Beat | None:
+    """Become the owner; None where another one is."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except FileExistsError:
+        if not _has_ended(path):
+            return None
+    _write_owner(path)
+    # Of several that take the place of the same ended owner, the last one has it.
+    time.sleep(SECONDS_TO_SETTLE)
+    return _Beat(path) if _Owner.this().is_same(_read_owner(path)) else None
+
+
+def _has_ended(path: Path) -> bool:
+    """Whether the owner is gone: its process, or on another host its beat, as watched from here."""
+    owner = _read_owner(path)
+    if owner is not None and owner.is_here():
+        return not owner.is_alive()
+    said, now = str(owner), time.monotonic()
+    before, since = _watched.setdefault(path, (said, now))
+    if said != before:
+        _watched[path] = said, now
+        return False
+    return now - since >= SECONDS_WITHOUT_A_BEAT
+
+
+def _write_owner(path: Path) -> None:
+    write_atomically(path, json.dumps(asdict(_Owner.this())).encode())
+
+
+def _read_owner(path: Path) -> _Owner | None:
+    """None where there is no owner, or none that has written its name yet."""
+    try:
+        return _Owner(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _started(pid: int) -> str:
+    """When a process on this host began, in the kernel's ticks; empty where that is not known."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def _owner_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.owner")
+
+
+def _note(path: Path, error: OSError) -> None:
+    if path not in _noted:
+        _noted.add(path)
+        say(
+            f"note: the file system of {path} has no locks ({error.strerror}); "
+            f"{_owner_file(path).name} beside it names the process that holds it"
+        )
