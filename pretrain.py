@@ -18,9 +18,9 @@ import sys
 from pathlib import Path
 
 import hydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from trm.config import TrainConfig, known_keys, parse_train_config, suggest
+from trm.config import TrainConfig, known_keys, suggest, train_config_of, typed_word
 from trm.errors import TrmError, run_cli
 
 ARCHITECTURES = Path(__file__).parent / "config" / "arch"
@@ -50,7 +50,7 @@ def accept_both_spellings(arguments: list[str]) -> list[str]:
             _check_architecture(value.strip("\"'"))
             accepted.append(word.lstrip("+"))
         else:
-            accepted.append(f"++{word.lstrip('+')}")
+            accepted.append(f"++{typed_word(word.lstrip('+'))}")
     return accepted
 
 
@@ -75,8 +75,7 @@ def run(config: TrainConfig) -> None:
 
 @hydra.main(version_base="1.3", config_path="config", config_name="pretrain")
 def main(composed: DictConfig) -> None:
-    raw = OmegaConf.to_container(composed, resolve=True)
-    run_cli(lambda: run(parse_train_config(raw)))
+    run_cli(lambda: run(train_config_of(composed)))
 
 
 def entry() -> None:

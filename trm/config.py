@@ -9,16 +9,21 @@ from __future__ import annotations
 import copy
 import difflib
 import json
+import re
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 import pydantic
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from trm.errors import TrmError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 ARCHITECTURE_NAMES = (
     "trm",
@@ -161,19 +166,20 @@ IMMATERIAL = (
 
 
 class TrainConfig(Strict):
-    """One training run; the defaults stand in config/pretrain.yaml."""
+    """One training run. The defaults are those of config/pretrain.yaml; the same stand below for
+    keys that a saved config may lack, being older or of the published code."""
 
     arch: ArchConfig
     data_paths: list[str] = Field(min_length=1)
     data_paths_test: list[str] = []
-    evaluators: list[EvaluatorConfig] = []
+    evaluators: list[EvaluatorConfig]
 
     global_batch_size: int = Field(ge=1)
     micro_batch_size: int | None = Field(None, ge=1)
     epochs: int = Field(ge=1)
-    eval_interval: int | None = Field(None, ge=1)
+    eval_interval: int | None = Field(ge=1)
     min_eval_interval: int = Field(0, ge=0)
-    checkpoint_every_eval: bool = False
+    checkpoint_every_eval: bool
 
     lr: float = Field(ge=0)
     lr_min_ratio: float = Field(ge=0)
@@ -348,13 +354,24 @@ def compose(overrides: list[str]) -> TrainConfig:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
-    from omegaconf import OmegaConf
 
     try:
         with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-            raw = OmegaConf.to_container(hydra_compose("pretrain", overrides), resolve=True)
+            composed = hydra_compose("pretrain", overrides)
     except HydraException as error:
         raise TrmError(str(error)) from None
+    return train_config_of(composed)
+
+
+def train_config_of(composed: DictConfig) -> TrainConfig:
+    """Check what Hydra composed; TrmError if wrong."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        raw = OmegaConf.to_container(composed, resolve=True)
+    except OmegaConfBaseException as error:
+        raise TrmError(str(error).splitlines()[0]) from None
     return parse_train_config(raw)
 
 
@@ -397,9 +414,91 @@ def hydra_word(key: str, value: Any) -> str:
             return "{" + ",".join(f"{k}:{text(x)}" for k, x in v.items()) + "}"
         if isinstance(v, list | tuple):
             return "[" + ",".join(map(text, v)) + "]"
-        return json.dumps(v)
+        return _quoted(v) if isinstance(v, str) else json.dumps(v)
 
     return f"{key}={text(value)}"
+
+
+def _quoted(text: str) -> str:
+    """A text as Hydra's grammar quotes it, which knows no other escapes, and without interpolation
+    by OmegaConf."""
+    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+    return '"' + re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + m[2].replace('"', '\\"'), text) + '"'
+
+
+def typed_word(word: str) -> str:
+    """`key=value` as a person types it, in the grammar of Hydra's overrides.
+
+    A text (a path, a name) or a list of them may be typed as it is: it is quoted where the grammar
+    wants that. TrmError where a value of another kind cannot be read.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    key, _, value = word.partition("=")
+    try:
+        override = OverridesParser.create().parse_override(word)
+        readable = not override.is_sweep_override()
+    except HydraException:
+        readable = False
+    read = override.value() if readable else None
+    kind = _text_kinds().get(key)
+    if kind is not None and readable and "${" in value:  # another key's value, or the environment's
+        return word
+    if kind == "text" and not isinstance(read, str) and value.lower() != "null":
+        return hydra_word(key, value)
+    if kind == "texts" and not is_list_of(str, read):
+        texts = read_texts(value)
+        if texts is None:
+            raise TrmError(f"{key} takes a list: write {key}='[{value}]'")
+        return hydra_word(key, texts)
+    if not readable:
+        raise TrmError(f"{word} cannot be read; see {key} in config/pretrain.yaml")
+    return word
+
+
+def read_texts(value: str) -> list[str] | None:
+    """The texts of a list `[a, b]` as a person types it, quoted or not; None for anything else."""
+    if not (value.startswith("[") and value.endswith("]")):
+        return None
+    try:
+        texts = yaml.safe_load(value)
+    except yaml.YAMLError:
+        texts = None
+    if is_list_of(str, texts):
+        return texts
+    return [unquoted(text.strip()) for text in value[1:-1].split(",")]
+
+
+def unquoted(text: str) -> str:
+    """Without the quotes around it, if there are any."""
+    return text[1:-1] if len(text) > 1 and text[0] in "\"'" and text[0] == text[-1] else text
+
+
+def is_list_of(kind: type, value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, kind) for item in value)
+
+
+@cache
+def _text_kinds() -> dict[str, Literal["text", "texts"]]:
+    """The keys of a training whose values are texts, or lists of them."""
+    return text_kinds(TrainConfig)
+
+
+def text_kinds(model: type[BaseModel], prefix: str = "") -> dict[str, Literal["text", "texts"]]:
+    """The keys of a model whose values are texts or paths, or lists of them."""
+    kinds: dict[str, Literal["text", "texts"]] = {}
+    for name, field in model.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            kinds |= text_kinds(annotation, f"{prefix}{name}.")
+        is_union = get_origin(annotation) in (Union, UnionType)
+        for option in get_args(annotation) if is_union else (annotation,):
+            if option in (str, Path):
+                kinds[prefix + name] = "text"
+            elif option in (list[str], list[Path]):
+                kinds[prefix + name] = "texts"
+    return kinds
 
 
 def load_train_config(path: Path) -> TrainConfig:

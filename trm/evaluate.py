@@ -34,6 +34,9 @@ from trm.config import (
     explain,
     load_train_config,
     parse_train_config,
+    read_texts,
+    text_kinds,
+    unquoted,
 )
 from trm.cost import CostMeter
 from trm.data.batches import PuzzleData, Rows, eval_batches, rank_rows, take_examples
@@ -297,30 +300,21 @@ class EvaluateConfig(Strict):
 
 def parse_arguments(arguments: list[str]) -> tuple[EvaluateConfig, TrainConfig]:
     """Read `key=value` words; TrmError for anything unknown or wrong."""
-    ours = [a for a in arguments if not a.startswith("arch")]
-    arch = [a for a in arguments if a.startswith("arch")]
     for word in arguments:
         if "=" not in word:
             raise TrmError(f"expected key=value, not {word!r}; see python -m trm.evaluate --help")
+    ours = [word for word in arguments if not word.startswith("arch")]
+    arch = [word for word in arguments if word.startswith("arch")]
     try:
-        raw = OmegaConf.to_container(OmegaConf.from_dotlist(ours), resolve=True)
-        config = EvaluateConfig(**raw)
+        config = EvaluateConfig(**_read_words(ours))
     except pydantic.ValidationError as error:
         raise explain(error, "trm.evaluate", list(EvaluateConfig.model_fields)) from None
-    except (OmegaConfBaseException, ValueError, yaml.YAMLError) as error:
-        raise TrmError(f"trm.evaluate: {error}") from None
     config.check_outputs()
     check_exists(config.checkpoint)
     beside = config.checkpoint.parent / "all_config.yaml"
     path = config.config or (beside if beside.is_file() else None)
-    if path is None:
-        # A bare published checkpoint: its architecture is what the command line says.
-        trained = compose(arch)
-    else:
-        saved = load_train_config(path).model_dump()
-        overrides = OmegaConf.to_container(OmegaConf.from_dotlist([a for a in arch if "." in a]))
-        merged = OmegaConf.to_container(OmegaConf.merge(saved, overrides))
-        trained = parse_train_config(merged, str(path))
+    # A bare published checkpoint: its architecture is what the command line says.
+    trained = compose(arch) if path is None else _with_overrides(path, arch)
     beyond = [step for step in config.at_steps if not 1 <= step <= trained.arch.halt_max_steps]
     if beyond:
         raise TrmError(
@@ -328,6 +322,47 @@ def parse_arguments(arguments: list[str]) -> tuple[EvaluateConfig, TrainConfig]:
             "arch.halt_max_steps=… runs longer"
         )
     return config, trained
+
+
+def _read_words(words: list[str]) -> dict[str, Any]:
+    """Texts and lists of texts as they are typed, other values as YAML."""
+    kinds, values = text_kinds(EvaluateConfig), dict[str, Any]()
+    others = []
+    for word in words:
+        key, _, value = word.partition("=")
+        texts = read_texts(value) if kinds.get(key) == "texts" else None
+        if "${" in value or (texts is None and kinds.get(key) != "text"):
+            others.append(word)
+        elif texts is not None:
+            values[key] = texts
+        else:
+            values[key] = None if value in ("", "null") else unquoted(value)
+    return _from_yaml(others) | values
+
+
+def _from_yaml(words: list[str]) -> dict[str, Any]:
+    try:
+        return OmegaConf.to_container(OmegaConf.from_dotlist(words), resolve=True)
+    except (OmegaConfBaseException, ValueError, yaml.YAMLError) as error:
+        raise TrmError(f"trm.evaluate: {' '.join(words)}: {error}") from None
+
+
+def _with_overrides(config: Path, words: list[str]) -> TrainConfig:
+    """The settings of the training with other ones of `arch`."""
+    saved = load_train_config(config)
+    for word in words:
+        name = unquoted(word.removeprefix("arch="))
+        if word.startswith("arch=") and name != saved.arch.architecture:
+            raise TrmError(
+                f"arch={name}, but by {config} it was trained with arch={saved.arch.architecture}: "
+                "leave arch=… out"
+            )
+    overrides = _from_yaml([word for word in words if not word.startswith("arch=")])
+    try:
+        merged = OmegaConf.to_container(OmegaConf.merge(saved.model_dump(), overrides))
+    except OmegaConfBaseException as error:
+        raise TrmError(f"trm.evaluate: {' '.join(words)}: {error}") from None
+    return parse_train_config(merged, str(config))
 
 
 def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ranks) -> None:

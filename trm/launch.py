@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import socket
@@ -119,7 +120,13 @@ def run_evaluation(args: argparse.Namespace, **keys: object) -> None:
     words = {
         "checkpoint": args.weights,
         "config": args.train_config,
-        "data_paths": f"[{args.dataset}]",
+        "data_paths": [args.dataset],
         **keys,
     }
-    run_job(args, ["-m", "trm.evaluate", *(f"{key}={value}" for key, value in words.items())])
+    run_job(
+        args,
+        [
+            *("-m", "trm.evaluate"),
+            *(f"{k}={json.dumps(v) if isinstance(v, list) else v}" for k, v in words.items()),
+        ],
+    )

@@ -186,7 +186,7 @@ class TrainedModel:
         if NAME_SEPARATOR in name:
             raise TrmError(f"task {name!r}: give the task's own name, without {NAME_SEPARATOR}")
         checked = check_task(raw, self.side, name)
-        _check_limits(augmentations, minutes, learning_steps)
+        _check_limits(augmentations, minutes, learning_steps, seed)
         known = known_task(name, checked, self.names)
         if known is not None:
             group = _first(known, augmentations)
@@ -237,13 +237,17 @@ def _first(group: Group, count: int | None) -> Group:
     )
 
 
-def _check_limits(augmentations: int | None, minutes: float, learning_steps: int) -> None:
+def _check_limits(
+    augmentations: int | None, minutes: float, learning_steps: int, seed: int
+) -> None:
     if augmentations is not None and augmentations < 1:
         raise TrmError(f"{augmentations} augmentations cast no vote: ask for at least 1")
     if not (isfinite(minutes) and minutes >= 0):
         raise TrmError(f"{minutes} minutes are no time to learn in: give a number from 0 on")
     if learning_steps < 0:
         raise TrmError(f"{learning_steps} learning steps cannot be made: give a number from 0 on")
+    if not 0 <= seed < 2**64:
+        raise TrmError(f"{seed} is not a seed: give a number from 0 to 2^64 - 1")
 
 
 def _checked(max_steps: int | None) -> int | None:

@@ -4,12 +4,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from pretrain import accept_both_spellings
 from tests.conftest import overrides
 from trm.config import (
     ARCHITECTURE_NAMES,
+    CONFIG_FOLDER,
     ArchConfig,
+    TrainConfig,
     compose,
     hydra_word,
     load_train_config,
@@ -17,6 +21,7 @@ from trm.config import (
     resolve,
 )
 from trm.errors import TrmError
+from trm.evaluate import parse_arguments
 
 PUBLISHED = [
     "arch=trm",
@@ -60,6 +65,9 @@ def test_every_arch_file_composes(arch: str) -> None:
         (["arch=nope"], "Could not find 'arch/nope'"),
         (["device=tpu"], "device"),
         (["eval_save_outputs=[everything]"], "eval_save_outputs"),
+        (["seed=18446744073709551616"], "seed: .*less than 18446744073709551616"),
+        (["seed=-1"], "seed: .*greater than or equal to 0"),
+        (["run_name=${nothing}"], "Interpolation key 'nothing' not found"),
     ],
 )
 def test_mistakes_are_named(words: list[str], message: str) -> None:
@@ -113,3 +121,113 @@ def test_an_architecture_is_known_in_quotes_too() -> None:
     assert accept_both_spellings([hydra_word("arch", "hrm")]) == ['arch="hrm"']
     with pytest.raises(TrmError, match="did you mean 'hrm'"):
         accept_both_spellings([hydra_word("arch", "hrn")])
+
+
+# --- words as people type them --------------------------------------------------------------------
+
+NASTY = [
+    *(
+        "a=b",
+        "a(b)",
+        "a#b",
+        "it's",
+        "data/é",
+        "谜题",
+        "😀",
+        "a b",
+        "a #b",
+        "a: b",
+        "a,b",
+        "a;b",
+        "a&b",
+    ),
+    *("~/x", "!", "$x", "[x]", "{x}", "=", "5", "1e-4", "true", "null", "", "a\nb"),
+    *('a"b', 'a\\"b', "a\\", "a\\\\", '\\"', "\\u00e9", "${x}", "\\${x}", "\\\\${x}"),
+]
+
+
+def test_every_text_passes_through_hydra() -> None:
+    """What the rules and scripts of the workflow write, quotes and all."""
+    assert compose([f"++{hydra_word('data_paths', NASTY)}"]).data_paths == NASTY
+    names = compose([f"++{hydra_word('run_name', NASTY[3])}", hydra_word("project_name", "a${b}")])
+    assert (names.run_name, names.project_name) == (NASTY[3], "a${b}")
+
+
+def typed(*words: str) -> TrainConfig:
+    return compose(accept_both_spellings([*words]))
+
+
+def test_a_text_is_taken_as_it_is_typed() -> None:
+    keys = ("load_checkpoint", "checkpoint_path", "project_name", "run_name", "wandb_group")
+    raw = ["runs/lr=1e-4/step_5", "a(b)#c", "it's é", "5", "a,b"]
+    config = typed(*(f"{key}={text}" for key, text in zip(keys, raw, strict=True)))
+    assert [getattr(config, key) for key in keys] == raw
+    paths = ["[a=b,c d]", "[data/é#1, it's (mine)]", "['a,b',\"c\"]", "[5]", "[a: b]"]
+    wanted = [["a=b", "c d"], ["data/é#1", "it's (mine)"], ["a,b", "c"], ["5"], ["a: b"]]
+    for typed_paths, read in zip(paths, wanted, strict=True):
+        assert typed(f"data_paths={typed_paths}").data_paths == read
+
+
+def test_what_hydra_reads_stays_as_it_was() -> None:
+    texts = ("'a b'", '"a"', r"a\,b", "null", "a b", "${project_name}")
+    words = ("data_paths=[a,b]", "lr=1e-4", "ema=True", "evaluators=[{name: arc@ARC}]")
+    for word in (*(f"run_name={text}" for text in texts), *words):
+        assert accept_both_spellings([word]) == [f"++{word}"]
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("lr=1(", r"^lr=1\( cannot be read; see lr in config/pretrain.yaml$"),
+        ("lr=1,2", "^lr=1,2 cannot be read"),
+        ("evaluators=[{name", "cannot be read"),
+        ("data_paths=data/x", r"^data_paths takes a list: write data_paths='\[data/x\]'$"),
+        ("data_paths=data/(x)", r"write data_paths='\[data/\(x\)\]'"),
+    ],
+)
+def test_what_cannot_be_read_is_one_sentence(word: str, message: str) -> None:
+    with pytest.raises(TrmError, match=message):
+        accept_both_spellings([word])
+
+
+def test_an_evaluation_takes_texts_as_they_are_typed(tmp_path: Path) -> None:
+    folder = tmp_path / "it's #1 (é)=b: c"
+    folder.mkdir()
+    (folder / "step_1").touch()
+    config, _ = parse_arguments(
+        [f"checkpoint={folder}/step_1", f"data_paths=[{folder},data/x=1]", f"out={folder}/m.json",
+         f'challenges=["{folder}/a,b.json"]', "at_steps=[1, 2]", f"steps_out='{folder}/s.csv'",
+         "predictions=null"]
+    )  # fmt: skip
+    assert config.checkpoint == folder / "step_1"
+    assert config.data_paths == [str(folder), "data/x=1"]
+    assert config.challenges == [folder / "a,b.json"]
+    assert (config.out, config.steps_out) == (folder / "m.json", folder / "s.csv")
+    assert (config.at_steps, config.predictions) == ([1, 2], None)
+
+
+# --- defaults -------------------------------------------------------------------------------------
+
+
+def defaults(model: type[BaseModel]) -> dict[str, object]:
+    """By key, of those that a class has a default for."""
+    return {
+        name: field.get_default(call_default_factory=True)
+        for name, field in model.model_fields.items()
+        if not field.is_required()
+    }
+
+
+def test_a_default_is_the_same_in_the_code_and_in_the_files() -> None:
+    """The code's serve to read a config that lacks a key; everything else reads the files."""
+    config = compose([])
+    of_files = config.model_dump(mode="json")
+    for key, value in defaults(TrainConfig).items():
+        assert to_jsonable_python(value) == of_files[key], key
+    assert set(of_files) == set(TrainConfig.model_fields)
+    raw = yaml.safe_load((CONFIG_FOLDER / "pretrain.yaml").read_text())
+    assert set(raw) - {"defaults", "hydra"} == set(TrainConfig.model_fields) - {"arch"}
+
+
+def test_the_code_s_architecture_is_that_of_its_file() -> None:
+    assert ArchConfig() == compose(["arch=trm"]).arch

@@ -42,7 +42,7 @@ def main() -> None:
 
     extra = {"submission": args.out_submission} if args.out_submission else {}
     if args.challenges:
-        extra["challenges"] = f"[{','.join(args.challenges)}]"
+        extra["challenges"] = args.challenges
     with tempfile.TemporaryDirectory() as scratch:
         cost_file = Path(scratch) / "cost.json"
         run_evaluation(

@@ -26,7 +26,7 @@ def main() -> None:
         run_evaluation(
             args,
             out=Path(scratch) / "metrics.json",
-            at_steps=str(args.steps).replace(" ", ""),
+            at_steps=args.steps,
             steps_out=args.out_steps,
             **{"arch.halt_max_steps": max(args.steps)},
         )

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from trm.config import hydra_word
 from trm.errors import run_cli
 from trm.files import check_writable, checkpoints_of, copy_file
 from trm.interrupt import EXIT_SAVED
@@ -40,14 +41,15 @@ def main() -> None:
     for path in (args.out_weights, args.out_history, args.out_config):
         check_writable(path)
 
+    variant = args.run_name.removesuffix(f"-seed-{args.seed}")
     command = [
         str(ROOT / "pretrain.py"),
         *args.overrides,
-        f"data_paths=[{args.dataset}]",
-        f"checkpoint_path={args.run_folder}",
-        f"project_name={args.project}",
-        f"run_name={args.run_name}",
-        f"wandb_group={args.project}/{args.run_name.removesuffix(f'-seed-{args.seed}')}",
+        hydra_word("data_paths", [args.dataset]),
+        hydra_word("checkpoint_path", str(args.run_folder)),
+        hydra_word("project_name", args.project),
+        hydra_word("run_name", args.run_name),
+        hydra_word("wandb_group", f"{args.project}/{variant}"),
         f"seed={args.seed}",
         # A changed row of config.yaml is another run; its dry run has said so.
         "resume=or_restart",
