@@ -59,7 +59,7 @@ def export(trained: TrainedModel, folder: Path, metrics: Path | None = None) -> 
         card = model_card(trained, folder.name, metrics or _metrics_of(trained.weights))
         write_atomically(new / CARD, card.encode())
         (new / WEIGHTS).chmod((new / CARD).stat().st_mode)  # safetensors keeps others from reading
-        content = trained.exported().model_dump_json(indent=2)
+        content = trained.exported(file_sha256(new / WEIGHTS)).model_dump_json(indent=2)
         write_atomically(new / DESCRIPTION, (content + "\n").encode())
 
 

@@ -27,7 +27,14 @@ import torch
 from torch import Tensor
 
 from trm.answer import BoardAnswer, TaskAnswer, answer_board, answer_task, embedding_learned
-from trm.checkpoint import PUZZLE_EMBEDDING, fit_weights, missing_checkpoint, read_state_dict
+from trm.checkpoint import (
+    EMBEDDED_TOKENS,
+    PUZZLE_EMBEDDING,
+    check_exists,
+    fit_weights,
+    missing_checkpoint,
+    read_state_dict,
+)
 from trm.config import (
     ArchConfig,
     ModelConfig,
@@ -40,7 +47,7 @@ from trm.config import (
 from trm.data.arc import VOCAB_SIZE, Group, augment_task, known_task
 from trm.data.augmentation import NAME_SEPARATOR
 from trm.data.board_look import BOARDS, BoardsLook, read_look
-from trm.data.format import load_identifiers, read_metadata
+from trm.data.format import file_sha256, load_identifiers, read_metadata
 from trm.data.maze_kernels import CHARACTERS
 from trm.data.questions import (
     check_task,
@@ -69,7 +76,6 @@ FORMAT = "trm-pipeline export 1"
 AUGMENTATIONS = 32  # of a task that is learned, itself among them
 MAX_AUGMENTATIONS = 1001  # the same
 _MAZE_VOCAB = len(CHARACTERS) + 1
-_EMBEDDED_TOKENS = "embed_tokens.embedding_weight"
 
 
 class Exported(Strict):
@@ -80,6 +86,7 @@ class Exported(Strict):
     side: int = pydantic.Field(ge=1)  # of ARC's canvas; cells of a board's row
     model: ModelConfig
     boards: BoardsLook | None = None  # what the tokens stand for, where the kind does not say it
+    weights_sha256: str | None = None
     training: dict[str, Any]  # the settings of the training but for the architecture
 
 
@@ -212,7 +219,7 @@ class TrainedModel:
         what = {"arc": "ARC tasks on a canvas", "sudoku": "sudokus", "maze": "mazes"}
         return f"{what.get(self.kind, 'boards')} of {self.rows}x{self.side}"
 
-    def exported(self) -> Exported:
+    def exported(self, weights_sha256: str | None = None) -> Exported:
         """What config.json says of it: nothing of this machine's folders."""
         training = self.training.model_dump(mode="json", exclude={"arch"})
         for key in ("checkpoint_path", "load_checkpoint"):
@@ -224,6 +231,7 @@ class TrainedModel:
             side=self.side,
             model=self.model.config,
             boards=self.look,
+            weights_sha256=weights_sha256,
             training=training,
         )
 
@@ -291,9 +299,9 @@ def load(
     weights = find_weights(path)
     training = load_train_config(_config_of(weights, path, train_config))
     state = read_state_dict(weights)
-    if _EMBEDDED_TOKENS not in state:
-        raise TrmError(f"checkpoint {weights} holds no {_EMBEDDED_TOKENS}: it is no such model")
-    vocab_size = state[_EMBEDDED_TOKENS].shape[0]
+    if EMBEDDED_TOKENS not in state:
+        raise TrmError(f"checkpoint {weights} holds no {EMBEDDED_TOKENS}: it is no such model")
+    vocab_size = state[EMBEDDED_TOKENS].shape[0]
     folder = _dataset_of(training, weights, dataset)
     look = read_look(folder) if folder is not None and (folder / BOARDS).is_file() else None
     seq_len = _puzzle_length(weights, state, training.arch, side, folder, look)
@@ -312,6 +320,11 @@ def _load_exported(folder: Path, device: str) -> TrainedModel:
         str(folder / DESCRIPTION),
     )
     weights = folder / WEIGHTS
+    check_exists(weights)
+    if described.weights_sha256 not in (None, file_sha256(weights)):
+        raise TrmError(
+            f"{weights} is damaged: its SHA-256 is not the one in {DESCRIPTION}; export it again"
+        )
     model, where = _build(described.model, weights, read_state_dict(weights), device)
     names = folder if (folder / NAMES).is_file() else None
     return TrainedModel(model, training, described.kind, weights, where, names, described.boards)
@@ -415,7 +428,7 @@ def _puzzle_length(
     look: BoardsLook | None,
 ) -> int:
     """Tokens of a puzzle. TrmError where nothing tells, or two things contradict each other."""
-    vocab_size = state[_EMBEDDED_TOKENS].shape[0]
+    vocab_size = state[EMBEDDED_TOKENS].shape[0]
     told = _length_in_weights(state, arch)
     if (
         told is None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from tests.unit.test_model import small
@@ -75,10 +76,28 @@ def test_bad_checkpoints_are_refused_by_name(tmp_path: Path, monkeypatch) -> Non
         read_state_dict(tmp_path / "step_6")
     with pytest.raises(TrmError, match="is a folder"):
         read_state_dict(tmp_path)
-    for name, content in {"cut": whole[: len(whole) // 2], "empty": b"", "html": b"<html>"}.items():
+    foreign = {
+        "cut": (whole[: len(whole) // 2], r"is damaged \(.*\): copy or download it again"),
+        "short": (whole[:9], "is damaged"),
+        "empty": (b"", "is empty; there are step_5"),
+        "page": (b"\n<!DOCTYPE html><html>no such file</html>", "is a web page"),
+        "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1a\n", "is a Git LFS"),
+        "all_config.yaml": (b"arch:\n  name: trm\n", "is a text file, not weights; there"),
+        "history.csv": (b"step,split,loss\n1,train,0.5\n", "is a text file, not weights"),
+        "words": ("é".encode() * 400, "is a text file, not weights"),
+        "zeros": (bytes(100), "is damaged, or not a file of weights"),
+        "noise": (bytes(range(255, 0, -1)), "is damaged, or not a file of weights"),
+        "numbers": (pickle.dumps({"a": 1}, protocol=4), "is refused: it is damaged, or holds more"),
+        "cut.safetensors": (safetensors.torch.save(model.state_dict())[:-5], "is damaged"),
+    }  # fmt: skip
+    for name, (content, said) in foreign.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(TrmError, match=f"{name} is (damaged|refused)"):
+        with pytest.raises(TrmError, match=f"checkpoint .*{name} {said}") as refused:
             read_state_dict(tmp_path / name)
+        assert "weights_only" not in str(refused.value) and "\x1b" not in str(refused.value)
+    torch.save(model, tmp_path / "whole model")
+    with pytest.raises(TrmError, match=r"more than tensors \(trm\.model\..*could run code\. Save"):
+        read_state_dict(tmp_path / "whole model")
     (tmp_path / "code").write_bytes(pickle.dumps(Bomb(), protocol=2))
     with pytest.raises(TrmError, match="could run code"):
         read_state_dict(tmp_path / "code")
@@ -87,6 +106,52 @@ def test_bad_checkpoints_are_refused_by_name(tmp_path: Path, monkeypatch) -> Non
         load_weights(tmp_path / "step_5", build_model(small(mlp_t=True)))
     with pytest.raises(TrmError, match=r"H_init is \[16\] in the file, \[32\] in the model"):
         load_weights(tmp_path / "step_5", build_model(small(hidden_size=32, puzzle_emb_ndim=32)))
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "module.model.inner.",
+        "model.inner.module.",
+        "net.inner.",
+        "_orig_mod.module.model.inner.",
+        "",
+    ],
+)
+def test_names_that_other_programs_wrap_load(tmp_path: Path, prefix: str) -> None:
+    model, other = build_model(small()), build_model(small())
+    state = {prefix + name: t for name, t in model.state_dict().items()}
+    torch.save({"state_dict": state, "epoch": 3, "pytorch-lightning_version": "2"}, tmp_path / "a")
+    safetensors.torch.save_file(state, tmp_path / "b.safetensors")
+    safetensors.torch.save_file(state, tmp_path / "step_7")  # whatever its name
+    for name in ("a", "b.safetensors", "step_7"):
+        load_weights(tmp_path / name, other)
+        for key, tensor in model.state_dict().items():
+            assert torch.equal(other.state_dict()[key], tensor), key
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: t.to_sparse(), "holds model.inner.lm_head.weight as a sparse, quantised"),
+        (lambda t: t.to("meta"), "as a sparse, quantised or empty"),
+        (lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8), "as a sparse, quantised"),
+        (lambda t: t.long(), r"lm_head\.weight is \[7, 16\] torch.int64 in the file"),
+        (lambda t: t.to(torch.complex64), "torch.complex64 in the file"),
+        (lambda _: 7, "holds no state dict: 'model.inner.lm_head.weight' is not a tensor"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*quantiz")
+def test_tensors_of_other_kinds_are_refused(tmp_path: Path, change, said: str) -> None:
+    model = build_model(small())
+    name = "model.inner.lm_head.weight"
+    state = {f"model.inner.{key}": t for key, t in model.state_dict().items()}
+    torch.save(state | {name: change(state[name])}, tmp_path / "step_1")
+    with pytest.raises(TrmError, match=said):
+        load_weights(tmp_path / "step_1", model)
+    torch.save({}, tmp_path / "step_1")
+    with pytest.raises(TrmError, match="holds no state dict"):
+        load_weights(tmp_path / "step_1", model)
 
 
 def test_checkpoints_are_those_of_the_run_that_ended(tmp_path: Path) -> None:

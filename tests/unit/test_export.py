@@ -176,7 +176,12 @@ def test_damaged_exports_are_refused_by_name(run: Path, tmp_path: Path) -> None:
     weights = (out / "model.safetensors").read_bytes()
 
     (out / "model.safetensors").write_bytes(weights[: len(weights) // 2])
-    with pytest.raises(TrmError, match=r"model.safetensors are damaged"):
+    with pytest.raises(TrmError, match=r"model.safetensors is damaged: its SHA-256"):
+        load(out)
+    flipped = bytearray(weights)
+    flipped[-1] ^= 1
+    (out / "model.safetensors").write_bytes(flipped)
+    with pytest.raises(TrmError, match=r"model.safetensors is damaged: its SHA-256"):
         load(out)
     os.remove(out / "model.safetensors")  # noqa: PTH107
     with pytest.raises(TrmError, match=r"model.safetensors does not exist"):
