@@ -28,6 +28,7 @@ include: "rules/unknown.smk"
 
 onstart:
     refuse_to_delete_other_files(workflow.dag.needrun_jobs())
+    train_again(workflow)
     # Under its default limit of 100 starts a second, Snakemake 9 looks for jobs once more each second
     # for every job that has ended, as long as jobs wait: over a run of 270 it took 40 % of a core.
     # Nothing here starts as often. Without the limit it looks when a job ends; another

@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 from snakemake_interface_executor_plugins.settings import DeploymentMethod
+from snakemake.common import async_run
 
 from trm.config import hydra_word
 from trm.data.format import dataset_files
 from trm.data.specs import HIDDEN_SUBSETS
 from trm.errors import TrmError
 from trm.files import first_other_file
+from trm.run_record import forget_end
 from trm.study import REPORT_FILES, SEED, STEPS_FILES, VOTES_FILES, Study, seed_of
 
 
@@ -142,6 +144,17 @@ def refuse_to_delete_other_files(jobs):
                     f"{folder} is to be built again, but holds {other}, which does not belong to the "
                     "dataset. Move that file away; nothing was deleted."
                 )
+
+
+def train_again(workflow):
+    """Let trainings train whose outputs are all there and are to be made again (`--force`, a changed
+    row). Where one is missing, or Snakemake did not see it made, a job failed after its training had
+    ended, and its outputs are made from the run folder.
+    """
+    for job in workflow.dag.needrun_jobs():
+        if job.rule.name == "train" and all(Path(file).exists() for file in job.output):
+            if not async_run(workflow.persistence.incomplete(job)):
+                forget_end(Path(job.output.weights).parent)
 
 
 def raw_files(wildcards):

@@ -1,5 +1,6 @@
-# Training. Checkpoints and snapshots are no declared outputs: Snakemake deletes those of a failed
-# job, and an interrupted one goes on from its last snapshot.
+# Training. Checkpoints, snapshots and run.json are no declared outputs: Snakemake deletes those of a
+# failed job. An interrupted training resumes from its last snapshot; one that has ended, whose job
+# failed afterwards, is not trained again (`train_again`).
 
 
 rule train:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 import yaml
 
@@ -35,6 +36,13 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quickly() -> Iterator[None]:
+    """For a module that imports it: all its tests by one thread."""
+    with one_thread():
+        yield
 
 
 def config_of(data: Path, folder: Path, **changes: object) -> TrainConfig:

@@ -207,6 +207,7 @@ class TrainConfig(Strict):
     project_name: str | None = None
     run_name: str | None = None
     load_checkpoint: str | None = None
+    puzzle_embeddings: Literal["saved", "reinitialise"] = "saved"
     checkpoint_path: str | None = None
     eval_save_outputs: list[Literal[SAVABLE_OUTPUTS]] = []  # type: ignore[valid-type]
     eval_halting: Literal["fixed", "act"] = "fixed"
@@ -293,6 +294,8 @@ def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """{'arch': {'L_cycles': 6}} as {'arch.L_cycles': 6}."""
     flat: dict[str, Any] = {}
     for key, value in nested.items():
+        if isinstance(value, BaseModel):
+            value = value.model_dump(mode="json")
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{key}.")
         else:
@@ -510,3 +513,25 @@ def load_train_config(path: Path) -> TrainConfig:
     if not isinstance(raw, dict):
         raise TrmError(f"{path} holds no training config")
     return parse_train_config(raw, str(path))
+
+
+NOT_COMPARED = ("arch.halt_max_steps", "arch.halt_exploration_prob", "arch.loss")
+"""Settings of `arch` that another training or evaluation is free to choose."""
+
+
+def note_other_architecture(checkpoint: Path, arch: ArchConfig) -> str | None:
+    """What to note where a checkpoint was trained with other settings of the architecture, by the
+    all_config.yaml beside it: many change no shape, so that the weights load all the same."""
+    try:
+        theirs = _flat({"arch": load_train_config(checkpoint.parent / "all_config.yaml").arch})
+    except TrmError:
+        return None
+    ours = _flat({"arch": arch})
+    differing = [
+        f"{key}={ours[key]} here, {theirs[key]} there"
+        for key in theirs
+        if ours[key] != theirs[key] and not key.startswith(NOT_COMPARED)
+    ]
+    if not differing:
+        return None
+    return f"{checkpoint} was trained with other settings: {'; '.join(differing)}"

@@ -25,7 +25,13 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
-from trm.checkpoint import check_exists, load_weights
+from trm.checkpoint import (
+    check_exists,
+    embedding_rows,
+    fit_weights,
+    read_state_dict,
+    with_mean_embeddings,
+)
 from trm.config import (
     ModelConfig,
     Strict,
@@ -33,6 +39,7 @@ from trm.config import (
     compose,
     explain,
     load_train_config,
+    note_other_architecture,
     parse_train_config,
     read_texts,
     text_kinds,
@@ -51,6 +58,7 @@ from trm.model.base import RecursiveModel
 from trm.model.loss import act_loss
 from trm.model.registry import build_model
 from trm.progress import Progress, say
+from trm.puzzle_names import Embeddings, why_other_puzzles
 from trm.scoring.arc import (
     TEST_PUZZLES,
     ArcScore,
@@ -281,6 +289,8 @@ class EvaluateConfig(Strict):
     cost_out: Path | None = None  # JSON of what the evaluation took
     kind: Kind | None = None  # maze: any shortest path is scored too
     task_ids_out: Path | None = None  # CSV of metrics under own, blank and another puzzle's ids
+    # reinitialise: every puzzle's is the mean of the saved ones, for puzzles of another dataset.
+    puzzle_embeddings: Embeddings = "saved"
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> EvaluateConfig:
@@ -381,14 +391,16 @@ def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ran
         # An evaluation's result does not depend on its batch size, so round up, don't refuse.
         batch_size += ranks.world_size - batch_size % ranks.world_size
     results: dict[str, dict[str, float]] = {}
+    if ranks.is_main and (note := note_other_architecture(config.checkpoint, trained.arch)):
+        say(f"note: {note}")
+    state = read_state_dict(config.checkpoint)
     model: RecursiveModel | None = None
     for path in paths:
         data = PuzzleData.load([path], "test")
+        own_state = _with_embeddings_for(config, state, Path(path), data, ranks)
         if model is None or model.config != model_for(trained, data):
             model = build_model(model_for(trained, data))
-            for remark in load_weights(config.checkpoint, model):
-                if ranks.is_main:
-                    say(f"note: {remark}")
+            fit_weights(config.checkpoint, own_state, model)
             model.to(ranks.device)
         examples += sum(len(arrays.inputs) for arrays in data.sets)
         loss_type = trained.arch.loss.loss_type
@@ -412,6 +424,8 @@ def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ran
         if ranks.is_main:
             several = len(paths) > 1
             metrics = result.metrics | _further_metrics(config, data, result)
+            if config.puzzle_embeddings == "reinitialise":
+                metrics["reinitialised_embeddings"] = embedding_rows(own_state)
             if lacks_solutions(Path(path)):
                 say(f"{path} has no solutions: its accuracy, loss and pass@K are left out")
                 metrics = without_accuracy(metrics)
@@ -421,6 +435,31 @@ def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ran
         _write_metrics(config, results, cost["evaluate_wall_s"], ranks)
         if config.cost_out is not None:
             write_json(config.cost_out, cost)
+
+
+def _with_embeddings_for(
+    config: EvaluateConfig,
+    state: dict[str, Tensor],
+    dataset: Path,
+    data: PuzzleData,
+    ranks: Ranks,
+) -> dict[str, Tensor]:
+    """The state dict with embeddings of the dataset's puzzles; TrmError where it has those of
+    others and `puzzle_embeddings` does not say what to do then."""
+    rows, puzzles = embedding_rows(state), data.metadata.num_puzzle_identifiers
+    if config.puzzle_embeddings == "reinitialise":
+        return with_mean_embeddings(state, puzzles)
+    if not rows:
+        return state
+    refusal = ranks.same_everywhere(
+        why_other_puzzles(config.checkpoint, rows, dataset, puzzles) if ranks.is_main else None
+    )
+    if refusal is not None:
+        raise TrmError(
+            f"{refusal}. Evaluate on the dataset of its training, or give "
+            "puzzle_embeddings=reinitialise: every embedding is then the mean of the saved ones"
+        )
+    return state
 
 
 def _further_metrics(

@@ -14,18 +14,19 @@ from typing import get_args
 import numpy as np
 import torch
 
-from trm.checkpoint import load_weights
-from trm.config import load_train_config
+from trm.checkpoint import embedding_rows, fit_weights, read_state_dict
+from trm.config import load_train_config, note_other_architecture
 from trm.data.batches import PuzzleData, Rows, take_examples
 from trm.data.specs import Kind
 from trm.distributed import start
-from trm.errors import run_cli
+from trm.errors import TrmError, run_cli
 from trm.evaluate import model_for
 from trm.files import check_writable
 from trm.model.act import act_step, initial_carry, to_batch
 from trm.model.base import RecursiveModel
 from trm.model.registry import build_model
 from trm.progress import say
+from trm.puzzle_names import why_other_puzzles
 from trm.scoring.gallery import save_gallery, thinking_of, thinking_rows
 from trm.scoring.predictions import Predictions, load_predictions
 
@@ -59,8 +60,15 @@ def main() -> None:
     chosen = thinking_rows(args.dataset, args.kind, predictions)
     data = PuzzleData.load([args.dataset], "test")
     model = build_model(model_for(load_train_config(args.train_config), data))
-    for remark in load_weights(args.weights, model):
-        say(f"note: {remark}")
+    state = read_state_dict(args.weights)
+    if rows := embedding_rows(state):
+        puzzles = data.metadata.num_puzzle_identifiers
+        refusal = why_other_puzzles(args.weights, rows, Path(args.dataset), puzzles)
+        if refusal is not None:
+            raise TrmError(f"{refusal}. Give the dataset of its training")
+    fit_weights(args.weights, state, model)
+    if note := note_other_architecture(args.weights, model.config):
+        say(f"note: {note}")
     device = start("auto").device
     thoughts = think(model.to(device), take_examples(data, chosen), device)
     save_gallery(args.out, thinking_of(args.dataset, args.kind, chosen, thoughts, predictions))

@@ -13,12 +13,22 @@ from typing import Any
 import torch
 import yaml
 
-from trm.checkpoint import load_weights, save_weights
+from trm.checkpoint import (
+    embedding_rows,
+    fit_weights,
+    read_state_dict,
+    save_weights,
+    with_mean_embeddings,
+)
 from trm.compiling import compile_and_try, worth_compiling
-from trm.config import TrainConfig
+from trm.config import (
+    TrainConfig,
+    load_train_config,
+    note_other_architecture,
+)
 from trm.cost import Cost, CostMeter
 from trm.data.batches import PuzzleData, check_compatible, rank_rows, train_batches
-from trm.data.format import dataset_fingerprint
+from trm.data.format import dataset_fingerprint, file_sha256
 from trm.data.overlap import overlap_of_datasets
 from trm.distributed import Ranks, lost_peer
 from trm.ema import EMA
@@ -35,6 +45,7 @@ from trm.model.registry import build_model
 from trm.optim import SignSGD, make_optimizer
 from trm.progress import Progress, duration, say
 from trm.provenance import code_and_packages
+from trm.puzzle_names import names_sha256, why_other_puzzles
 from trm.resume import pack, unpack
 from trm.run_folder import (
     LOCK,
@@ -43,6 +54,7 @@ from trm.run_folder import (
     mark_interrupted,
     newest_facts,
 )
+from trm.run_record import RunRecord, read_record
 from trm.scoring.arc import lacks_solutions, score_arc, without_accuracy, write_submission
 from trm.snapshot import read_snapshot, write_snapshot
 from trm.step import Meter, TrainState, lr_at, train_step
@@ -91,6 +103,9 @@ class Trainer:
                 if ranks.is_main
                 else None
             )
+            self.names_sha256 = self._names_of_puzzles()
+            if ranks.same_everywhere(self._has_ended() if ranks.is_main else None):
+                return self.folder
             self._restore()
             self.estimate = self._estimate()
             if ranks.is_main:
@@ -184,15 +199,23 @@ class Trainer:
             self._evaluate_raw(progress)
         with state.ema.applied(state.model) if state.ema else nullcontext():
             if ranks.is_main and (last or config.checkpoint_every_eval):
-                save_weights(self.folder / f"step_{state.step}", state.model)
-                if state.step not in state.saved:
-                    state.saved.append(state.step)
+                self._save_checkpoint()
             for path, data in self.test_data.items():
                 result = self._evaluate(data, tuple(config.eval_save_outputs))
                 self._save_outputs(path, result)
                 if ranks.is_main:
                     self._record_test(path, result, progress)
         state.model.train()
+
+    def _save_checkpoint(self) -> None:
+        state, name = self.state, f"step_{self.state.step}"
+        if self.record.checkpoints.pop(name, None) is not None:
+            self.record.write(self.folder)  # it must not speak of the file that is to come
+        save_weights(self.folder / name, state.model)
+        self.record.checkpoints[name] = file_sha256(self.folder / name)
+        self.record.write(self.folder)
+        if state.step not in state.saved:
+            state.saved.append(state.step)
 
     def _evaluate_raw(self, progress: Progress) -> None:
         """The weights as they are, beside their average: `test-raw` in history.csv."""
@@ -268,6 +291,49 @@ class Trainer:
         unpack(snapshot, self.state, self.meter, ranks, config.micro_batch_size)
         self.facts = snapshot.facts
         self.cost = CostMeter(ranks, Cost(**snapshot.facts["cost"]))
+
+    def _names_of_puzzles(self) -> str | None:
+        """Of rank 0, what the run's datasets give their ids to. TrmError where two of them give the
+        same ids to other puzzles, which would share their embeddings."""
+        config, ranks = self.config, self.ranks
+        paths = [*dict.fromkeys([*config.data_paths, *config.test_paths])]
+        names = ranks.same_everywhere(
+            [names_sha256(Path(path)) for path in paths] if ranks.is_main else None
+        )
+        for path, here in zip(paths, names, strict=True):
+            others = None not in (here, names[0]) and here != names[0]
+            if others and config.arch.puzzle_emb_ndim:
+                raise TrmError(
+                    f"{paths[0]} and {path} give the same ids to other puzzles, which would share "
+                    "one embedding: build one dataset of both, or give arch.puzzle_emb_ndim=0"
+                )
+        return names[0]
+
+    def _has_ended(self) -> bool:
+        """Whether this very run has ended here, so that nothing is left to train. It is then left
+        as it was, with its provenance.json, which Snakemake deletes when the job fails."""
+        record = read_record(self.folder)
+        if record is None or not record.has_ended(self.folder) or self.config.resume is False:
+            return False
+        if record.dataset_sha256 != self.dataset_sha256 or not self._is_of_these_settings():
+            return False
+        write_json(self.folder / "provenance.json", record.provenance)
+        say(
+            f"{self.folder} holds this run, which has ended: nothing is trained. To train it "
+            "again, delete that folder, or give resume=False"
+        )
+        return True
+
+    def _is_of_these_settings(self) -> bool:
+        """Whether the run in this folder has the settings of this one, those that decide no weight
+        included, since they too decide what it wrote."""
+        try:
+            theirs = load_train_config(self.folder / "all_config.yaml")
+        except TrmError:
+            return False
+        how_begun = {"resume", "project_name", "run_name", "checkpoint_path"}
+        ours, theirs = (c.model_dump(exclude=how_begun) for c in (self.config, theirs))
+        return ours == theirs
 
     def _look_for_another_run(self) -> str | None:
         """Why the run in this folder cannot be gone on with; discards it where it is to be."""
@@ -380,10 +446,8 @@ class Trainer:
     # --- records --------------------------------------------------------------------------------
 
     def _open_records(self) -> None:
-        config = self.config
-        resolved = config.model_dump(mode="json")
-        resolved |= {"project_name": self.project, "run_name": self.run_name}
-        resolved |= {"checkpoint_path": str(self.folder)}
+        config, resolved = self.config, self._resolved()
+        self._open_run_record()
         (self.folder / "provenance.json").unlink(missing_ok=True)  # of a run that had ended
         with atomic_write(self.folder / "all_config.yaml") as file:
             file.write(yaml.safe_dump(resolved, sort_keys=False).encode())
@@ -409,6 +473,26 @@ class Trainer:
         if self.facts:
             say(f"going on from step {self.state.step}, saved in {self.folder}")
         self._say_memory()
+
+    def _resolved(self) -> dict[str, Any]:
+        """Every setting, names and folder too."""
+        return self.config.model_dump(mode="json") | {
+            "project_name": self.project,
+            "run_name": self.run_name,
+            "checkpoint_path": str(self.folder),
+        }
+
+    def _open_run_record(self) -> None:
+        """run.json, with the checkpoints of the run that is gone on with."""
+        before = read_record(self.folder)
+        known = {} if before is None else before.checkpoints
+        kept = {f"step_{step}" for step in self.state.saved} & {*known}
+        self.record = RunRecord(
+            self.dataset_sha256,
+            self.names_sha256 if self.config.arch.puzzle_emb_ndim else None,
+            {name: known[name] for name in sorted(kept)},
+        )
+        self.record.write(self.folder)
 
     def _say_memory(self) -> None:
         """What the activations take, and how many rows would fit: told before they are needed."""
@@ -496,6 +580,8 @@ class Trainer:
             "test_in_train": self.overlap.facts(),
             "wandb_id": self.wandb_id if self.tracker.run is not None else None,
         }
+        self.record.provenance = content
+        self.record.write(self.folder)
         write_json(self.folder / "provenance.json", content)
         self.tracker.summarise(cost)
         offline = self.tracker.finish()
@@ -543,9 +629,7 @@ def _initial_state(config: TrainConfig, data: PuzzleData, ranks: Ranks) -> Train
     torch.manual_seed(config.seed)
     model = build_model(model_for(config, data))
     if config.load_checkpoint:
-        for remark in load_weights(Path(config.load_checkpoint), model):
-            if ranks.is_main:
-                say(f"note: {remark}")
+        _load_checkpoint(Path(config.load_checkpoint), config, model, ranks)
     model.to(ranks.device)
     if config.freeze_weights:
         model.requires_grad_(False)
@@ -563,6 +647,30 @@ def _initial_state(config: TrainConfig, data: PuzzleData, ranks: Ranks) -> Train
         generator=torch.Generator().manual_seed(config.seed),
         total_steps=data.total_steps(config.epochs, config.global_batch_size),
     )
+
+
+def _load_checkpoint(path: Path, config: TrainConfig, model: RecursiveModel, ranks: Ranks) -> None:
+    """Start from its weights. Embeddings of another number of puzzles start from their mean, as
+    published; TrmError where they are of as many, but other ones."""
+    state = read_state_dict(path)
+    rows, puzzles = embedding_rows(state), model.config.num_puzzle_identifiers
+    if config.puzzle_embeddings == "reinitialise":
+        state = with_mean_embeddings(state, puzzles)
+    elif rows == puzzles:
+        refusal = ranks.same_everywhere(
+            why_other_puzzles(path, rows, Path(config.data_paths[0]), puzzles)
+            if ranks.is_main
+            else None
+        )
+        if refusal is not None:
+            raise TrmError(
+                f"{refusal}. Give that dataset, or puzzle_embeddings=reinitialise: every embedding "
+                "then starts from the mean of the saved ones"
+            )
+    remarks = [*fit_weights(path, state, model), note_other_architecture(path, config.arch)]
+    for remark in filter(None, remarks):
+        if ranks.is_main:
+            say(f"note: {remark}")
 
 
 def _learns_continue(model: RecursiveModel) -> bool:

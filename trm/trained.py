@@ -42,6 +42,7 @@ from trm.config import (
     TrainConfig,
     explain,
     load_train_config,
+    note_other_architecture,
     parse_train_config,
 )
 from trm.data.arc import VOCAB_SIZE, Group, augment_task, known_task
@@ -65,6 +66,7 @@ from trm.files import checkpoints_of
 from trm.model.base import RecursiveModel
 from trm.model.registry import build_model
 from trm.progress import say
+from trm.puzzle_names import why_other_puzzles
 
 WEIGHTS, DESCRIPTION, CARD, NAMES = EXPORTED_FILES = (
     "model.safetensors",
@@ -123,6 +125,10 @@ class TrainedModel:
                 f"{self.names_in} names {len(names)} puzzles, {self.weights} has embeddings of "
                 f"{own}: it was trained on another build; name that by --dataset"
             )
+        if self.names_in != self.weights.parent:  # of an exported model, its own
+            refusal = why_other_puzzles(self.weights, own, self.names_in, len(names))
+            if refusal is not None:
+                raise TrmError(f"{refusal}; name that by --dataset")
         return names
 
     def solve(
@@ -298,6 +304,8 @@ def load(
         return _load_exported(path, device)
     weights = find_weights(path)
     training = load_train_config(_config_of(weights, path, train_config))
+    if note := note_other_architecture(weights, training.arch):
+        say(f"note: {note}")
     state = read_state_dict(weights)
     if EMBEDDED_TOKENS not in state:
         raise TrmError(f"checkpoint {weights} holds no {EMBEDDED_TOKENS}: it is no such model")

@@ -14,10 +14,10 @@ import argparse
 import json
 import tempfile
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from trm.data.specs import Kind
-from trm.errors import run_cli
+from trm.errors import TrmError, run_cli
 from trm.files import write_json
 from trm.launch import add_evaluation_arguments, run_evaluation
 
@@ -40,6 +40,7 @@ def main() -> None:
     )
     args = parser.parse_args()
 
+    training = read_training(args.train_provenance, args.dataset)
     extra = {"submission": args.out_submission} if args.out_submission else {}
     if args.challenges:
         extra["challenges"] = args.challenges
@@ -54,15 +55,22 @@ def main() -> None:
             **extra,
         )
         cost = json.loads(cost_file.read_text())
-    training = json.loads(args.train_provenance.read_text())
-    provenance = {
-        "benchmark": args.benchmark,
-        "variant": args.variant,
-        **training,
-        "dataset_sha256": training["dataset_sha256"][args.dataset],
-        **cost,
-    }
-    write_json(args.out_provenance, provenance)
+    write_json(
+        args.out_provenance,
+        {"benchmark": args.benchmark, "variant": args.variant, **training, **cost},
+    )
+
+
+def read_training(provenance: Path, dataset: str) -> dict[str, Any]:
+    """What a training was made with, with the SHA-256 of this dataset alone."""
+    try:
+        training = json.loads(provenance.read_text())
+        return training | {"dataset_sha256": training["dataset_sha256"][dataset]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrmError(
+            f"{provenance} is not the provenance of a training on {dataset} ({error!r}): train it "
+            "again"
+        ) from None
 
 
 if __name__ == "__main__":

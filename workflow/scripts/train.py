@@ -6,7 +6,8 @@
         -- lr=1e-4 arch.mlp_t=true
 
 Words after `--` are options of pretrain.py. The outputs appear only when training has ended well;
-interrupted, the same command goes on from the run's last snapshot.
+interrupted, the same command goes on from the run's last snapshot. Where this very run has ended in
+the run folder, the outputs are made from it and nothing is trained.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def main() -> None:
     }
     for source, target in copies.items():
         copy_file(source, target)
-    discard_snapshots(args.run_folder)  # gigabytes, and `--force` must train anew
+    discard_snapshots(args.run_folder)  # gigabytes that nobody needs any more
 
 
 def train_or_requeue(args: argparse.Namespace, command: list[str]) -> None:
