@@ -16,6 +16,7 @@ from trm.errors import TrmError
 # Longer than any rank works alone (rank 0 scores all of ARC, or writes a snapshot), and still an
 # end for those who wait for a rank that hangs.
 TIMEOUT = timedelta(minutes=30)
+NUMBERS = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "MASTER_PORT")  # as torchrun sets them
 
 
 @dataclass(frozen=True)
@@ -119,14 +120,39 @@ def choose_device(wanted: str, local_rank: int = 0) -> torch.device:
 
 
 def start(wanted_device: str) -> Ranks:
-    """Join the processes that torchrun started (LOCAL_RANK is set), or be alone."""
-    local_rank = os.environ.get("LOCAL_RANK")
-    device = choose_device(wanted_device, int(local_rank or 0))
-    if local_rank is None:
-        return Ranks(0, 1, device)
+    """Join the processes that torchrun started (LOCAL_RANK is set), or be alone.
+
+    TrmError where the environment does not say how to join, or the others cannot be joined.
+    """
+    if "LOCAL_RANK" not in os.environ:
+        return Ranks(0, 1, choose_device(wanted_device))
+    device = choose_device(wanted_device, _local_rank())
     backend = "nccl" if device.type == "cuda" else "gloo"
     if device.type == "mps":
         device = torch.device("cpu")  # gloo cannot reduce MPS tensors
-    dist.init_process_group(backend, timeout=TIMEOUT)
-    control = dist.new_group(backend="gloo", timeout=TIMEOUT)
+    try:
+        dist.init_process_group(backend, timeout=TIMEOUT)
+        control = dist.new_group(backend="gloo", timeout=TIMEOUT)
+    except (ValueError, RuntimeError) as error:
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise TrmError(
+            f"the processes of this run cannot meet at {where}: {str(error).splitlines()[0]}"
+        ) from None
     return Ranks(dist.get_rank(), dist.get_world_size(), device, control)
+
+
+def _local_rank() -> int:
+    """LOCAL_RANK; TrmError where what torchrun sets beside it is missing, or no number."""
+    missing = [name for name in ("MASTER_ADDR", *NUMBERS) if name not in os.environ]
+    if missing:
+        raise TrmError(
+            f"LOCAL_RANK is set, but not {', '.join(missing)}: start several processes by "
+            "torchrun, or unset LOCAL_RANK to start one"
+        )
+    for name in NUMBERS:
+        if not (os.environ[name].isascii() and os.environ[name].isdigit()):
+            raise TrmError(f"{name}={os.environ[name]!r} is not a number: start by torchrun")
+    rank, world_size = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE"))
+    if rank >= world_size:
+        raise TrmError(f"RANK={rank} is not one of WORLD_SIZE={world_size}: start by torchrun")
+    return int(os.environ["LOCAL_RANK"])

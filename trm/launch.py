@@ -39,11 +39,13 @@ def run_ranks(
     launcher = [sys.executable]
     if ranks > 1:
         launcher += [
-            *("-m", "torch.distributed.run", f"--nnodes={nodes}", f"--nproc-per-node={per_node}"),
+            *("-m", "trm.torchrun", f"--nnodes={nodes}", f"--nproc-per-node={per_node}"),
             f"--shutdown-timeout={SECONDS_TO_SAVE}",
             f"--signals-to-handle={','.join(s.name for s in SIGNALS)}",
         ]
-        launcher += _rendezvous() if nodes > 1 else ["--standalone"]
+        # Else torchrun waits for ever for a host name that does not resolve.
+        here = ["--standalone", "--local-addr=127.0.0.1"]
+        launcher += _rendezvous() if nodes > 1 else here
     if nodes > 1:
         launcher = [
             *("srun", f"--nodes={nodes}", "--ntasks-per-node=1", f"--cpus-per-task={threads}"),

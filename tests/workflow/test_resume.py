@@ -361,10 +361,11 @@ def test_a_full_disk_damages_nothing(
 # --- under the real torchrun, as the rule starts it ---------------------------------------------
 
 
-def start_rule(data: Path, folder: Path) -> subprocess.Popen:
+def start_rule(data: Path, folder: Path, *within: str) -> subprocess.Popen:
+    """`within`: a command to start it by."""
     settings = [w for w in words(data, folder) if not w.startswith(("data_paths", "checkpoint"))]
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "workflow/scripts/train.py"), "--dataset", str(data),
+        [*within, sys.executable, str(ROOT / "workflow/scripts/train.py"), "--dataset", str(data),
          "--run-folder", str(folder), "--project", "p", "--run-name", "r", "--seed", "0",
          "--ranks", "2", "--threads", "2", "--out-weights", str(folder / "final"),
          "--out-history", str(folder / "out.csv"), "--out-config", str(folder / "out.yaml"),
@@ -405,3 +406,28 @@ def test_torchrun_ends_where_a_rank_is_lost(sudoku_data: Path, tmp_path: Path) -
     job.communicate(timeout=60)
     assert job.returncode not in (0, EXIT_SAVED)
     assert interrupted_at(folder) is None and snapshots_of(folder)
+
+
+UNSHARE = ["unshare", "--net", "--uts", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs a network of its own")
+def test_several_ranks_train_where_the_host_name_does_not_resolve(
+    sudoku_data: Path, tmp_path: Path
+) -> None:
+    """A machine without DNS, where torchrun waits for ever."""
+    alone = 'hostname nosuchhost && ip link set lo up && exec "$@"'
+    within = [*UNSHARE, "sh", "-c", alone, "-"]
+    tried = subprocess.run([*within, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"no network of its own here: {tried.stderr}")
+    job = start_rule(sudoku_data, tmp_path, *within)
+    try:
+        _, said = job.communicate(timeout=150)
+    except subprocess.TimeoutExpired:
+        for process in [*psutil.Process(job.pid).children(recursive=True), job]:
+            process.kill()
+        pytest.fail("it hangs")
+    assert job.returncode == 0, said
+    assert (tmp_path / "final").is_file()

@@ -1,0 +1,78 @@
+"""Several processes: what torchrun is told, and what a process is told of the others."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+from torch.distributed.run import get_args_parser
+
+from trm.distributed import start
+from trm.errors import TrmError
+from trm.launch import run_ranks
+from trm.torchrun import OPTIONAL, known_words
+
+TORCHRUN = {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": "29500"}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in TORCHRUN:
+        monkeypatch.delenv(name, raising=False)
+
+
+def command_for(monkeypatch: pytest.MonkeyPatch, *command: str) -> list[str]:
+    """What `run_ranks` would start two ranks by."""
+    started: list[list[str]] = []
+    monkeypatch.setattr("trm.launch._run", lambda words, *_: started.append(words) or 0)
+    run_ranks([*command], ranks=2, threads=2)
+    return started[0]
+
+
+def test_torchrun_gets_only_the_options_that_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = ["-m", "trm.evaluate", "--shutdown-timeout=1", "out=x"]
+    _, *words = command_for(monkeypatch, *script)
+    assert words[:2] == ["-m", "trm.torchrun"]
+    words = words[2:]
+    old = argparse.ArgumentParser()
+    for name in ("--nnodes", "--nproc-per-node", "--standalone", "--local-addr"):
+        old.add_argument(name)
+    left = known_words(words, old)
+    assert [word for word in words if word not in left] == [
+        word for word in words[: words.index("-m")] if word.startswith(OPTIONAL)
+    ]
+    assert left[-4:] == script
+    old.add_argument("--signals-to-handle")
+    assert any(word.startswith("--signals-to-handle=") for word in known_words(words, old))
+    # What is left is understood by the torchrun that is installed.
+    read = get_args_parser().parse_args(known_words(words, get_args_parser()))
+    assert read.local_addr == "127.0.0.1" and read.training_script == "trm.evaluate"
+    assert read.training_script_args == script[2:]
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"LOCAL_RANK": "0"}, "LOCAL_RANK is set, but not MASTER_ADDR, RANK, WORLD_SIZE, MASTER_P"),
+        ({name: TORCHRUN[name] for name in TORCHRUN if name != "RANK"}, "but not RANK: start sev"),
+        (TORCHRUN | {"LOCAL_RANK": "zero"}, "LOCAL_RANK='zero' is not a number"),
+        (TORCHRUN | {"LOCAL_RANK": ""}, "LOCAL_RANK='' is not a number"),
+        (TORCHRUN | {"WORLD_SIZE": "-1"}, "WORLD_SIZE='-1' is not a number"),
+        (TORCHRUN | {"RANK": "3"}, "RANK=3 is not one of WORLD_SIZE=1"),
+        (TORCHRUN | {"WORLD_SIZE": "0"}, "RANK=0 is not one of WORLD_SIZE=0"),
+        (TORCHRUN | {"MASTER_PORT": "99999999"}, "cannot meet at 127.0.0.1:99999999"),
+    ],
+)
+def test_a_wrong_environment_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], said: str
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(TrmError, match=said):
+        start("cpu")
+
+
+def test_no_environment_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "5")  # a queue's own
+    assert (start("cpu").rank, start("cpu").world_size) == (0, 1)
