@@ -27,6 +27,11 @@ SECONDS_TO_START = 90.0  # its local service, on a busy machine
 # W&B's own server, as its older and its newer releases name it.
 _HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
 
+# W&B's modes, old names among them, as those that are told apart here.
+MODES = {"online": "online", "offline": "offline", "disabled": "disabled", "shared": "shared",
+         "run": "online", "dryrun": "offline"}  # fmt: skip
+TRUE = ("true", "1", "yes", "on")
+
 COLUMNS = ("step", "split", "loss", "lm_loss", "q_halt_loss", "accuracy", "exact_accuracy",
            "q_halt_accuracy", "steps", "count", "lr", "examples_per_s", "elapsed_s")  # fmt: skip
 
@@ -98,15 +103,55 @@ def _logged_in() -> bool:
 
 
 def wandb_mode(setting: str) -> str:
-    """`auto`: what WANDB_MODE says, else online when logged in, else offline."""
+    """Whether and how a run is tracked: online, offline, disabled, or shared, a mode of W&B's own.
+
+    `auto`: as W&B's environment variables and settings files say, else online when logged in, else
+    offline. TrmError where WANDB_MODE is not a mode.
+    """
+    if setting == "disabled":
+        return setting
+    asked = os.environ.get("WANDB_MODE")
+    if asked not in (None, *MODES):
+        raise TrmError(
+            f"WANDB_MODE={asked!r} is not a mode of W&B: set {', '.join(MODES)}, or unset it"
+        )
     if setting != "auto":
         return setting
-    return os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
+    if os.environ.get("WANDB_DISABLED", "").lower() in TRUE:
+        return "disabled"
+    mode = asked or _mode_in_settings_files()
+    if mode is not None:
+        return MODES[mode]
+    return "online" if _logged_in() else "offline"
+
+
+def _mode_in_settings_files() -> str | None:
+    """What `wandb offline`, `wandb disabled` and the like have written; None without them."""
+    if not any(path.is_file() for path in _settings_files()):
+        return None  # without importing wandb, which takes a second
+    try:
+        from wandb.sdk import wandb_setup
+
+        settings = wandb_setup.singleton().settings
+    except Exception as error:  # any failure of a third party's, by design
+        said = " ".join(str(error).split())
+        raise TrmError(
+            f"the settings of W&B cannot be read ({said}): correct them, or give wandb=disabled"
+        ) from None
+    return settings.mode if "mode" in settings.model_fields_set else None
+
+
+def _settings_files() -> list[Path]:
+    """Wherever W&B may look for its settings."""
+    own = os.environ.get("WANDB_CONFIG_DIR", "~/.config/wandb")
+    roots = (Path(), Path(os.environ.get("WANDB_DIR", ".")))
+    folders = [Path(own), *(root / name for root in roots for name in ("wandb", ".wandb"))]
+    return [folder.expanduser() / "settings" for folder in folders]
 
 
 def require_login(setting: str) -> None:
     """TrmError where W&B is asked for online and could not be: told before anything is trained."""
-    if wandb_mode(setting) == "online" and not _logged_in():
+    if wandb_mode(setting) in ("online", "shared") and not _logged_in():
         raise TrmError(
             "W&B is asked for online, but you are not logged in: run `wandb login`, set "
             "WANDB_API_KEY, or give wandb=offline"
