@@ -48,6 +48,7 @@ METRICS = {
 }
 STDIN = Path("-")
 SEED = "0|[1-9][0-9]*"  # as it stands in paths
+NAME = r"[\w=@%][\w.=@%#-]*"
 # What the report is made from, of each result.
 REPORT_FILES = (
     "metrics.json",
@@ -229,6 +230,7 @@ class Study(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Study:
         known = known_keys()
+        self._check_names()
         for name, benchmark in self.benchmarks.items():
             if benchmark.dataset not in self.datasets:
                 raise ValueError(
@@ -255,6 +257,19 @@ class Study(Strict):
         for name, paper_table in self.tables.items():
             self._check_rows(name, paper_table)
         return self
+
+    def _check_names(self) -> None:
+        """That what becomes a part of paths can stand in the shell commands of the rules."""
+        names = [*self.datasets, *self.benchmarks, *self.raw.tables, *self.tables]
+        names += [
+            variant for benchmark in self.benchmarks.values() for variant in benchmark.variants
+        ]
+        for name in names:
+            if re.fullmatch(NAME, name) is None:
+                raise ValueError(
+                    f"{name!r} becomes a part of paths: name it by letters, digits and any of "
+                    "._-=@%#"
+                )
 
     def _check_variants(self, name: str) -> None:
         """That each variant's training would start, and its score be found: told before any job."""

@@ -110,3 +110,21 @@ def test_numbers_survive_json(tmp_path) -> None:
 def test_row_of_no_variant(study: Study) -> None:
     with pytest.raises(TrmError, match="no variant 'cnn'; it has att, mlp"):
         study.row("arc-agi-1", "cnn")
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "it's", "a(1)", "-a", "#a", "a/b", "a|b", "", "a+b", "a\nb"]
+)
+def test_a_name_that_no_command_can_hold_is_refused(study: Study, name: str) -> None:
+    table = study.model_dump(mode="json")
+    row = table["benchmarks"]["sudoku-6x6"]["variants"]["mlp"]
+    for rows, new in (
+        (table["datasets"], table["datasets"]["sudoku-6x6-1k-aug-50"]),
+        (table["benchmarks"]["sudoku-6x6"]["variants"], row),
+    ):
+        with pytest.raises(TrmError, match="becomes a part of paths: name it by letters"):
+            rows[name] = new
+            Study.of(table)
+        del rows[name]
+        rows["é=1.5#2"] = new
+        Study.of(table)

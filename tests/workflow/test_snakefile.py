@@ -325,6 +325,24 @@ def test_slurm_profile_resolves_with_its_resources(project: Project) -> None:
     assert [rule for rule, job in gpus.items() if job.get("tasks_per_gpu") != "0"] == []
 
 
+@pytest.mark.slow
+def test_names_with_signs_and_letters_of_any_language_run(project: Project, tmp_path) -> None:
+    """Through the shell, Hydra and YAML."""
+    tiny = yaml.safe_load(TINY.read_text())
+    name = "sudoku-6x6-1k-aug-50"
+    table = CONFIG["datasets"][name] | tiny["datasets"][name]
+    variants = {"lr=1e-4#2é": CONFIG["benchmarks"]["sudoku-6x6"]["variants"]["mlp"]}
+    change = {
+        "datasets": {"数据=1#2": table},
+        "benchmarks": {"sudoku-6x6": {"dataset": "数据=1#2", "variants": variants}},
+    }
+    (tmp_path / "names.yaml").write_text(yaml.safe_dump(change, allow_unicode=True))
+    target = "results/tiny/sudoku-6x6/lr=1e-4#2é/seed-0/metrics.json"
+    done = project.snakemake(target, configfile=tmp_path / "names.yaml")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert (project.root / target).is_file()
+
+
 def stop_in_the_middle(project: Project, seed: int, number: int) -> tuple[str, Path, int]:
     """Ask for a result, and signal Snakemake's whole process group once a snapshot is there.
 
