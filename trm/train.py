@@ -53,6 +53,7 @@ from trm.run_folder import (
     discard_snapshots,
     mark_interrupted,
     newest_facts,
+    snapshots_of,
 )
 from trm.run_record import RunRecord, read_record
 from trm.scoring.arc import lacks_solutions, score_arc, without_accuracy, write_submission
@@ -707,6 +708,16 @@ def _locked(folder: Path, signals: Signals) -> Lock:
     return lock
 
 
+def _run(trainer: Trainer) -> Path:
+    try:
+        return trainer.run()
+    except WriteError as error:
+        if not snapshots_of(trainer.folder):
+            raise
+        resumes = "the same command resumes from what was saved last"
+        raise WriteError(f"{error}; {resumes}") from None
+
+
 def train(config: TrainConfig, ranks: Ranks) -> Path:
     """Train one run as `config` says, or go on with it; returns its folder of checkpoints.
 
@@ -715,13 +726,9 @@ def train(config: TrainConfig, ranks: Ranks) -> Path:
     """
     with signals_noted() as signals:
         try:
-            return Trainer(config, ranks, signals).run()
+            return _run(Trainer(config, ranks, signals))
         except Interrupted:
             raise SystemExit(EXIT_SAVED) from None
-        except WriteError as error:
-            raise WriteError(
-                f"{error}; the same command resumes from what was saved last"
-            ) from None
         except RuntimeError as error:
             if lost_peer(error, ranks):
                 raise TrmError(

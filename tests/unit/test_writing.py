@@ -118,11 +118,11 @@ def test_a_training_whose_weights_do_not_fit_says_so(sudoku_data: Path, tmp_path
     config = config_of(sudoku_data, tmp_path / "run", epochs=1, eval_interval=1)
     with (
         no_file_larger_than(20000),
-        pytest.raises(WriteError, match=r"cannot write .*step_3: File too large.* resumes from"),
+        pytest.raises(WriteError, match=r"cannot write .*step_3: File too large. Choose .* place$"),
     ):
         train(config, ALONE)
     left = {*contents(tmp_path / "run")}
-    assert left == {".lock", "all_config.yaml", "history.csv"}
+    assert left == {".lock", "all_config.yaml", "history.csv", "run.json"}
     train(config, ALONE)
     assert (tmp_path / "run" / "step_3").is_file()
 
