@@ -147,14 +147,22 @@ def refuse_to_delete_other_files(jobs):
 
 
 def train_again(workflow):
-    """Let trainings train whose outputs are all there and are to be made again (`--force`, a changed
-    row). Where one is missing, or Snakemake did not see it made, a job failed after its training had
-    ended, and its outputs are made from the run folder.
+    """Let trainings train that are asked for again (`--force`, a changed row) though all their outputs
+    are there. Where one is missing, or Snakemake did not see it made, a job failed after its training
+    had ended; where the dataset was only built again, the training is that of the same data. Then the
+    outputs are made from the run folder.
     """
     for job in workflow.dag.needrun_jobs():
-        if job.rule.name == "train" and all(Path(file).exists() for file in job.output):
-            if not async_run(workflow.persistence.incomplete(job)):
+        reason = workflow.dag.reason(job)
+        asked = reason.forced or reason.is_provenance_triggered()
+        if job.rule.name != "train" or not asked:
+            continue
+        whole = all(Path(file).exists() for file in job.output)
+        if whole and not async_run(workflow.persistence.incomplete(job)):
+            try:
                 forget_end(Path(job.output.weights).parent)
+            except TrmError as error:
+                raise WorkflowError(str(error))
 
 
 def raw_files(wildcards):

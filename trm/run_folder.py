@@ -1,6 +1,7 @@
 """What a run folder says about its run, read without torch.
 
-RUN/.lock                      held by the process that trains into it
+RUN/.lock                      held by the process that trains into it (trm.locks)
+RUN/run.json                   what its checkpoints are, and how it ended (trm.run_record)
 RUN/snapshots/step_00000120/   the whole state (trm.snapshot), with its facts in manifest.json
 RUN/snapshots/interrupted      the step at which the run was told to stop
 RUN/provenance.json            of a run that has ended well

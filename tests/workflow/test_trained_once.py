@@ -76,6 +76,9 @@ def test_a_job_that_fails_after_its_training(project: Project) -> None:
     assert second.keys() == first.keys() and second != first
     (project.root / TARGET).unlink()
     assert NOTHING_TRAINED in ask(project)  # only a copy was missing
+    for path in files:
+        os.utime(path)
+    assert NOTHING_TRAINED in ask(project)  # built again, the same to the byte
     assert trained(project) == second
 
 
