@@ -155,6 +155,10 @@ SAVABLE_OUTPUTS = ("inputs", "labels", "puzzle_identifiers", "preds", "logits", 
                    "q_continue_logits")  # fmt: skip
 
 
+Embeddings = Literal["saved", "reinitialise"]
+"""Of a checkpoint's puzzles: as they are saved, or every one the mean of the saved ones."""
+
+
 IMMATERIAL = (
     *("project_name", "run_name", "checkpoint_path", "resume", "save_every_minutes"),
     *("save_every_steps", "keep_snapshots", "device", "compile", "wandb", "log_interval"),
@@ -207,7 +211,7 @@ class TrainConfig(Strict):
     project_name: str | None = None
     run_name: str | None = None
     load_checkpoint: str | None = None
-    puzzle_embeddings: Literal["saved", "reinitialise"] = "saved"
+    puzzle_embeddings: Embeddings = "saved"
     checkpoint_path: str | None = None
     eval_save_outputs: list[Literal[SAVABLE_OUTPUTS]] = []  # type: ignore[valid-type]
     eval_halting: Literal["fixed", "act"] = "fixed"
@@ -507,8 +511,8 @@ def text_kinds(model: type[BaseModel], prefix: str = "") -> dict[str, Literal["t
 def load_train_config(path: Path) -> TrainConfig:
     """Read the `all_config.yaml` that a run, ours or the published code's, left behind."""
     try:
-        raw = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: it is no text
         raise TrmError(f"cannot read the training config {path}: {error}") from None
     if not isinstance(raw, dict):
         raise TrmError(f"{path} holds no training config")

@@ -33,6 +33,7 @@ from trm.checkpoint import (
     with_mean_embeddings,
 )
 from trm.config import (
+    Embeddings,
     ModelConfig,
     Strict,
     TrainConfig,
@@ -58,7 +59,7 @@ from trm.model.base import RecursiveModel
 from trm.model.loss import act_loss
 from trm.model.registry import build_model
 from trm.progress import Progress, say
-from trm.puzzle_names import Embeddings, why_other_puzzles
+from trm.puzzle_names import why_other_puzzles
 from trm.scoring.arc import (
     TEST_PUZZLES,
     ArcScore,

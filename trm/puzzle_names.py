@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Literal
 
 from trm.data.format import dataset_fingerprint, load_identifiers
 from trm.progress import say
@@ -17,8 +16,6 @@ from trm.run_folder import newest_facts
 from trm.run_record import read_record
 
 NAMES = "identifiers.json"
-Embeddings = Literal["saved", "reinitialise"]
-"""Of a checkpoint: as they are saved, or every row from the mean of the saved ones."""
 
 
 def names_sha256(dataset: Path) -> str | None:

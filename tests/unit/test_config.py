@@ -90,6 +90,10 @@ def test_saved_config_reads_back(tmp_path: Path) -> None:
     path.write_text("- not\n- a config\n")
     with pytest.raises(TrmError, match="holds no training config"):
         load_train_config(path)
+    for content in (b"\x80\x02\xff", b"arch: [", b"\0"):
+        path.write_bytes(content)
+        with pytest.raises(TrmError, match="cannot read the training config"):
+            load_train_config(path)
 
 
 def test_architecture_by_bare_or_published_name() -> None:
