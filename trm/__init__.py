@@ -11,10 +11,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trm.processor import let_idle_threads_sleep
+
 if TYPE_CHECKING:
     from trm.trained import load as load
 
 __version__ = "0.1.0"
+
+let_idle_threads_sleep()
 
 
 def __getattr__(name: str) -> Any:

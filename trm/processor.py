@@ -11,6 +11,21 @@ from pathlib import Path
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
+SPINS = "10000"
+"""How often an idle thread of torch's OpenMP (GNU's) looks for work before it sleeps. By default it
+looks 30 times as often, which keeps cores busy: beside one other busy process a training then takes
+three to four times as long (docs/performance.md)."""
+WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+
+
+def let_idle_threads_sleep() -> None:
+    """Shorten the busy waiting of torch's threads, unless the user's environment says how to wait.
+
+    It has an effect only before torch is imported, which is why `import trm` does it.
+    """
+    if not any(name in os.environ for name in WAITING):
+        os.environ["GOMP_SPINCOUNT"] = SPINS
+
 
 def keep_code_by_processor() -> None:
     """Let torch keep compiled code in a folder of this kind of processor only.
