@@ -18,7 +18,7 @@ from trm.report.compare import compare, describe_comparison, draw_comparison
 
 EXAMPLES = ROOT / "results" / "example-run"
 SUDOKU = EXAMPLES / "sudoku-6x6" / "mlp" / "seed-0"
-ARC = EXAMPLES / "arc-agi-1-10x10" / "att" / "seed-0"
+ARC = EXAMPLES / "arc-agi-1-6x6" / "att" / "seed-0"
 
 
 def copies(tmp_path: Path, *names: str) -> list[Path]:

@@ -44,7 +44,7 @@ def overlay(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = yaml.safe_load(
         (Path(__file__).parents[2] / "config" / "kaggle.yaml").read_text(encoding="utf-8")
     )
-    tiny = yaml.safe_load(TINY.read_text())["benchmarks"]["arc-agi-1-10x10"]
+    tiny = yaml.safe_load(TINY.read_text())["benchmarks"]["arc-agi-1-6x6"]
     (dataset,) = config["datasets"].values()
     dataset |= {"subsets": ["training", "test"], "num_aug": 2, "canvas": CANVAS}
     config["benchmarks"]["arc-prize"] |= tiny | {"title": "Tiny ARC Prize"}

@@ -55,7 +55,7 @@ def test_summary_takes_every_variant(project: Project) -> None:
 def test_the_report_asks_for_steps_and_votes_and_a_result_alone_does_not(project: Project) -> None:
     count = jobs(project.dry_run(tiny=False).stdout)
     assert (count["steps"], count["steps_figure"], count["votes"]) == (2, 2, 1)
-    for target in ("sudoku-6x6/mlp", "arc-agi-1-10x10/att"):
+    for target in ("sudoku-6x6/mlp", "arc-agi-1-6x6/att"):
         alone = jobs(project.dry_run(f"results/{target}/seed-0/metrics.json", tiny=False).stdout)
         assert not {"steps", "votes"} & set(alone)
 
@@ -124,7 +124,7 @@ def test_the_chain_ends_in_a_report(finished: Project) -> None:
 
 
 def test_what_is_thought_last_is_what_was_predicted(finished: Project) -> None:
-    for name in ("sudoku-6x6/mlp", "maze-hard/att", "arc-agi-1-10x10/att"):
+    for name in ("sudoku-6x6/mlp", "maze-hard/att", "arc-agi-1-6x6/att"):
         folder = finished.root / "results/tiny" / name / "seed-0"
         gallery, thinking = (load_gallery(folder / f"{n}.json") for n in ("gallery", "thinking"))
         by_name = {puzzle.name: puzzle for puzzle in gallery.puzzles}
@@ -184,13 +184,17 @@ def test_a_shorter_run_is_not_scored_by_an_earlier_ones_weights(finished: Projec
 
 
 def test_submission_answers_every_task_that_fits(finished: Project) -> None:
-    folder = finished.root / "results/tiny/arc-agi-1-10x10/att/seed-0"
+    folder = finished.root / "results/tiny/arc-agi-1-6x6/att/seed-0"
     submission = json.loads((folder / "submission.json").read_text())
-    tasks = json.loads(
-        (finished.root / "data/tiny/arc1-10x10-aug-10/test_puzzles.json").read_text()
-    )
+    tasks = json.loads((finished.root / "data/tiny/arc1-6x6-aug-7/test_puzzles.json").read_text())
     assert set(submission) == set(tasks)
-    raw = json.loads((finished.root / "raw/arc/arc-agi_evaluation_challenges.json").read_text())
+    raw = {
+        name: task
+        for subset in ("training", "evaluation")
+        for name, task in json.loads(
+            (finished.root / f"raw/arc/arc-agi_{subset}_challenges.json").read_text()
+        ).items()
+    }
     for name, attempts in submission.items():
         assert len(attempts) == len(raw[name]["test"])
         assert all(set(a) == {"attempt_1", "attempt_2"} for a in attempts)
@@ -200,12 +204,12 @@ def test_submission_answers_every_task_that_fits(finished: Project) -> None:
 
 
 def test_history_and_provenance_stand_beside(finished: Project) -> None:
-    folder = finished.root / "results/tiny/arc-agi-1-10x10/att/seed-0"
+    folder = finished.root / "results/tiny/arc-agi-1-6x6/att/seed-0"
     history = pd.read_csv(folder / "history.csv")
     assert set(history.split) == {"train", "test"}
     provenance = json.loads((folder / "provenance.json").read_text())
     assert provenance["world_size"] == 2
-    assert (provenance["benchmark"], provenance["variant"]) == ("arc-agi-1-10x10", "att")
+    assert (provenance["benchmark"], provenance["variant"]) == ("arc-agi-1-6x6", "att")
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["arch"]["hidden_size"] == 32
     assert (folder / "figures" / "examples.svg").stat().st_size > 1000

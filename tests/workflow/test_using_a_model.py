@@ -35,7 +35,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     random_run(runs / "maze-30x30/att/seed-0", Path("data/maze"), 30, 6,
                arch__pos_encodings="learned")  # fmt: skip
-    random_run(runs / "arc-agi-1-10x10/att/seed-0", Path("data/arc"), 10, 12, 3,
+    random_run(runs / "arc-agi-1-6x6/att/seed-0", Path("data/arc"), 6, 12, 3,
                arch__pos_encodings="learned")  # fmt: skip
     (root / "data/arc").mkdir(parents=True)
     write_identifiers(root / "data/arc", ["<blank>", "7953d61e", "7953d61e|||t3|||0213456789"])
