@@ -1,17 +1,29 @@
-"""Shared fixtures: small real datasets, built by the real builders, and a tiny training config."""
+"""Which tests are slow and in which order they run; what many of them share."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.project import Project
+
+# Set before torch is imported: the workers share the cores, and sums this small wait for a second
+# thread longer than it helps.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # No test asserts a time: a busy machine is no failure.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
+pytest.register_assert_rewrite("tests.project", "tests.runs", "tests.trainings")
+
 ROOT = Path(__file__).resolve().parents[1]
+SLOW = Path(__file__).parent / "slow"
 SOURCES = Path(__file__).parent / "golden" / "source"
 
 TINY = {
@@ -35,6 +47,17 @@ TINY = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test is slow because of its folder. The longest files come first, as the workers take them
+    in this order: so they end at about the same time.
+    """
+    for item in items:
+        if item.path.is_relative_to(SLOW):
+            item.add_marker("slow")
+    items.sort(key=lambda item: item.path.parent.name in ("unit", "golden"))
+
+
 @pytest.fixture(scope="session")
 def sudoku_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """24 of the committed 9x9 sudokus with two shuffles each; 100 test boards, all rows plain."""
@@ -51,3 +74,22 @@ def overrides(**changes: object) -> list[str]:
     """TINY as command-line words; a key's dots are written `__`."""
     values = TINY | {key.replace("__", "."): value for key, value in changes.items()}
     return [f"{key}={value}" for key, value in values.items()]
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """For dry runs and single commands: nothing is built in it yet."""
+    from tests.project import copy_project
+
+    return copy_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The default target, run end to end on the tiny settings for two results, one of two ranks.
+
+    A test that changes it takes a copy.
+    """
+    from tests.project import finish_project
+
+    return finish_project(tmp_path_factory.mktemp("finished"))

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 import yaml
 
@@ -25,24 +22,6 @@ from trm.model.registry import build_model
 from trm.train import train
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """For sums so small that a second thread gains nothing, and is waited for on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quickly() -> Iterator[None]:
-    """For a module that imports it: all its tests by one thread."""
-    with one_thread():
-        yield
 
 
 def config_of(data: Path, folder: Path, **changes: object) -> TrainConfig:

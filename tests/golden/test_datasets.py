@@ -23,10 +23,15 @@ GOLDEN = Path(os.environ.get("TRM_GOLDEN_DIR", Path(__file__).parent))
 BYTES_OF_A_BIG_DATASET = 8 * 10**9
 
 
-def cases():
-    for case in json.loads((GOLDEN / "datasets.json").read_text()):
-        slow = case["builder"] == "arc" and case["args"].get("num_aug", 1000) >= 100
-        yield pytest.param(case, id=case["name"], marks=[pytest.mark.slow] if slow else [])
+CASES = json.loads((GOLDEN / "datasets.json").read_text())
+
+
+def is_large(case):
+    return case["builder"] == "arc" and case["args"].get("num_aug", 1000) >= 100
+
+
+def name_of(case):
+    return case["name"]
 
 
 @pytest.fixture(scope="session")
@@ -71,8 +76,7 @@ def skip_what_cannot_be(case, raw_dir, tmp_path):
         pytest.skip("less than 8 GB free")
 
 
-@pytest.mark.parametrize("case", list(cases()))
-def test_every_file_is_the_published_one(case, raw_dir, tmp_path, monkeypatch):
+def assert_every_file_is_the_published_one(case, raw_dir, tmp_path, monkeypatch):
     skip_what_cannot_be(case, raw_dir, tmp_path)
     out = tmp_path / "out"
     try:
@@ -82,3 +86,9 @@ def test_every_file_is_the_published_one(case, raw_dir, tmp_path, monkeypatch):
     finally:
         shutil.rmtree(out, ignore_errors=True)
     assert built == case["sha256"]
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if not is_large(case)], ids=name_of)
+def test_every_file_is_the_published_one(case, raw_dir, tmp_path, monkeypatch):
+    """Those of 100 augmentations and more: tests/slow/golden/test_datasets.py."""
+    assert_every_file_is_the_published_one(case, raw_dir, tmp_path, monkeypatch)

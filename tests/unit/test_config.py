@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,22 @@ def test_resolving_names_the_row() -> None:
         resolve({"arch": "trn"}, "a/b")
     with pytest.raises(TrmError, match="a/b: epochs=7 is not a multiple"):
         resolve({"epochs": 7, "eval_interval": 2}, "a/b")
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("lr_warmpu_steps=1", "did you mean 'lr_warmup_steps'"),
+        ("lr", "lr has no value: write lr=VALUE"),
+        ("larning", "unknown key 'larning'"),
+        ("arch=tmr", "unknown arch 'tmr'; did you mean 'trm'?; config/arch has"),
+        ("arch.hiden_size=8", "did you mean 'arch.hidden_size'"),
+    ],
+)
+def test_a_mistyped_word_of_the_command_is_named(word: str, message: str) -> None:
+    """As a process: tests/workflow/test_commands.py."""
+    with pytest.raises(TrmError, match=re.escape(message)):
+        accept_both_spellings([word])
 
 
 def test_an_architecture_is_known_in_quotes_too() -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from tests.runs import arc_data, one_thread, random_run
+from tests.runs import arc_data, random_run
 from trm.checkpoint import read_state_dict
 from trm.data.format import load_identifiers
 from trm.errors import TrmError
@@ -24,12 +24,6 @@ BOARD = "1" + "." * 35
 def export_command(monkeypatch, *words: object) -> None:
     monkeypatch.setattr(sys, "argv", ["trm.export", *map(str, words)])
     main()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _quickly():
-    with one_thread():
-        yield
 
 
 @pytest.fixture

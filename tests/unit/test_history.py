@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tests.runs import ALONE, arc_data, config_of, quickly  # noqa: F401
+from tests.runs import ALONE, arc_data, config_of
 from trm.tracking import COLUMNS, History
 from trm.train import train
 

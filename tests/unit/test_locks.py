@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.runs import ALONE, config_of, quickly  # noqa: F401
+from tests.runs import ALONE, config_of
 from trm import locks
 from trm.devices import claim_gpus
 from trm.errors import TrmError, WriteError

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import ROOT
-from tests.runs import one_thread
 from trm.config import ArchConfig, ModelConfig
 from trm.distributed import Ranks
 from trm.ema import EMA
@@ -123,11 +122,6 @@ def test_losses_pass_over_ignored_positions() -> None:
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
 def test_every_architecture_learns_a_batch(architecture: str) -> None:
     """120 steps on one batch halve the loss: gradients flow through every part."""
-    with one_thread():
-        assert_learns(architecture)
-
-
-def assert_learns(architecture: str) -> None:
     torch.manual_seed(0)
     model = build_model(small(architecture)).train()
     optimizer = AdamATan2(model.parameters(), lr=1e-2, betas=(0.9, 0.95), weight_decay=0.0)

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from tests.runs import ALONE, arc_data, config_of, quickly  # noqa: F401
+from tests.runs import ALONE, arc_data, config_of
 from trm import thinking
 from trm.checkpoint import read_state_dict
 from trm.data.arc import build_arc

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.runs import ALONE, config_of, quickly  # noqa: F401
+from tests.runs import ALONE, config_of
 from trm.checkpoint import read_state_dict
 from trm.config import TrainConfig
 from trm.errors import TrmError

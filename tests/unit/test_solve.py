@@ -22,7 +22,6 @@ from tests.runs import (
     arc_task,
     config_of,
     memorised_sudoku,
-    one_thread,
     random_run,
 )
 from trm.answer import embedding_learned, predict
@@ -52,12 +51,6 @@ def solve_command(capsys: pytest.CaptureFixture, monkeypatch, *words: str) -> st
     capsys.readouterr()
     main()
     return capsys.readouterr().out
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _quickly():
-    with one_thread():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -99,6 +99,50 @@ def test_unknown_targets_and_only_those_match_the_pattern(study: Study) -> None:
     assert [u for u in unknown if not pattern.fullmatch(u)] == []
 
 
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("results/sudoku-extrem/mlp/seed-0/metrics.json", "did you mean 'sudoku-extreme/mlp'"),
+        ("results/sudoku-6x6/att/seed-0/metrics.json", "sudoku-6x6/mlp"),
+        ("results/sudoku-6x6/mlp/seed-0/metric.json", "FILE of metrics.json"),
+        ("results/sudoku-6x6/mlp/seed-x/metrics.json", "seed-N"),
+        ("data/arc1concept", "there are arc1concept-aug-1000"),
+    ],
+)
+def test_mistyped_target_lists_what_exists(study: Study, target: str, words: str) -> None:
+    """As the rule for unknown targets asks; Snakemake itself: tests/workflow/test_dry_runs.py."""
+    assert re.fullmatch(study.unknown_target_pattern(), target.partition("/")[2])
+    assert words in study.explain_target(target)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"benchmarks": {"sudoku-6x6": {"dataset": "nope"}}}, "no dataset 'nope'"),
+        ({"benchmarks": {"sudoku-6x6": {"overrides": {"learning_rate": 1}}}}, "learning_rate"),
+        ({"benchmarks": {"sudoku-6x6": {"overrides": {"arch.L_cycle": 1}}}}, "arch.L_cycles"),
+        ({"benchmarks": {"sudoku-6x6": {"overrides": {"epochs": 70}}}}, "not a multiple of"),
+        ({"benchmarks": {"sudoku-6x6": {"metric": "exact_acc"}}}, "'exact_accuracy'"),
+        ({"benchmarks": {"sudoku-6x6": {"kind": "arc"}}}, "is built by sudoku"),
+        ({"benchmarks": {"sudoku-6x6": {"resources": {"ranks": 3}}}}, "not divisible by the 3"),
+        ({"benchmraks": {}}, "did you mean 'benchmarks'"),
+        ({"default": ["sudoku-6x6/mpl/seed-0"]}, "did you mean 'sudoku-6x6/mlp'"),
+        ({"datasets": {"arc1concept-aug-1000": {"num_aug": -1}}}, "num_aug"),
+        ({"benchmarks": {"maze-hard": {"resources": {"gpu": 1}}}}, "resources.gpu"),
+    ],
+)
+def test_mistake_in_the_table_names_the_files_and_the_row(
+    tmp_path: Path, change: dict, words: str
+) -> None:
+    """Through Snakemake: tests/workflow/test_dry_runs.py."""
+    path = tmp_path / "change.yaml"
+    path.write_text(yaml.safe_dump(change))
+    with pytest.raises(TrmError) as error:
+        Study.load(CONFIG, path)
+    assert words in str(error.value)
+    assert str(error.value).startswith(f"{CONFIG} with {path}: ")
+
+
 def test_numbers_survive_json(tmp_path) -> None:
     content = yaml.safe_load(CONFIG.read_text())
     content["benchmarks"]["sudoku-6x6"]["overrides"]["lr"] = 1e-5

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.runs import one_thread, random_run
+from tests.runs import random_run
 from trm.data.boards import COLUMNS
 from trm.data.format import load_split
 from trm.data.generate import generate_table
@@ -41,8 +41,7 @@ def test_a_side_goes_from_the_generator_to_the_figures_and_the_solver(tmp_path: 
 
     run = random_run(tmp_path / "run", tmp_path / "data", side, side + 2)
     question = gallery.puzzles[0].question
-    with one_thread():
-        answer = load(str(run), device="cpu").solve(question, max_steps=1)
+    answer = load(str(run), device="cpu").solve(question, max_steps=1)
     assert answer.kind == "sudoku" and len(answer.text.split("\n")) == side
     assert "not a valid sudoku" in verdict(answer)
 

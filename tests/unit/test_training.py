@@ -261,6 +261,12 @@ def test_training_of_nothing_is_refused(
     assert not list(tmp_path.glob("step_*"))
 
 
+def test_training_on_no_dataset_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrmError, match="build the dataset first"):
+        train(config_for(tmp_path / "none", tmp_path / "run"), ALONE)
+    assert not (tmp_path / "run").exists()
+
+
 def test_diverged_weights_are_told(run: Path, tmp_path: Path) -> None:
     state = torch.load(run / "step_12", weights_only=True)
     state["model.inner.lm_head.weight"].fill_(float("nan"))
@@ -313,6 +319,8 @@ def test_cuda_where_there_is_none_is_refused() -> None:
     ("words", "message"),
     [
         (["checkpoint=x", "ouput=y"], "unknown key 'ouput'; did you mean 'out'"),
+        (["chekpoint=x"], "did you mean 'checkpoint'"),
+        (["checkpoint=nowhere/step_1"], "nowhere/step_1 does not exist"),
         (["out=y"], "checkpoint: Field required"),
         (["checkpoint"], "expected key=value"),
         (["checkpoint=x", "device=tpu"], "device"),

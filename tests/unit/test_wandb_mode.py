@@ -75,6 +75,18 @@ def test_another_mode_is_one_line(monkeypatch: pytest.MonkeyPatch, asked: str) -
     assert wandb_mode("disabled") == "disabled"
 
 
+def test_online_without_a_login_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    require_login("online")
+    monkeypatch.delenv("WANDB_API_KEY")
+    monkeypatch.setenv("NETRC", str(home / "netrc"))
+    require_login("auto")
+    with pytest.raises(TrmError, match="wandb login"):
+        require_login("online")
+    (home / "netrc").write_text("machine 127.0.0.1:9 login user password key\n")
+    require_login("online")
+
+
 @pytest.mark.parametrize("value", ["true", "TRUE", "1"])
 def test_disabled_in_the_environment(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("WANDB_DISABLED", value)

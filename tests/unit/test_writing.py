@@ -17,7 +17,7 @@ import torch
 from matplotlib.figure import Figure
 
 from tests.conftest import ROOT
-from tests.runs import ALONE, config_of, quickly, random_run  # noqa: F401
+from tests.runs import ALONE, config_of, random_run
 from tests.unit.test_model import small
 from trm import export
 from trm.checkpoint import save_weights

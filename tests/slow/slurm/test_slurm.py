@@ -17,11 +17,9 @@ import pytest
 import torch
 import yaml
 
-from tests.slurm.conftest import Cluster
-from tests.workflow.conftest import FULL, TINY, Project, copy_project, environment
+from tests.project import FULL, TINY, Project, copy_project, environment
+from tests.slow.slurm.conftest import Cluster
 from trm.checkpoint import read_state_dict
-
-pytestmark = pytest.mark.slow
 
 # Laid over the tiny study: variants of one small training, each with jobs of its own kind.
 ONE_NODE = {"ranks": 2, "gpus": 2, "nodes": 1, "threads": 2, "mem_mb": 1500, "runtime": 10}

@@ -15,10 +15,8 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT, overrides
+from tests.trainings import newest, wait_for
 from tests.wandb_file import OfflineRun, read_offline
-from tests.workflow.test_resume import newest, wait_for
-from trm import tracking
-from trm.errors import TrmError
 
 TIMES = ("elapsed_s", "examples_per_s")
 
@@ -218,16 +216,3 @@ def test_without_a_server_the_run_is_an_offline_one(unreachable: Path) -> None:
     assert found.rows[-1]["train/loss"] == 1.5
     assert "W&B: connecting, for at most 2 s" in done.stderr
     assert done.stderr.count("W&B cannot be reached, so this run is recorded offline: ") == 1
-
-
-def test_online_without_a_login_is_refused(
-    unreachable: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tracking.require_login("online")
-    monkeypatch.delenv("WANDB_API_KEY")
-    monkeypatch.setenv("NETRC", str(unreachable / "netrc"))
-    tracking.require_login("auto")
-    with pytest.raises(TrmError, match="wandb login"):
-        tracking.require_login("online")
-    (unreachable / "netrc").write_text("machine 127.0.0.1:9 login user password key\n")
-    tracking.require_login("online")

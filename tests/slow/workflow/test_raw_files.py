@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SOURCES
-from tests.workflow.conftest import Project, copy_project
+from tests.project import Project, copy_project
 
 CHALLENGES, SOLUTIONS = (
     f"raw/arc/arc-agi_evaluation_{what}.json" for what in ("challenges", "solutions")
@@ -45,7 +45,6 @@ def test_a_file_of_the_user_outlives_the_download_beside_it(project: Project) ->
     assert not (project.root / "raw/mine/test.csv").exists()
 
 
-@pytest.mark.slow
 def test_the_right_file_is_kept_and_the_other_put_beside_it(project: Project) -> None:
     table = project.root / "raw/mine"
     shutil.copy(SOURCES / "sudoku/train.csv", table)

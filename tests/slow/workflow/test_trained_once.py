@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.conftest import FULL, TINY, Project, copy_project, environment
+from tests.project import FULL, TINY, Project, copy_project, environment
 
 RESULT = "results/tiny/sudoku-6x6/mlp/seed-0"
 TARGET = f"{RESULT}/config.yaml"  # of the training, so that nothing is evaluated
@@ -19,8 +19,6 @@ RUN = "checkpoints/tiny/sudoku-6x6/mlp/seed-0"
 LOG = "logs/tiny/train/sudoku-6x6/mlp/seed-0.log"
 NOTHING_TRAINED = "which has ended: nothing is trained"
 DATA = "data/tiny/sudoku-6x6-1k-aug-50"
-
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

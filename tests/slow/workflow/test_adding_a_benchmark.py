@@ -1,9 +1,8 @@
-"""docs/adding-a-benchmark.md, followed to the letter, in English and in Chinese."""
+"""docs/adding-a-benchmark.md, followed to the letter."""
 
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 from pathlib import Path
 
@@ -11,15 +10,11 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tests.workflow.conftest import Project, copy_project, environment
+from tests.pages import code_blocks
+from tests.project import Project, copy_project, environment
 
-ENGLISH, CHINESE = ROOT / "docs/adding-a-benchmark.md", ROOT / "docs/zh/adding-a-benchmark.md"
+PAGE = ROOT / "docs/adding-a-benchmark.md"
 RESULT = "results/sort-rows/att/seed-0"
-
-
-def code_blocks(page: Path) -> list[tuple[str, str]]:
-    """(language, content) of each fenced block, from top to bottom."""
-    return re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
 
 
 def follow(page: Path, root: Path) -> None:
@@ -39,7 +34,7 @@ def follow(page: Path, root: Path) -> None:
 @pytest.fixture(scope="module")
 def followed(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = copy_project(tmp_path_factory.mktemp("adding"))
-    follow(ENGLISH, project.root)
+    follow(PAGE, project.root)
     return project
 
 
@@ -89,22 +84,3 @@ def test_the_other_targets_resolve(followed: Project) -> None:
         configfile=followed.root / "config/sort-rows.yaml",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-
-
-def test_the_page_is_short_and_both_languages_show_the_same_code() -> None:
-    assert len(ENGLISH.read_text().splitlines()) <= 125
-
-    def without_comments(page: Path) -> list[list[str]]:
-        return [
-            [re.sub(r"\s+#.*", "", line) for line in content.splitlines()]
-            for _, content in code_blocks(page)
-        ]
-
-    assert without_comments(CHINESE) == without_comments(ENGLISH)
-
-
-def test_the_files_that_it_names_exist() -> None:
-    for page in (ENGLISH, CHINESE):
-        for name in re.findall(r"`((?:trm|workflow|config|tests)/[\w/.-]+)`", page.read_text()):
-            made_here = name in ("config/sort-rows.yaml", "trm/data/NAME.py")
-            assert made_here or (ROOT / name.rstrip("/")).exists(), (page, name)

@@ -161,8 +161,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         pytest.skip(f"no Slurm here: {reason}")
     folder = tmp_path_factory.mktemp("slurm")
     # pytest's own folders are closed to others; slurmd looks through them.
-    for parent in (folder, *folder.parents[:2]):
-        parent.chmod(0o755)
+    for parent in (folder, *folder.parents):
+        mode = parent.stat().st_mode
+        if mode & 0o055 != 0o055:
+            parent.chmod(mode | 0o055)
     cluster = Cluster(folder / "cluster")
     try:
         cluster.up()

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.project import environment
 from tests.runs import arc_task, random_run
-from tests.workflow.conftest import environment
 from trm.data.format import write_identifiers
 
 PAGE = (ROOT / "docs" / "using-a-model.md").read_text()
@@ -59,11 +59,10 @@ def done(here: Path) -> dict[str, subprocess.CompletedProcess]:
 
 
 def run(here: Path, command: list[str]) -> subprocess.CompletedProcess:
-    alone = {"OMP_NUM_THREADS": "1"}  # sums this small only wait for a second thread
-    python = str(Path(sys.executable).parent)
-    env = environment(ROOT) | alone
-    env["PATH"] = f"{python}:{env['PATH']}"
-    return subprocess.run(command, cwd=here, env=env, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        command, cwd=here, env=environment(ROOT), capture_output=True, text=True, timeout=300,
+        check=False,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("line", COMMANDS)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy
 import pytest
 
-from tests.workflow.conftest import TINY, Project, copy_project
+from tests.project import TINY, Project, copy_project
 
 # Nothing of ours is found by name, as in a shell where no environment is activated.
 PATH = "/usr/bin:/bin"
@@ -50,7 +50,6 @@ def test_rules_run_from_another_folder(project: Project, tmp_path: Path) -> None
     assert "results/tiny/sudoku-6x6/mlp/seed-0/metrics.json" in done.stdout
 
 
-@pytest.mark.slow
 def test_a_result_is_made_from_another_folder(project: Project, tmp_path: Path) -> None:
     """Training and evaluation start processes of their own, which find the project too."""
     target = "results/tiny/sudoku-6x6/mlp/seed-0/figures/thinking.gif"
@@ -82,7 +81,6 @@ elif words[:2] == ["env", "create"]:
 """
 
 
-@pytest.mark.slow
 def test_rules_run_in_a_conda_environment(project: Project, tmp_path: Path) -> None:
     conda = tmp_path / "conda"
     (conda / "bin").mkdir(parents=True)

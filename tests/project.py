@@ -1,34 +1,39 @@
+"""Copies of the workflow, each in a folder of its own, and the commands that run in them."""
+
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pytest
+import yaml
 
 from tests.conftest import ROOT
-
-# The commands of the pages name `python` and `snakemake`: these, activated or not.
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 PARTS = ("Snakefile", "rules", "workflow", "config", "envs", "profiles", "pretrain.py", "trm",
          "dataset", "slurm", "README.md")  # fmt: skip
 FULL, TINY = (ROOT / "config" / name for name in ("config.yaml", "tiny.yaml"))
+FINISHED = ("sudoku-6x6/mlp/seed-0", "arc-agi-1-6x6/att/seed-0")
 
 
 def environment(root: Path) -> dict[str, str]:
-    """That of commands run in the project at `root`."""
-    return os.environ | {"PYTHONPATH": str(root), "WANDB_MODE": "disabled"}
+    """That of commands run in the project at `root`. The commands of the pages name `python` and
+    `snakemake`: these, activated or not."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | {"PATH": path, "PYTHONPATH": str(root), "WANDB_MODE": "disabled"}
 
 
 @dataclass(frozen=True)
 class Project:
-    """A copy of the workflow in a folder of its own, so that its results are its own too."""
+    """A copy of the workflow, so that its results are its own too."""
 
     root: Path
+    overlays: tuple[Path, ...] = ()
+    """Config files that are always laid over the tiny settings."""
 
     def run(
         self, *command: str, timeout: float = 600, **variables: str
@@ -45,7 +50,8 @@ class Project:
         """`configfile` is laid over the tiny settings (or, without them, over config.yaml)."""
         flags = [w for w in words if w.startswith("-")]
         words = tuple(w for w in words if not w.startswith("-"))
-        files = [str(f) for f in (FULL, TINY if tiny else None, configfile) if f is not None]
+        tiny_files = (TINY, *self.overlays) if tiny else ()
+        files = [str(f) for f in (FULL, *tiny_files, configfile) if f is not None]
         return self.run(
             "-m", "snakemake", "--cores", "2", "--configfile", *files, *flags, "--", *words,
             timeout=1800,
@@ -53,6 +59,11 @@ class Project:
 
     def dry_run(self, *words: str, **settings: object) -> subprocess.CompletedProcess:
         return self.snakemake("-n", *words, **settings)
+
+    def copied_to(self, root: Path) -> Project:
+        """With all that was made in it, times included, so that nothing is made again."""
+        subprocess.run(["cp", "-a", f"{self.root}/.", str(root)], check=True)
+        return replace(self, root=root)
 
 
 def copy_project(target: Path) -> Project:
@@ -66,16 +77,18 @@ def copy_project(target: Path) -> Project:
     return Project(target)
 
 
-@pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """For dry runs and single commands: nothing is built in it yet."""
-    return copy_project(tmp_path_factory.mktemp("project"))
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The default target, run end to end on the tiny settings."""
-    project = copy_project(tmp_path_factory.mktemp("finished"))
+def finish_project(target: Path) -> Project:
+    """Run the default target on the tiny settings, for the results FINISHED."""
+    copy_project(target)
+    (target / "finished.yaml").write_text(yaml.safe_dump({"default": [*FINISHED]}))
+    project = Project(target, (target / "finished.yaml",))
     done = project.snakemake()
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-8000:]
     return project
+
+
+def jobs(stdout: str) -> dict[str, int]:
+    """Rule -> number of jobs, from the job stats of a dry run."""
+    table = stdout.split("Job stats:")[1].split("Reasons:")[0]
+    found = re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)
+    return {name: int(n) for name, n in found if name != "total"}

@@ -8,9 +8,7 @@ import re
 import pytest
 import yaml
 
-from tests.workflow.conftest import FULL, TINY, Project, copy_project
-
-pytestmark = pytest.mark.slow
+from tests.project import FULL, TINY, Project, copy_project, environment
 
 COMMANDS = {
     "sbatch": "echo $* >> {log}; exit 1",
@@ -62,7 +60,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "-m", "snakemake", "--profile", "slurm", "--rerun-triggers", "mtime", "--retries", "0",
         "--slurm-init-seconds-before-status-checks", "1", "--max-status-checks-per-second", "10",
         "--configfile", str(FULL), str(TINY), "gpus.yaml", "--", *targets,
-        PATH=f"{programs}{os.pathsep}{os.environ['PATH']}", USER="somebody",
+        PATH=f"{programs}{os.pathsep}{environment(project.root)['PATH']}", USER="somebody",
     )  # fmt: skip
     assert done.returncode != 0 and log.exists(), done.stdout[-3000:] + done.stderr[-3000:]
     lines = log.read_text().splitlines()

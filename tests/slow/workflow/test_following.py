@@ -1,4 +1,4 @@
-"""docs/following-a-run.md: each command as it stands there, and the targets that `list` prints."""
+"""docs/following-a-run.md: each command as it stands there."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.conftest import ROOT
-from tests.workflow.conftest import FULL, TINY, Project, copy_project, environment
-from trm.study import Study
+from tests.project import FULL, TINY, Project, copy_project, environment
 
 PAGE = (ROOT / "docs" / "following-a-run.md").read_text()
 COMMANDS = re.findall(r"^    ((?:python|snakemake) .+)$", PAGE, re.MULTILINE)
@@ -54,14 +52,6 @@ def test_commands_of_the_page(place: Project, command: str) -> None:
     assert bool(made) == (" plot " in command)
 
 
-def test_settings_of_the_page(tmp_path: Path) -> None:
-    (snippet,) = re.findall(r"```yaml\n(.+?)```", PAGE, re.DOTALL)
-    (tmp_path / "change.yaml").write_text(snippet)
-    study = Study.load(FULL, tmp_path / "change.yaml")
-    changed = yaml.safe_load(snippet)["benchmarks"]["sudoku-6x6"]["overrides"]
-    assert changed.items() <= study.row("sudoku-6x6", "mlp").overrides.items()
-
-
 def test_target_and_command_say_the_same(place: Project) -> None:
     words = ["--configfile", str(FULL), str(TINY), "--", "status"]
     target = place.run("-m", "snakemake", "--cores", "1", "-q", "all", *words)
@@ -91,11 +81,3 @@ def test_both_work_while_snakemake_holds_the_directory(place: Project) -> None:
         holder.kill()
         holder.wait()
         shutil.rmtree(place.root / ".snakemake" / "locks", ignore_errors=True)
-
-
-def test_every_listed_target_is_made_by_a_rule(project: Project) -> None:
-    listed = project.run("-m", "trm", "list", "--config", "config/tiny.yaml").stdout
-    targets = re.findall(r"^ +((?:data|results)/\S+)", listed, re.MULTILINE)
-    assert len(targets) > 40
-    done = project.dry_run(*targets)
-    assert done.returncode == 0, done.stderr

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.workflow.conftest import TINY, Project, copy_project
+from tests.project import FULL, TINY, Project, copy_project
 from trm.data.format import load_identifiers
 
 CANVAS = 5
@@ -41,9 +41,7 @@ def hidden_tasks(project: Project) -> dict:
 @pytest.fixture(scope="module")
 def overlay(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """config/kaggle.yaml with the sizes of config/tiny.yaml."""
-    config = yaml.safe_load(
-        (Path(__file__).parents[2] / "config" / "kaggle.yaml").read_text(encoding="utf-8")
-    )
+    config = yaml.safe_load((FULL.parent / "kaggle.yaml").read_text(encoding="utf-8"))
     tiny = yaml.safe_load(TINY.read_text())["benchmarks"]["arc-agi-1-6x6"]
     (dataset,) = config["datasets"].values()
     dataset |= {"subsets": ["training", "test"], "num_aug": 2, "canvas": CANVAS}

@@ -1,0 +1,49 @@
+"""Pages whose commands the slow tests run: both languages show the same, and their files exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import yaml
+
+from tests.conftest import ROOT
+from tests.pages import code_blocks
+from tests.project import FULL
+from trm.study import Study
+
+ENGLISH, CHINESE = (ROOT / "docs" / folder / "adding-a-benchmark.md" for folder in (".", "zh"))
+
+
+def test_the_page_is_short_and_both_languages_show_the_same_code() -> None:
+    assert len(ENGLISH.read_text().splitlines()) <= 125
+
+    def without_comments(page: Path) -> list[list[str]]:
+        return [
+            [re.sub(r"\s+#.*", "", line) for line in content.splitlines()]
+            for _, content in code_blocks(page)
+        ]
+
+    assert without_comments(CHINESE) == without_comments(ENGLISH)
+
+
+def test_the_files_that_it_names_exist() -> None:
+    for page in (ENGLISH, CHINESE):
+        for name in re.findall(r"`((?:trm|workflow|config|tests)/[\w/.-]+)`", page.read_text()):
+            made_here = name in ("config/sort-rows.yaml", "trm/data/NAME.py")
+            assert made_here or (ROOT / name.rstrip("/")).exists(), (page, name)
+
+
+def test_settings_of_the_page_about_following_a_run(tmp_path: Path) -> None:
+    ((_, snippet),) = code_blocks(ROOT / "docs" / "following-a-run.md")
+    (tmp_path / "change.yaml").write_text(snippet)
+    study = Study.load(FULL, tmp_path / "change.yaml")
+    changed = yaml.safe_load(snippet)["benchmarks"]["sudoku-6x6"]["overrides"]
+    assert changed.items() <= study.row("sudoku-6x6", "mlp").overrides.items()
+
+
+def test_every_caption_file_of_snakemake_s_report_is_used() -> None:
+    rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    for path in (ROOT / "workflow" / "report").glob("*.rst"):
+        used = f'"{path.stem}"' in rules or f"/{path.name}" in rules or path.stem == "workflow"
+        assert used, path

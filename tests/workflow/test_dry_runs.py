@@ -1,0 +1,104 @@
+"""Dry runs of the real Snakefile: what every target would take, and what stops before any job."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import yaml
+
+from tests.conftest import ROOT
+from tests.project import Project, jobs
+
+CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+RESULTS = [f"{b}/{v}" for b, row in CONFIG["benchmarks"].items() for v in row["variants"]]
+
+
+def test_every_result_of_the_study_resolves_from_raw_files(project: Project) -> None:
+    targets = [f"results/{name}/seed-7/metrics.json" for name in RESULTS]
+    done = project.dry_run(*targets, tiny=False)
+    assert done.returncode == 0, done.stderr
+    count = jobs(done.stdout)
+    assert count["train"] == len(RESULTS)
+    assert count["evaluate"] + count["evaluate_arc"] == len(RESULTS)
+    assert count["download_arc"] == 5
+    assert count["dataset"] == len(CONFIG["datasets"])
+
+
+def test_summary_takes_every_variant(project: Project) -> None:
+    done = project.dry_run("results/sudoku-extreme/summary.csv", tiny=False)
+    assert jobs(done.stdout)["train"] == len(CONFIG["benchmarks"]["sudoku-extreme"]["variants"])
+
+
+def test_every_listed_target_is_made_by_a_rule(project: Project) -> None:
+    listed = project.run("-m", "trm", "list", "--config", "config/tiny.yaml").stdout
+    targets = re.findall(r"^ +((?:data|results)/\S+)", listed, re.MULTILINE)
+    assert len(targets) > 40
+    done = project.dry_run(*targets)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_report_asks_for_steps_and_votes_and_a_result_alone_does_not(project: Project) -> None:
+    of_arc = sum(CONFIG["benchmarks"][r.split("/")[0]]["kind"] == "arc" for r in CONFIG["default"])
+    count = jobs(project.dry_run(tiny=False).stdout)
+    assert (count["steps"], count["steps_figure"], count["votes"]) == (2, 2, of_arc)
+    alone = [f"results/{result}/metrics.json" for result in CONFIG["default"]]
+    assert not {"steps", "votes"} & set(jobs(project.dry_run(*alone, tiny=False).stdout))
+
+
+def test_a_benchmark_s_own_steps_are_looked_at(project: Project) -> None:
+    targets = [f"results/{name}/mlp/seed-0/steps.csv" for name in ("sudoku-6x6", "sudoku-9x9")]
+    done = project.dry_run("-p", *targets, tiny=False)
+    for steps, target in zip(("1 2 4 8 16", "1 2 4 8 16 32 64"), targets, strict=True):
+        assert f"--steps {steps} --out-steps {target}" in done.stdout
+
+
+def test_mistyped_target_lists_what_exists(project: Project) -> None:
+    """Which, and in what words: tests/unit/test_study.py."""
+    done = project.dry_run("results/sudoku-extrem/mlp/seed-0/metrics.json", tiny=False)
+    assert done.returncode != 0
+    assert "did you mean 'sudoku-extreme/mlp'" in done.stderr + done.stdout
+
+
+def test_mistake_in_the_table_stops_before_any_job(project: Project, tmp_path: Path) -> None:
+    """Which, and in what words: tests/unit/test_study.py."""
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({"benchmarks": {"sudoku-6x6": {"dataset": "nope"}}}))
+    done = project.dry_run(tiny=False, configfile=path)
+    assert done.returncode != 0
+    assert "no dataset 'nope'" in done.stderr + done.stdout
+    assert f"config/config.yaml with {os.path.relpath(path, project.root)}: " in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def resources_of(stdout: str) -> dict[tuple[str, str], dict[str, str]]:
+    """(rule, benchmark) -> resources, from the jobs that a dry run lists."""
+    found = re.findall(
+        r"^rule (\w+):\n(?:    .+\n)*?    wildcards: benchmark=([\w-]+).*\n"
+        r"(?:    .+\n)*?    resources: (.+)$",
+        stdout, re.MULTILINE,
+    )  # fmt: skip
+    return {
+        (rule, benchmark): dict(re.findall(r"(\w+)=([^,\s]*)", words))
+        for rule, benchmark, words in found
+    }
+
+
+def test_slurm_profile_resolves_with_its_resources(project: Project) -> None:
+    files = ("metrics.json", "steps.csv", "thinking.json", "task-ids.csv", "pooled.csv")
+    done = project.run(
+        "-m", "snakemake", "--profile", "slurm", "-n",
+        "results/sudoku-extreme/mlp/seed-0/metrics.json",
+        *(f"results/arc-agi-1/att/seed-0/{file}" for file in files),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    jobs = resources_of(done.stdout)
+    train = jobs["train", "sudoku-extreme"]
+    assert (train["gpu"], train["runtime"], train["mem_mb"]) == ("1", "2880", "64000")
+    gpus = {rule: job for (rule, _), job in jobs.items() if "gpu" in job}
+    assert {*gpus} == {
+        "train", "evaluate", "evaluate_arc", "steps", "thinking", "task_ids", "pooled",
+    }  # fmt: skip
+    # Without it the plugin up to 2.6 asks for tasks per GPU, which newer Slurm refuses.
+    assert [rule for rule, job in gpus.items() if job.get("tasks_per_gpu") != "0"] == []
