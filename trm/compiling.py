@@ -13,9 +13,9 @@ from trm.model.base import RecursiveModel
 from trm.model.layers import compile_model
 from trm.model.loss import act_loss
 
-FLOP_THAT_PAY = 20e12
-"""From this many FLOP on it pays to compile a training on the CPU: about a minute of eager work on
-two cores with AVX-512. Compiling saves a third of it, and costs as much (docs/performance.md)."""
+FLOP_THAT_PAY = 4e12
+"""From this many FLOP on it pays to compile a training on the CPU: about a minute of eager work of
+one core with AVX-512. Compiling saves half of it, and costs a quarter (docs/performance.md)."""
 
 
 def worth_compiling(device: torch.device, training_flop: float) -> bool:
