@@ -1,7 +1,7 @@
 """Tiny Recursive Model: data, model, training, scoring and reports, as a library.
 
     import trm
-    answer = trm.load("checkpoints/sudoku-6x6/mlp/seed-0").solve("sudoku.txt")
+    answer = trm.load("checkpoints/sudoku-6x6/quick/seed-0").solve("sudoku.txt")
 
 The package never imports snakemake, and importing it does not import torch: only the
 modules that compute with tensors do, and `trm.load` is one of theirs.

@@ -1,6 +1,6 @@
 """Write a trained model as a folder that needs nothing else, or as a published checkpoint.
 
-    python -m trm.export --checkpoint checkpoints/sudoku-6x6/mlp/seed-0 --out exported/sudoku-6x6
+    python -m trm.export --checkpoint checkpoints/sudoku-6x6/quick/seed-0 --out exported/sudoku-6x6
     python -m trm.export --checkpoint exported/sudoku-6x6 --published step_558
 
 The folder holds model.safetensors, config.json, README.md (a model card) and, where puzzles have

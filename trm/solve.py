@@ -1,6 +1,6 @@
 """Solve a puzzle with a trained model.
 
-    python -m trm.solve --checkpoint checkpoints/sudoku-6x6/mlp/seed-0 --sudoku puzzle.txt
+    python -m trm.solve --checkpoint checkpoints/sudoku-6x6/quick/seed-0 --sudoku puzzle.txt
     python -m trm.solve --checkpoint checkpoints/maze-30x30/att/seed-0 --maze maze.txt
     python -m trm.solve --checkpoint checkpoints/arc-agi-1/att/seed-0 --arc-task 0a1d4ef5.json
 

@@ -1,7 +1,7 @@
 """A trained model at hand: found, sized, loaded, and asked.
 
     import trm
-    model = trm.load("checkpoints/sudoku-6x6/mlp/seed-0")
+    model = trm.load("checkpoints/sudoku-6x6/quick/seed-0")
     print(model.solve("1.....").text)
 
 Weights alone do not say which puzzles they are for. Their dataset does, where it is one of plain

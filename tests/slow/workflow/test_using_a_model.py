@@ -30,7 +30,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("using")
     runs = root / "checkpoints"
     random_run(
-        runs / "sudoku-6x6/mlp/seed-0", Path("data/sudoku"), 6, 8,
+        runs / "sudoku-6x6/quick/seed-0", Path("data/sudoku"), 6, 8,
         arch__mlp_t=True, arch__pos_encodings="none",
     )  # fmt: skip
     random_run(runs / "maze-30x30/att/seed-0", Path("data/maze"), 30, 6,
@@ -38,10 +38,10 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     random_run(runs / "arc-agi-1-6x6/att/seed-0", Path("data/arc"), 6, 12, 3,
                arch__pos_encodings="learned")  # fmt: skip
     (root / "data/arc").mkdir(parents=True)
-    write_identifiers(root / "data/arc", ["<blank>", "7953d61e", "7953d61e|||t3|||0213456789"])
+    write_identifiers(root / "data/arc", ["<blank>", "6ea4a07e", "6ea4a07e|||t3|||0213456789"])
     (root / "maze.txt").write_text("\n".join(["S" + " " * 28 + "G"] + ["#" * 30] * 29))
     (root / "raw/arc").mkdir(parents=True)
-    many = {name: arc_task(seed) for seed, name in enumerate(("7953d61e", "other"))}
+    many = {name: arc_task(seed) for seed, name in enumerate(("6ea4a07e", "other"))}
     (root / "raw/arc/arc-agi_evaluation_challenges.json").write_text(json.dumps(many))
     (root / "mine.json").write_text(json.dumps(arc_task(5)))
     return root
@@ -73,7 +73,7 @@ def test_a_command_runs(done: dict[str, subprocess.CompletedProcess], line: str)
     if "--json" in line:
         assert json.loads(result.stdout)["kind"] == "sudoku"
     if "--task-id" in line:
-        assert "7953d61e is one it was trained on; votes of 2 augmentations" in result.stdout
+        assert "6ea4a07e is one it was trained on; votes of 2 augmentations" in result.stdout
     if "mine.json" in line:
         assert re.search(r"learned in \d+ step", result.stdout)
 
@@ -94,7 +94,7 @@ def test_the_example_runs(here: Path, done: dict[str, subprocess.CompletedProces
 
 def test_a_mistake_is_one_sentence(here: Path) -> None:
     words = [sys.executable, "-m", "trm.solve", "--checkpoint",
-             "checkpoints/sudoku-6x6/mlp/seed-0", "--sudoku", "11" + "." * 34]  # fmt: skip
+             "checkpoints/sudoku-6x6/quick/seed-0", "--sudoku", "11" + "." * 34]  # fmt: skip
     result = run(here, words)
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
