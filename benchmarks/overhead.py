@@ -45,7 +45,7 @@ def main() -> None:
         ]
         gif = [
             *(sys.executable, "workflow/scripts/thinking_figure.py", "--out", f"{scratch}/gif.gif"),
-            *("--thinking", example / "sudoku-6x6" / "mlp" / "seed-0" / "thinking.json"),
+            *("--thinking", example / "sudoku-6x6" / "quick" / "seed-0" / "thinking.json"),
         ]
         snakemake = [sys.executable, "-m", "snakemake", "-n", "--quiet", "all"]
         complete = [*snakemake, "--configfile", config, more, "--", "complete"]

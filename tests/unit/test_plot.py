@@ -17,7 +17,7 @@ from trm.errors import TrmError
 from trm.report.compare import compare, describe_comparison, draw_comparison
 
 EXAMPLES = ROOT / "results" / "example-run"
-SUDOKU = EXAMPLES / "sudoku-6x6" / "mlp" / "seed-0"
+SUDOKU = EXAMPLES / "sudoku-6x6" / "quick" / "seed-0"
 ARC = EXAMPLES / "arc-agi-1-6x6" / "att" / "seed-0"
 
 
@@ -83,7 +83,7 @@ def test_labels_tell_apart(tmp_path: Path, names: tuple[str, ...], labels: list[
 def test_in_words() -> None:
     words = describe_comparison(compare([SUDOKU, ARC]))
     exact = pd.read_csv(SUDOKU / "history.csv").query("split == 'test'")["exact_accuracy"].iloc[-1]
-    assert f"{exact:.1%} for sudoku-6x6/mlp/seed-0 (test)" in words
+    assert f"{exact:.1%} for sudoku-6x6/quick/seed-0 (test)" in words
 
 
 @pytest.mark.parametrize(
