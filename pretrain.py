@@ -20,7 +20,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from trm.config import TrainConfig, known_keys, suggest, train_config_of, typed_word
+from trm.config.types import TrainConfig, known_keys, suggest, train_config_of, typed_word
 from trm.errors import TrmError, run_cli
 
 ARCHITECTURES = Path(__file__).parent / "config" / "arch"
@@ -63,8 +63,8 @@ def _check_architecture(name: str) -> None:
 
 def run(config: TrainConfig) -> None:
     # Imported late: a mistyped key is told before torch is loaded.
-    from trm.distributed import start
-    from trm.train import train
+    from trm.runtime.ranks import start
+    from trm.training.trainer import train
 
     ranks = start(config.device)
     try:

@@ -16,9 +16,9 @@ from datetime import date
 import torch
 from train_step import CASES, device_name, draw_batches, new_state, training_config
 
-from trm.distributed import Ranks
 from trm.model import layers
-from trm.step import train_step
+from trm.runtime.ranks import Ranks
+from trm.training.step import train_step
 
 PATHS = {
     "native": ("bfloat16", frozenset()),

@@ -13,11 +13,11 @@ import statistics
 import time
 from datetime import date
 
-from trm.checkpoint import load_weights
 from trm.data.batches import PuzzleData
-from trm.distributed import start
-from trm.evaluate import evaluate, model_for, parse_arguments
+from trm.evaluate.loop import evaluate, model_for, parse_arguments
+from trm.model.checkpoint import load_weights
 from trm.model.registry import build_model
+from trm.runtime.ranks import start
 
 
 def main() -> None:

@@ -22,14 +22,14 @@ from pathlib import Path
 
 import torch
 
-from trm import train as training
-from trm.config import compose, hydra_word
+from trm.config.types import compose, hydra_word
 from trm.data.arc import build_arc
 from trm.data.batches import PuzzleData
-from trm.distributed import Ranks
 from trm.errors import run_cli
+from trm.runtime.ranks import Ranks
 from trm.scoring.arc import read_test_puzzles
-from trm.study import Study
+from trm.study.table import Study
+from trm.training import trainer as training
 
 ROOT = Path(__file__).resolve().parents[1]
 ROW = ("arc-agi-1-6x6", "att")

@@ -53,7 +53,7 @@ def main() -> None:
             "python": [sys.executable, "-c", "pass"],
             "import trm": [sys.executable, "-c", "import trm"],
             "import torch": [sys.executable, "-c", "import torch"],
-            "import trm.train, make an optimiser": [sys.executable, "-c", START],
+            "import trm.training.trainer, make an optimiser": [sys.executable, "-c", START],
             "check config.yaml": [sys.executable, "-c", CHECK, config],
             "snakemake -n of an empty Snakefile": [*snakemake, "-s", empty, "-d", scratch],
             f"snakemake -n complete, {SEEDS} seeds": complete,
@@ -67,13 +67,14 @@ def main() -> None:
 
 
 CHECK = (
-    "import sys, pathlib; from trm.study import Study; Study.load(pathlib.Path(sys.argv[1])); "
+    "import sys, pathlib; from trm.study.table import Study; "
+    "Study.load(pathlib.Path(sys.argv[1])); "
     "assert 'torch' not in sys.modules"
 )
 
 
 START = (
-    "import torch; import trm.train; from trm.optim import make_optimizer; "
+    "import torch; import trm.training.trainer; from trm.training.optim import make_optimizer; "
     "make_optimizer('adam_atan2', torch.nn.Linear(1, 1), (0.9, 0.95), 0.1).state_dict()"
 )
 

@@ -30,16 +30,16 @@ import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from torch.utils.flop_counter import FlopCounterMode
 
-from trm.config import DepthStage, TrainConfig, hydra_word, resolve, suggest
+from trm.config.types import DepthStage, TrainConfig, hydra_word, resolve, suggest
 from trm.data.batches import PuzzleData, train_batches
-from trm.distributed import Ranks
 from trm.errors import run_cli
-from trm.evaluate import model_for
+from trm.evaluate.loop import model_for
 from trm.model.act import to_batch
 from trm.model.registry import build_model
-from trm.optim import SignSGD, make_optimizer
-from trm.step import TrainState, train_step
-from trm.study import Study
+from trm.runtime.ranks import Ranks
+from trm.study.table import Study
+from trm.training.optim import SignSGD, make_optimizer
+from trm.training.step import TrainState, train_step
 
 ROOT = Path(__file__).resolve().parents[1]
 DEEPER = [

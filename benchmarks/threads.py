@@ -92,9 +92,9 @@ def time_steps(name: str, batch: int | None, steps: int, eager: bool) -> list[fl
     import torch  # before trm, which sets how threads wait
     from train_step import CASES, draw_batches, new_state, training_config
 
-    from trm.distributed import Ranks
     from trm.model.layers import compile_model
-    from trm.step import train_step
+    from trm.runtime.ranks import Ranks
+    from trm.training.step import train_step
 
     case, device = CASES[name], torch.device("cpu")
     rows = batch or case.batch

@@ -22,15 +22,15 @@ from datetime import date
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from trm.config import ModelConfig, TrainConfig, compose
-from trm.distributed import Ranks, choose_device
-from trm.ema import EMA
-from trm.memory import estimate
+from trm.config.types import ModelConfig, TrainConfig, compose
 from trm.model.act import Batch
 from trm.model.layers import compile_model, product
 from trm.model.registry import build_model
-from trm.optim import SignSGD, make_optimizer
-from trm.step import TrainState, train_step
+from trm.runtime.ranks import Ranks, choose_device
+from trm.training.ema import EMA
+from trm.training.memory import estimate
+from trm.training.optim import SignSGD, make_optimizer
+from trm.training.step import TrainState, train_step
 
 
 @dataclass(frozen=True)

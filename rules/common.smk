@@ -9,13 +9,13 @@ from pathlib import Path
 from snakemake_interface_executor_plugins.settings import DeploymentMethod
 from snakemake.common import async_run
 
-from trm.config import hydra_word
+from trm.config.types import hydra_word
 from trm.data.format import dataset_files
 from trm.data.specs import HIDDEN_SUBSETS
 from trm.errors import TrmError
 from trm.files import first_other_file
-from trm.run_record import forget_end
-from trm.study import REPORT_FILES, SEED, STEPS_FILES, VOTES_FILES, Study, seed_of
+from trm.model.run_record import forget_end
+from trm.study.table import REPORT_FILES, SEED, STEPS_FILES, VOTES_FILES, Study, seed_of
 
 
 def config_files():

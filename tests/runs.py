@@ -10,16 +10,16 @@ import torch
 import yaml
 
 from tests.conftest import overrides
-from trm.checkpoint import save_weights
-from trm.config import ModelConfig, TrainConfig, compose
+from trm.config.types import ModelConfig, TrainConfig, compose
 from trm.data.arc import build_arc
 from trm.data.boards import COLUMNS
 from trm.data.generate import random_board
 from trm.data.specs import ArcSpec, SudokuSpec
 from trm.data.sudoku import build_sudoku
-from trm.distributed import Ranks
+from trm.model.checkpoint import save_weights
 from trm.model.registry import build_model
-from trm.train import train
+from trm.runtime.ranks import Ranks
+from trm.training.trainer import train
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 

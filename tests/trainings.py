@@ -18,14 +18,14 @@ import torch
 from safetensors.torch import load_file
 
 from tests.conftest import overrides
-from trm.checkpoint import read_state_dict
-from trm.config import compose
-from trm.run_folder import snapshots_of
+from trm.config.types import compose
+from trm.model.checkpoint import read_state_dict
+from trm.study.run_folder import snapshots_of
 
 # A server that has torch imported and starts each run as a process of its own within milliseconds.
 # It has never computed anything, so that its children's thread pools are their own.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["trm.train"])
+CONTEXT.set_forkserver_preload(["trm.training.trainer"])
 
 TIMES = ["elapsed_s", "examples_per_s"]
 STEPS = 108
@@ -39,9 +39,9 @@ def words(data: Path, folder: Path, **changes: object) -> list[str]:
 
 
 def _child(arguments: list[str], rank: int, world_size: int, port: int, said: str) -> None:
-    from trm.distributed import start
     from trm.errors import run_cli
-    from trm.train import train
+    from trm.runtime.ranks import start
+    from trm.training.trainer import train
 
     with open(said, "a") as file:  # noqa: PTH123
         os.dup2(file.fileno(), 2)

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trm.processor import let_idle_threads_sleep
+from trm.runtime.processor import let_idle_threads_sleep
 
 if TYPE_CHECKING:
-    from trm.trained import load as load
+    from trm.solve.trained import load as load
 
 __version__ = "0.1.0"
 
@@ -23,7 +23,7 @@ let_idle_threads_sleep()
 
 def __getattr__(name: str) -> Any:
     if name == "load":
-        from trm.trained import load
+        from trm.solve.trained import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

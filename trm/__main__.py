@@ -14,14 +14,14 @@ import signal
 import sys
 from importlib import import_module
 
-from trm.config import suggest
+from trm.config.types import suggest
 from trm.errors import TrmError, run_cli
 
 COMMANDS = {
-    "status": "trm.status",
-    "list": "trm.listing",
+    "status": "trm.study.status",
+    "list": "trm.study.listing",
     "plot": "trm.report.compare",
-    "schema": "trm.schema",
+    "schema": "trm.study.schema",
 }
 
 

@@ -20,15 +20,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from trm.checkpoint import PREFIX
-from trm.config import LossConfig, ModelConfig
-from trm.distributed import Ranks
-from trm.ema import EMA
+from trm.config.types import LossConfig, ModelConfig
 from trm.model.act import Batch, act_step, initial_carry
 from trm.model.base import RecursiveModel
+from trm.model.checkpoint import PREFIX
 from trm.model.loss import act_loss
 from trm.model.registry import build_model
-from trm.optim import SignSGD, make_optimizer
+from trm.runtime.ranks import Ranks
+from trm.training.ema import EMA
+from trm.training.optim import SignSGD, make_optimizer
 
 GOLDEN = Path(os.environ.get("TRM_GOLDEN_DIR", Path(__file__).parent))
 FILES = sorted((GOLDEN / "model").glob("*.npz"))

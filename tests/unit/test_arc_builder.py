@@ -14,16 +14,16 @@ from hypothesis.extra.numpy import arrays
 import trm.data.arc as arc
 from trm.data import legacy_random
 from trm.data.arc import build_arc
-from trm.data.augmentation import (
+from trm.data.format import load_identifiers, load_split
+from trm.data.specs import ArcSpec
+from trm.errors import TrmError
+from trm.puzzles.augmentation import (
     apply_augmentation,
     augmented_name,
     dihedral_transform,
     invert_augmentation,
     parse_puzzle_name,
 )
-from trm.data.format import load_identifiers, load_split
-from trm.data.specs import ArcSpec
-from trm.errors import TrmError
 
 grids = arrays(
     np.uint8, st.tuples(st.integers(1, 6), st.integers(1, 6)), elements=st.integers(0, 9)

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from trm.data.augmentation import apply_augmentation, augmented_name
 from trm.errors import TrmError
+from trm.puzzles.augmentation import apply_augmentation, augmented_name
 from trm.scoring import arc
 from trm.scoring.arc import Votes, crop, score_arc, write_submission
 

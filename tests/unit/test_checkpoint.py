@@ -11,10 +11,10 @@ import safetensors.torch
 import torch
 
 from tests.unit.test_model import small
-from trm.checkpoint import load_weights, read_state_dict, save_weights
-from trm.config import ModelConfig
+from trm.config.types import ModelConfig
 from trm.errors import TrmError
 from trm.files import checkpoints_of
+from trm.model.checkpoint import load_weights, read_state_dict, save_weights
 from trm.model.registry import build_model
 
 GOLDEN = Path(os.environ.get("TRM_GOLDEN_DIR", Path(__file__).parents[1] / "golden"))

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from tests.runs import ALONE, config_of
-from trm import compiling, processor
-from trm.train import train
+from trm.runtime import processor
+from trm.training import compiling
+from trm.training.trainer import train
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.skipif(

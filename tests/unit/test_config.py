@@ -10,7 +10,7 @@ from pydantic_core import to_jsonable_python
 
 from pretrain import accept_both_spellings
 from tests.conftest import overrides
-from trm.config import (
+from trm.config.types import (
     ARCHITECTURE_NAMES,
     CONFIG_FOLDER,
     ArchConfig,
@@ -22,7 +22,7 @@ from trm.config import (
     resolve,
 )
 from trm.errors import TrmError
-from trm.evaluate import parse_arguments
+from trm.evaluate.loop import parse_arguments
 
 PUBLISHED = [
     "arch=trm",

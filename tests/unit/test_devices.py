@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from trm.devices import claim_gpus, visible_gpus
 from trm.errors import TrmError
+from trm.runtime.gpus import claim_gpus, visible_gpus
 
 JOB = """
 import sys
-from trm.launch import run_ranks
+from trm.runtime.launch import run_ranks
 run_ranks(["-c", "import os, sys, time; print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); "
            "sys.stdin.read()"], ranks=1, threads=1, gpus=int(sys.argv[1]))
 """

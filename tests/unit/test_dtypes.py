@@ -15,15 +15,15 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from trm.config import ArchConfig, ModelConfig
-from trm.distributed import Ranks
-from trm.ema import EMA
+from trm.config.types import ArchConfig, ModelConfig
 from trm.model import layers
 from trm.model.act import Batch, act_step, initial_carry
 from trm.model.base import RecursiveModel
 from trm.model.loss import act_loss
 from trm.model.registry import ARCHITECTURES, build_model
-from trm.optim import AdamATan2, SignSGD
+from trm.runtime.ranks import Ranks
+from trm.training.ema import EMA
+from trm.training.optim import AdamATan2, SignSGD
 
 FORWARD = {"bfloat16": torch.float32, "float32": torch.float32, "float64": torch.float64}
 """The type of all that is not in the forward type, by the forward type."""

@@ -12,11 +12,11 @@ import torch
 import yaml
 
 from tests.runs import arc_data, random_run
-from trm.checkpoint import read_state_dict
 from trm.data.format import load_identifiers
 from trm.errors import TrmError
 from trm.export import export, main
-from trm.trained import load
+from trm.model.checkpoint import read_state_dict
+from trm.solve.trained import load
 
 BOARD = "1" + "." * 35
 

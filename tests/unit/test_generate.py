@@ -18,11 +18,11 @@ from trm.data.generate import (
 from trm.data.generate_maze import maze_form
 from trm.data.legacy_random import legacy_stream
 from trm.data.maze import build_maze
-from trm.data.maze_kernels import shortest_path
 from trm.data.specs import GenerateMaze, GenerateSudoku, MazeSpec, TableSource, parse_spec
 from trm.data.sudoku_kernels import apply_shuffle, draw_shuffle
-from trm.data.sudoku_rules import box_of
 from trm.errors import TrmError
+from trm.puzzles.maze_kernels import shortest_path
+from trm.puzzles.sudoku_rules import box_of
 
 SPEC = GenerateSudoku(kind="sudoku", side=6, clues=12, train=60, test=30, seed=3)
 MAZES = GenerateMaze(kind="maze", side=30, min_path=111, train=24, test=12, seed=0)

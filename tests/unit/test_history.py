@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from tests.runs import ALONE, arc_data, config_of
-from trm.tracking import COLUMNS, History
-from trm.train import train
+from trm.training.tracking import COLUMNS, History
+from trm.training.trainer import train
 
 
 def test_a_metric_that_no_column_foresaw_gets_one(tmp_path: Path) -> None:

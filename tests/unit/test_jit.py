@@ -10,14 +10,14 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
-from trm import jit
+from trm.runtime import jit
 
 # In a mount namespace of its own, in which the code is read-only and so is every home inside it.
 READ_ONLY = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && shift && cd / && exec "$@"'
 QUESTION = """if True:
     import numba
     import numpy as np
-    from trm.data.maze_kernels import steps_to
+    from trm.puzzles.maze_kernels import steps_to
     print(steps_to(np.ones(4, dtype=bool), 2, 0).tolist(), numba.config.CACHE_DIR)
 """
 

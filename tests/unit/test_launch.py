@@ -7,10 +7,10 @@ import argparse
 import pytest
 from torch.distributed.run import get_args_parser
 
-from trm.distributed import start
 from trm.errors import TrmError
-from trm.launch import run_ranks
-from trm.torchrun import OPTIONAL, known_words
+from trm.runtime.launch import run_ranks
+from trm.runtime.ranks import start
+from trm.runtime.torchrun import OPTIONAL, known_words
 
 TORCHRUN = {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": "29500"}  # fmt: skip
@@ -25,7 +25,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
 def command_for(monkeypatch: pytest.MonkeyPatch, *command: str) -> list[str]:
     """What `run_ranks` would start two ranks by."""
     started: list[list[str]] = []
-    monkeypatch.setattr("trm.launch._run", lambda words, *_: started.append(words) or 0)
+    monkeypatch.setattr("trm.runtime.launch._run", lambda words, *_: started.append(words) or 0)
     run_ranks([*command], ranks=2, threads=2)
     return started[0]
 
@@ -33,7 +33,7 @@ def command_for(monkeypatch: pytest.MonkeyPatch, *command: str) -> list[str]:
 def test_torchrun_gets_only_the_options_that_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     script = ["-m", "trm.evaluate", "--shutdown-timeout=1", "out=x"]
     _, *words = command_for(monkeypatch, *script)
-    assert words[:2] == ["-m", "trm.torchrun"]
+    assert words[:2] == ["-m", "trm.runtime.torchrun"]
     words = words[2:]
     old = argparse.ArgumentParser()
     for name in ("--nnodes", "--nproc-per-node", "--standalone", "--local-addr"):

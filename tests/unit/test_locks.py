@@ -15,18 +15,18 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.runs import ALONE, config_of
-from trm import locks
-from trm.devices import claim_gpus
 from trm.errors import TrmError, WriteError
-from trm.interrupt import Signals
-from trm.locks import is_locked, try_lock
-from trm.run_folder import is_held
-from trm.train import _locked, train
+from trm.runtime import locks
+from trm.runtime.gpus import claim_gpus
+from trm.runtime.locks import is_locked, try_lock
+from trm.runtime.signals import Signals
+from trm.study.run_folder import is_held
+from trm.training.trainer import _locked, train
 
 HOLD = """
 import errno, fcntl, sys
 from pathlib import Path
-from trm.locks import try_lock
+from trm.runtime.locks import try_lock
 
 def flock(*_):
     raise OSError(errno.ENOLCK, "No locks available")
@@ -130,7 +130,7 @@ def test_a_run_without_locks_trains_and_is_guarded(
     sudoku_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     no_locks(monkeypatch, errno.ENOLCK)
-    monkeypatch.setattr("trm.train.SECONDS_TO_WAIT_FOR_LOCK", 0.5)
+    monkeypatch.setattr("trm.training.trainer.SECONDS_TO_WAIT_FOR_LOCK", 0.5)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")

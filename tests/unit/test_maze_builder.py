@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trm.data.augmentation import dihedral_transform
 from trm.data.boards import COLUMNS
 from trm.data.format import load_split
 from trm.data.maze import build_maze
 from trm.data.specs import MazeSpec
 from trm.errors import TrmError
+from trm.puzzles.augmentation import dihedral_transform
 
 SOURCE = Path(__file__).parents[1] / "golden/source/maze"
 TOKENS = {character: token for token, character in enumerate("# SGo", start=1)}

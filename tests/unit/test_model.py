@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import ROOT
-from trm.config import ArchConfig, ModelConfig
-from trm.distributed import Ranks
-from trm.ema import EMA
-from trm.memory import estimate
+from trm.config.types import ArchConfig, ModelConfig
 from trm.model.act import Batch, Exploration, act_step, initial_carry
 from trm.model.layers import RotaryPositions, SwiGLU, truncated_normal_
 from trm.model.loss import IGNORE_LABEL, act_loss, softmax_cross_entropy, stablemax_cross_entropy
 from trm.model.registry import ARCHITECTURES, build_model
-from trm.optim import AdamATan2, SignSGD, scheduled_lr
+from trm.runtime.ranks import Ranks
+from trm.training.ema import EMA
+from trm.training.memory import estimate
+from trm.training.optim import AdamATan2, SignSGD, scheduled_lr
 
 CPU = Ranks(0, 1, torch.device("cpu"))
 
@@ -319,15 +319,17 @@ def in_a_fresh_python(code: str) -> None:
 
 def test_library_import_is_light() -> None:
     """Checking a config or a table of experiments must not load torch."""
-    in_a_fresh_python("import sys, trm, trm.config, trm.study; assert 'torch' not in sys.modules")
+    in_a_fresh_python(
+        "import sys, trm, trm.config.types, trm.study.table; assert 'torch' not in sys.modules"
+    )
 
 
 def test_a_training_starts_without_compilers() -> None:
     """Neither torch.compile's nor numba, which take seconds to import, for what is not compiled."""
     in_a_fresh_python("""if True:
         import sys, torch
-        import trm.train, trm.report.examples, trm.scoring.gallery
-        from trm.optim import make_optimizer
+        import trm.training.trainer, trm.report.examples, trm.scoring.gallery
+        from trm.training.optim import make_optimizer
         layer = torch.nn.Linear(2, 2)
         optimizer = make_optimizer("adam_atan2", layer, (0.9, 0.95), 0.1)
         for _ in range(2):

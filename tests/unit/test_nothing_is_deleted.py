@@ -15,9 +15,9 @@ from trm.data.specs import ArcSpec, BoardsSpec
 from trm.errors import TrmError, WriteError
 from trm.export import export
 from trm.files import new_folder
-from trm.run_folder import FOLDER, discard_snapshots
-from trm.train import train
-from trm.trained import load
+from trm.solve.trained import load
+from trm.study.run_folder import FOLDER, discard_snapshots
+from trm.training.trainer import train
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:

@@ -30,7 +30,7 @@ from trm.report.page import (
 from trm.report.results import load_result, load_results
 from trm.report.tables import summarise
 from trm.scoring.gallery import Gallery, Puzzle, save_gallery
-from trm.study import Study
+from trm.study.table import Study
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 

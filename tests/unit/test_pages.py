@@ -10,7 +10,7 @@ import yaml
 from tests.conftest import ROOT
 from tests.pages import code_blocks
 from tests.project import FULL
-from trm.study import Study
+from trm.study.table import Study
 
 ENGLISH, CHINESE = (ROOT / "docs" / folder / "adding-a-benchmark.md" for folder in (".", "zh"))
 

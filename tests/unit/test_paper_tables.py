@@ -27,7 +27,7 @@ from trm.report.paper import (
 )
 from trm.report.results import existing_results, load_results
 from trm.report.tables import VERDICT_RULE, SummaryRow, summarise
-from trm.study import Study
+from trm.study.table import Study
 
 SCRIPT = ROOT / "workflow" / "scripts" / "table.py"
 

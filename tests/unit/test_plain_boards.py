@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from trm.data.board_look import read_look
 from trm.data.format import load_split
 from trm.data.plain_boards import build_boards
 from trm.data.specs import BoardsSpec, parse_spec
 from trm.errors import TrmError
+from trm.puzzles.board_look import read_look
 from trm.report.examples import draw_examples
 from trm.report.figures import save_figure
 from trm.scoring.predictions import Predictions

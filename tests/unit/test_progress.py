@@ -17,12 +17,12 @@ import pytest
 import torch
 
 from tests.conftest import ROOT, SOURCES, overrides
-from trm.config import compose
+from trm.config.types import compose
 from trm.data.specs import SudokuSpec
 from trm.data.sudoku import build_sudoku
-from trm.distributed import Ranks
 from trm.progress import Progress
-from trm.train import train
+from trm.runtime.ranks import Ranks
+from trm.training.trainer import train
 
 COUNT = """
 import time

@@ -11,17 +11,17 @@ import torch
 import yaml
 
 from tests.runs import ALONE, arc_data, config_of
-from trm import thinking
-from trm.checkpoint import read_state_dict
 from trm.data.arc import build_arc
 from trm.data.format import load_identifiers
 from trm.data.specs import ArcSpec
 from trm.errors import TrmError
-from trm.evaluate import evaluate_checkpoint, parse_arguments
+from trm.evaluate import step_by_step as thinking
+from trm.evaluate.loop import evaluate_checkpoint, parse_arguments
 from trm.export import export
-from trm.puzzle_names import names_sha256
-from trm.train import train
-from trm.trained import load
+from trm.model.checkpoint import read_state_dict
+from trm.solve.trained import load
+from trm.study.puzzle_names import names_sha256
+from trm.training.trainer import train
 
 SHORT = {"epochs": 2, "eval_interval": 2, "global_batch_size": 2, "evaluators": "[]"}
 

@@ -18,7 +18,7 @@ from trm.data.sources import fetch_arc_subset
 from trm.data.specs import RawSource, TableSource
 from trm.data.tables import check_table, fetch_table
 from trm.errors import TrmError
-from trm.study import Study
+from trm.study.table import Study
 
 SOLUTIONS = "arc-agi_evaluation_solutions.json"
 CHALLENGES = "arc-agi_evaluation_challenges.json"

@@ -10,17 +10,17 @@ import torch
 import torch.nn.functional as F
 
 from tests.conftest import TINY, overrides
-from trm.config import TrainConfig, compose
+from trm.config.types import TrainConfig, compose
 from trm.data.batches import PuzzleData, rank_rows, train_batches
-from trm.distributed import Ranks
-from trm.ema import EMA
 from trm.errors import TrmError
-from trm.evaluate import model_for
+from trm.evaluate.loop import model_for
 from trm.model.act import Exploration, to_batch
 from trm.model.loss import IGNORE_LABEL, softmax_cross_entropy, stablemax_cross_entropy
 from trm.model.registry import build_model
-from trm.optim import AdamATan2, MuonForMatrices, make_optimizer
-from trm.step import TrainState, depth_at, train_step
+from trm.runtime.ranks import Ranks
+from trm.training.ema import EMA
+from trm.training.optim import AdamATan2, MuonForMatrices, make_optimizer
+from trm.training.step import TrainState, depth_at, train_step
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 

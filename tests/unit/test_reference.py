@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from trm.config import known_keys
-from trm.evaluate import EvaluateConfig
-from trm.study import ARC_FILES, METRICS, RESULT_FILES
+from trm.config.types import known_keys
+from trm.evaluate.loop import EvaluateConfig
+from trm.study.table import ARC_FILES, METRICS, RESULT_FILES
 
 PAGE = (Path(__file__).parents[2] / "docs/reference.md").read_text()
 

@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from tests.runs import ALONE, config_of
-from trm.checkpoint import read_state_dict
-from trm.config import TrainConfig
+from trm.config.types import TrainConfig
 from trm.errors import TrmError
-from trm.evaluate import evaluate_checkpoint, parse_arguments
+from trm.evaluate.loop import evaluate_checkpoint, parse_arguments
 from trm.files import copy_file
-from trm.run_folder import discard_snapshots
-from trm.run_record import forget_end, read_record
-from trm.train import train
-from trm.trained import load
+from trm.model.checkpoint import read_state_dict
+from trm.model.run_record import forget_end, read_record
+from trm.solve.trained import load
+from trm.study.run_folder import discard_snapshots
+from trm.training.trainer import train
 
 SETTINGS = {"epochs": 2, "eval_interval": 1, "evaluators": "[]"}
 
@@ -67,7 +67,7 @@ def test_checkpoints_are_known_before_the_run_has_ended(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("trm.train.Trainer._record_test", stop)
+    monkeypatch.setattr("trm.training.trainer.Trainer._record_test", stop)
     with pytest.raises(KeyboardInterrupt):
         train(config_of(sudoku_data, tmp_path / "run", **SETTINGS), ALONE)
     assert [*read_record(tmp_path / "run").checkpoints] == ["step_3"]
@@ -93,7 +93,7 @@ def trains(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> bool:
     def stop(*_: object) -> None:
         raise Trained
 
-    monkeypatch.setattr("trm.train.train_step", stop)
+    monkeypatch.setattr("trm.training.trainer.train_step", stop)
     try:
         train(config, ALONE)
     except Trained:

@@ -24,22 +24,22 @@ from tests.runs import (
     memorised_sudoku,
     random_run,
 )
-from trm.answer import embedding_learned, predict
 from trm.data.arc import augment_task, known_task
 from trm.data.batches import PuzzleData
 from trm.data.format import load_identifiers, load_split
 from trm.data.plain_boards import build_boards
-from trm.data.questions import check_task, parse_maze, parse_sudoku
 from trm.data.specs import BoardsSpec
-from trm.data.sudoku_rules import conflicts
 from trm.errors import TrmError
-from trm.evaluate import evaluate
+from trm.evaluate.loop import evaluate
 from trm.export import export
+from trm.puzzles.questions import check_task, parse_maze, parse_sudoku
+from trm.puzzles.sudoku_rules import conflicts
 from trm.scoring.arc import score_arc
 from trm.scoring.sudoku import solves
-from trm.solve import draw_grid, main
-from trm.train import train
-from trm.trained import TrainedModel, load
+from trm.solve.answer import embedding_learned, predict
+from trm.solve.command import draw_grid, main
+from trm.solve.trained import TrainedModel, load
+from trm.training.trainer import train
 
 MAZE = "#####\n#S  #\n# # #\n# #G#\n#####"
 SOLVED = "534678912672195348198342567859761423426853791713924856961537284287419635345286179"
@@ -324,7 +324,7 @@ def test_a_known_task_uses_its_own_embeddings(arc_run) -> None:
 
 
 def test_the_questions_are_painted_as_in_the_dataset(arc_run) -> None:
-    from trm.data.arc_task import paint_questions
+    from trm.solve.arc_task import paint_questions
 
     run, tasks = arc_run
     trained = load(run, device="cpu")

@@ -18,10 +18,10 @@ import yaml
 
 from tests.conftest import ROOT, TINY
 from trm.errors import TrmError
-from trm.listing import listing
-from trm.run_folder import snapshots_of
-from trm.status import Hours, Status, as_text, load_study, statuses
-from trm.study import Study
+from trm.study.listing import listing
+from trm.study.run_folder import snapshots_of
+from trm.study.status import Hours, Status, as_text, load_study, statuses
+from trm.study.table import Study
 
 NAME = "small/mlp/seed-0"
 FULL = Study.load(ROOT / "config" / "config.yaml")

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trm.data.augmentation import NO_SOLUTION
 from trm.data.specs import ArcSpec, arc_file_names, parse_spec
 from trm.errors import TrmError
+from trm.puzzles.augmentation import NO_SOLUTION
 from trm.scoring.arc import Votes, without_accuracy
 from trm.scoring.submission import check_submission, complete_submission, read_challenges
 

@@ -14,13 +14,13 @@ from trm.data.format import load_split
 from trm.data.generate import generate_table
 from trm.data.specs import GenerateSudoku, SudokuSpec
 from trm.data.sudoku import build_sudoku
-from trm.data.sudoku_rules import SIDES, box_of
 from trm.errors import TrmError
+from trm.puzzles.sudoku_rules import SIDES, box_of
 from trm.report.examples import draw_examples
 from trm.scoring.gallery import gallery_of, load_gallery, save_gallery
 from trm.scoring.predictions import Predictions
-from trm.solve import verdict
-from trm.trained import load
+from trm.solve.command import verdict
+from trm.solve.trained import load
 
 SPEC = SudokuSpec(builder="sudoku", table="t")
 

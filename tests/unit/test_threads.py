@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
-from trm.processor import SPINS, WAITING
+from trm.runtime.processor import SPINS, WAITING
 
 
 def python(*words: str, **environment: str) -> subprocess.CompletedProcess:
@@ -30,7 +30,7 @@ SHOW = "import os, sys; assert 'torch' not in sys.modules; print(os.environ.get(
 
 
 @pytest.mark.parametrize(
-    "module", ["trm", "pretrain", "trm.launch", "dataset.build_sudoku_dataset"]
+    "module", ["trm", "pretrain", "trm.runtime.launch", "dataset.build_sudoku_dataset"]
 )
 def test_it_is_set_before_torch_is_imported(module: str) -> None:
     assert python("-c", f"import {module}; {SHOW}").stdout.strip() == SPINS

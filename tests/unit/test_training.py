@@ -13,23 +13,23 @@ import torch
 import yaml
 
 from tests.conftest import overrides
-from trm.checkpoint import read_state_dict
-from trm.config import TrainConfig, compose
+from trm.config.types import TrainConfig, compose
 from trm.data.batches import PuzzleData, Rows, take_examples
-from trm.distributed import Ranks, choose_device
 from trm.errors import TrmError
-from trm.evaluate import (
+from trm.evaluate.loop import (
     _with_task_ids,
     evaluate,
     evaluate_checkpoint,
     model_for,
     parse_arguments,
 )
-from trm.interrupt import Signals
+from trm.evaluate.step_by_step import think
+from trm.model.checkpoint import read_state_dict
 from trm.model.registry import build_model
-from trm.step import Meter
-from trm.thinking import think
-from trm.train import _locked, train
+from trm.runtime.ranks import Ranks, choose_device
+from trm.runtime.signals import Signals
+from trm.training.step import Meter
+from trm.training.trainer import _locked, train
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 
@@ -286,7 +286,7 @@ def test_submission_of_no_arc_dataset_is_refused(run: Path, tmp_path: Path) -> N
 def test_one_run_folder_one_process(
     sudoku_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trm.train.SECONDS_TO_WAIT_FOR_LOCK", 0.5)
+    monkeypatch.setattr("trm.training.trainer.SECONDS_TO_WAIT_FOR_LOCK", 0.5)
     with (
         _locked(tmp_path, Signals()),
         pytest.raises(TrmError, match="another process is training into"),

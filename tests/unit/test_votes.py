@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from tests.conftest import ROOT
-from trm.data.augmentation import apply_augmentation, augmented_name
 from trm.errors import TrmError
+from trm.puzzles.augmentation import apply_augmentation, augmented_name
 from trm.report.curves import (
     describe_steps_curve,
     describe_votes_curve,

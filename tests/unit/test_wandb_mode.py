@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ROOT
 from trm.errors import TrmError
-from trm.tracking import require_login, wandb_mode
+from trm.training.tracking import require_login, wandb_mode
 
 
 @pytest.fixture(autouse=True)
@@ -105,7 +105,10 @@ def test_settings_that_wandb_cannot_read_are_one_line(home: Path, monkeypatch) -
 
 
 def test_nothing_is_imported_where_nothing_is_said(home: Path) -> None:
-    code = "import sys; from trm.tracking import wandb_mode as m; print(m('auto'), *sys.modules)"
+    code = (
+        "import sys; from trm.training.tracking import wandb_mode; "
+        "print(wandb_mode('auto'), *sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=home, env={"PYTHONPATH": str(ROOT), "WANDB_API_KEY": "k"},
         capture_output=True, text=True, check=True,

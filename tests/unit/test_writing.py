@@ -20,18 +20,18 @@ from tests.conftest import ROOT
 from tests.runs import ALONE, config_of, random_run
 from tests.unit.test_model import small
 from trm import export
-from trm.checkpoint import save_weights
 from trm.errors import WriteError, run_cli
-from trm.evaluate import parse_arguments
+from trm.evaluate.loop import parse_arguments
 from trm.files import atomic_write, check_writable, copy_file, new_folder, write_json
+from trm.model.checkpoint import save_weights
 from trm.model.registry import build_model
 from trm.report import compare
 from trm.report.figures import save_figure
 from trm.scoring.predictions import Predictions, save_predictions
-from trm.snapshot import Snapshot, write_snapshot
-from trm.tracking import History
-from trm.train import train
-from trm.trained import load
+from trm.solve.trained import load
+from trm.training.snapshot import Snapshot, write_snapshot
+from trm.training.tracking import History
+from trm.training.trainer import train
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import torch
 
 from tests.conftest import SOURCES, overrides
 from tests.project import Project
-from trm.checkpoint import read_state_dict
+from trm.model.checkpoint import read_state_dict
 
 
 def torchrun(ranks: int) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import yaml
 
 from tests.project import FINISHED, FULL, TINY, Project, environment
 from trm.scoring.gallery import load_gallery
-from trm.study import Study
+from trm.study.table import Study
 
 STUDY = Study.load(FULL, TINY)
 

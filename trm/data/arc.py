@@ -14,14 +14,6 @@ from typing import Any
 import numpy as np
 
 from trm.data.arc_kernels import LANES, draw_augmentations, draw_offsets, paint_grids
-from trm.data.augmentation import (
-    COLOURS,
-    IDENTITY_COLOURS,
-    NAME_SEPARATOR,
-    NO_SOLUTION,
-    augmented_name,
-    parse_puzzle_name,
-)
 from trm.data.format import (
     BLANK_NAME,
     SET,
@@ -39,6 +31,14 @@ from trm.data.specs import TEST_PUZZLES, ArcSpec
 from trm.errors import TrmError
 from trm.files import read_json
 from trm.progress import Progress, say
+from trm.puzzles.augmentation import (
+    COLOURS,
+    IDENTITY_COLOURS,
+    NAME_SEPARATOR,
+    NO_SOLUTION,
+    augmented_name,
+    parse_puzzle_name,
+)
 
 MAX_SIDE = 30
 TRIALS_PER_AUGMENTATION = 5

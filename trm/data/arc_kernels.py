@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from trm.data.augmentation import COLOURS, DIHEDRALS
 from trm.data.legacy_random import below, shuffle
-from trm.jit import compiled
+from trm.puzzles.augmentation import COLOURS, DIHEDRALS
+from trm.runtime.jit import compiled
 
 END_OF_GRID = 1  # token; 0 is padding, colours start at 2
 LANES = 2  # two independent 64-bit hashes make one of 128 bits

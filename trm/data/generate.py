@@ -19,11 +19,11 @@ import numpy as np
 from trm.data.boards import COLUMNS
 from trm.data.generate_maze import check_possible, maze_form, maze_text, random_maze
 from trm.data.specs import Generate, GenerateMaze, GenerateSudoku
-from trm.data.sudoku_rules import SIDES, box_of
 from trm.errors import TrmError
 from trm.files import write_atomically
-from trm.jit import compiled
 from trm.progress import Progress
+from trm.puzzles.sudoku_rules import SIDES, box_of
+from trm.runtime.jit import compiled
 
 SPARE_CLUES = 1  # a board whose digging gets stuck this far above the target is still kept
 PATIENCE = 2000  # boards refused in a row before giving up

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trm.data.augmentation import DIHEDRALS, dihedral_transform
-from trm.data.maze_kernels import (
+from trm.data.specs import GenerateMaze
+from trm.errors import TrmError
+from trm.puzzles.augmentation import DIHEDRALS, dihedral_transform
+from trm.puzzles.maze_kernels import (
     CHARACTERS,
     FLOOR,
     GOAL,
@@ -27,9 +29,7 @@ from trm.data.maze_kernels import (
     shortest_path,
     steps_to,
 )
-from trm.data.specs import GenerateMaze
-from trm.errors import TrmError
-from trm.jit import compiled
+from trm.runtime.jit import compiled
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from trm.errors import TrmError
-from trm.jit import compiled
+from trm.runtime.jit import compiled
 
 WORDS = 624
 _SHIFT = 397

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from trm.data.augmentation import DIHEDRALS, dihedral_transform
 from trm.data.boards import (
     Boards,
     BoardTable,
@@ -22,8 +21,9 @@ from trm.data.boards import (
 )
 from trm.data.format import new_dataset
 from trm.data.legacy_random import legacy_stream
-from trm.data.maze_kernels import CHARACTERS, GOAL, START, first_without_path
 from trm.data.specs import MazeSpec
+from trm.puzzles.augmentation import DIHEDRALS, dihedral_transform
+from trm.puzzles.maze_kernels import CHARACTERS, GOAL, START, first_without_path
 
 SIDES = range(3, 101)  # Maze-Hard is 30x30
 

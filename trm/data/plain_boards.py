@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from trm.data.board_look import BOARDS, BoardsLook
 from trm.data.boards import (
     Boards,
     BoardTable,
@@ -23,6 +22,7 @@ from trm.data.format import new_dataset
 from trm.data.legacy_random import legacy_stream
 from trm.data.specs import BoardsSpec
 from trm.errors import TrmError
+from trm.puzzles.board_look import BOARDS, BoardsLook
 
 
 class _AsItIs:

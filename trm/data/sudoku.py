@@ -24,7 +24,7 @@ from trm.data.legacy_random import legacy_stream
 from trm.data.on_the_fly import write_augmentations
 from trm.data.specs import SudokuSpec
 from trm.data.sudoku_kernels import draw_shuffles, first_invalid, shuffle_boards
-from trm.data.sudoku_rules import SIDES, box_of, conflicts
+from trm.puzzles.sudoku_rules import SIDES, box_of, conflicts
 
 
 def digit_charset(side: int) -> Charset:

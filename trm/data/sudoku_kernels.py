@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from trm.data.legacy_random import shuffle, uniform
-from trm.jit import compiled
+from trm.runtime.jit import compiled
 
 
 @compiled

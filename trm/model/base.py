@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trm.config import ModelConfig
+from trm.config.types import ModelConfig
 from trm.model.embedding import PuzzleEmbedding
 from trm.model.layers import (
     Block,

@@ -10,7 +10,7 @@ class PuzzleEmbedding(nn.Module):
     """A table [num_identifiers, dim] of zeros at the start, kept outside autograd.
 
     The table has up to a million rows, so a dense gradient is out of the question. A training
-    step takes its rows as a leaf (`rows`), and `trm.optim.SignSGD` applies their gradients.
+    step takes its rows as a leaf (`rows`); `trm.training.optim.SignSGD` applies their gradients.
     """
 
     weights: Tensor

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from trm.processor import keep_code_by_processor
+from trm.runtime.processor import keep_code_by_processor
 
 
 def truncated_normal_(tensor: Tensor, std: float) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trm.config import ModelConfig
+from trm.config.types import ModelConfig
 from trm.model.base import RecursiveModel
 from trm.model.hrm import HRM
 from trm.model.transformers_baseline import TransformerBaseline

@@ -22,7 +22,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from trm.config import suggest
+from trm.config.types import suggest
 from trm.errors import TrmError
 from trm.report.figures import (
     BLUE,

@@ -13,11 +13,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from trm.data.board_look import read_look
 from trm.data.format import load_split
 from trm.data.specs import Kind
-from trm.data.sudoku_rules import box_of
 from trm.errors import TrmError
+from trm.puzzles.board_look import read_look
+from trm.puzzles.sudoku_rules import box_of
 from trm.report import figures
 from trm.scoring.arc import ScoredInput, check_predictions, score_arc
 from trm.scoring.gallery import spread

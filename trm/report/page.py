@@ -35,7 +35,7 @@ from trm.report.results import Result
 from trm.report.state import runs_of
 from trm.report.tables import NO_PUBLISHED_FIGURE, NOT_RUN, VERDICT_RULE, summarise
 from trm.scoring.gallery import Gallery, load_gallery
-from trm.study import Benchmark, Study
+from trm.study.table import Benchmark, Study
 
 UNKNOWN = "not recorded"
 

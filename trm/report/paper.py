@@ -29,7 +29,7 @@ from trm.report.tables import (
     summary_rows,
     to_frame,
 )
-from trm.study import Benchmark, Table
+from trm.study.table import Benchmark, Table
 
 # Order of the verdicts in the description; a sign for readers who see no colour.
 _SIGNS = {

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trm.errors import TrmError
-from trm.study import Benchmark
+from trm.study.table import Benchmark
 
 _SEED_FOLDER = re.compile(r"seed-(\d+)")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trm.status import WORDS, Status, statuses
-from trm.study import Study
+from trm.study.status import WORDS, Status, statuses
+from trm.study.table import Study
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pandas as pd
 from trm.errors import TrmError
 from trm.report.results import Result
 from trm.scoring.intervals import mean_over_seeds, wilson
-from trm.study import Benchmark
+from trm.study.table import Benchmark
 
 NOT_RUN = "not run"
 NO_SOLUTIONS = "no solutions to score against"

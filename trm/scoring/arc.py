@@ -19,12 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
-from trm.data.augmentation import NO_SOLUTION, invert_augmentation, parse_puzzle_name
 from trm.data.format import DatasetMetadata, SetArrays, Split, load_identifiers, load_split
 from trm.data.specs import TEST_PUZZLES
 from trm.errors import TrmError
 from trm.files import atomic_write
 from trm.progress import Progress
+from trm.puzzles.augmentation import NO_SOLUTION, invert_augmentation, parse_puzzle_name
 from trm.scoring.predictions import Predictions
 
 Grid = list[list[int]]  # rows of colours 0..9, as in the ARC files

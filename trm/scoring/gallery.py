@@ -19,13 +19,13 @@ import numpy as np
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from trm.data.augmentation import NAME_SEPARATOR
-from trm.data.board_look import BoardsLook, read_look
 from trm.data.format import Split, load_identifiers, load_split
 from trm.data.specs import Kind
-from trm.data.sudoku_rules import box_of
 from trm.errors import TrmError
 from trm.files import write_atomically
+from trm.puzzles.augmentation import NAME_SEPARATOR
+from trm.puzzles.board_look import BoardsLook, read_look
+from trm.puzzles.sudoku_rules import box_of
 from trm.scoring.arc import (
     Grid,
     ScoredInput,

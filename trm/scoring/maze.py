@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from trm.data.maze_kernels import (
+from trm.errors import TrmError
+from trm.puzzles.maze_kernels import (
     FLOOR,
     GOAL,
     PATH,
@@ -15,8 +16,7 @@ from trm.data.maze_kernels import (
     leads_to_goal,
     steps_to,
 )
-from trm.errors import TrmError
-from trm.jit import compiled
+from trm.runtime.jit import compiled
 
 
 def maze_metrics(inputs: np.ndarray, preds: np.ndarray) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trm.data.sudoku_rules import conflicts
+from trm.puzzles.sudoku_rules import conflicts
 
 
 def solves(question: np.ndarray, answer: np.ndarray, side: int) -> bool:

@@ -19,7 +19,7 @@ from typing import Any, get_args
 from trm.data.specs import Kind
 from trm.errors import TrmError, run_cli
 from trm.files import write_json
-from trm.launch import add_evaluation_arguments, run_evaluation
+from trm.runtime.launch import add_evaluation_arguments, run_evaluation
 
 
 def main() -> None:

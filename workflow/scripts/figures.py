@@ -24,7 +24,7 @@ from trm.report.figures import describe_learning_curve, draw_learning_curve, sav
 from trm.report.halting import Halting, describe_halting, draw_halting
 from trm.scoring.gallery import gallery_of, save_gallery
 from trm.scoring.predictions import load_predictions
-from trm.tracking import add_to_run
+from trm.training.tracking import add_to_run
 
 
 def main() -> None:

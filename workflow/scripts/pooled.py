@@ -18,7 +18,7 @@ import pandas as pd
 
 from trm.errors import run_cli
 from trm.files import atomic_write, checkpoints_of
-from trm.launch import add_evaluation_arguments, run_evaluation
+from trm.runtime.launch import add_evaluation_arguments, run_evaluation
 from trm.scoring.arc import pooled_scores, score_arc
 from trm.scoring.predictions import Predictions, load_predictions
 

@@ -17,7 +17,7 @@ from trm.errors import TrmError, run_cli
 from trm.files import atomic_write
 from trm.report.page import render_page
 from trm.report.results import existing_results
-from trm.study import Study
+from trm.study.table import Study
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from trm.errors import run_cli
-from trm.launch import add_evaluation_arguments, run_evaluation
+from trm.runtime.launch import add_evaluation_arguments, run_evaluation
 
 
 def main() -> None:

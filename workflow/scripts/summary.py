@@ -13,7 +13,7 @@ from trm.errors import TrmError, run_cli
 from trm.files import atomic_write
 from trm.report.results import load_results
 from trm.report.tables import summarise
-from trm.study import Study
+from trm.study.table import Study
 
 
 def main() -> None:

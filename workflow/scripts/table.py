@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from trm.config import suggest
+from trm.config.types import suggest
 from trm.errors import TrmError, run_cli
 from trm.files import atomic_write
 from trm.report.figures import save_figure
@@ -24,7 +24,7 @@ from trm.report.paper import (
     to_markdown,
 )
 from trm.report.results import existing_results
-from trm.study import Study
+from trm.study.table import Study
 
 
 def main() -> None:

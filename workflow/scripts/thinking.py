@@ -14,7 +14,7 @@ from typing import get_args
 
 from trm.data.specs import Kind
 from trm.errors import run_cli
-from trm.launch import run_ranks
+from trm.runtime.launch import run_ranks
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     args = parser.parse_args()
     names = ("dataset", "kind", "weights", "train_config", "predictions", "out")
     words = [word for n in names for word in (f"--{n.replace('_', '-')}", getattr(args, n))]
-    run_ranks(["-m", "trm.thinking", *words], 1, args.threads, args.gpus)
+    run_ranks(["-m", "trm.evaluate.step_by_step", *words], 1, args.threads, args.gpus)
 
 
 if __name__ == "__main__":

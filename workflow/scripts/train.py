@@ -15,13 +15,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from trm.config import hydra_word
+from trm.config.types import hydra_word
 from trm.errors import run_cli
 from trm.files import check_writable, checkpoints_of, copy_file
-from trm.interrupt import EXIT_SAVED
-from trm.launch import add_job_arguments, run_job
-from trm.run_folder import discard_snapshots, interrupted_at, newest_facts
-from trm.slurm import put_back_into_queue
+from trm.runtime.launch import add_job_arguments, run_job
+from trm.runtime.signals import EXIT_SAVED
+from trm.runtime.slurm import put_back_into_queue
+from trm.study.run_folder import discard_snapshots, interrupted_at, newest_facts
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -19,7 +19,7 @@ import yaml
 
 from tests.project import FULL, TINY, Project, copy_project, environment
 from tests.slow.slurm.conftest import Cluster
-from trm.checkpoint import read_state_dict
+from trm.model.checkpoint import read_state_dict
 
 # Laid over the tiny study: variants of one small training, each with jobs of its own kind.
 ONE_NODE = {"ranks": 2, "gpus": 2, "nodes": 1, "threads": 2, "mem_mb": 1500, "runtime": 10}

@@ -17,16 +17,17 @@ from tests.unit.test_compiled import (
     nothing_compiled_before,
     pytestmark,
 )
-from trm import compiling, processor
-from trm.config import ArchConfig, ModelConfig
-from trm.interrupt import Interrupted, Signals
+from trm.config.types import ArchConfig, ModelConfig
 from trm.model.act import Batch, act_step, initial_carry
 from trm.model.base import RecursiveModel
 from trm.model.layers import compile_model
 from trm.model.loss import act_loss
 from trm.model.registry import build_model
-from trm.optim import AdamATan2
-from trm.train import Trainer, train
+from trm.runtime import processor
+from trm.runtime.signals import Interrupted, Signals
+from trm.training import compiling
+from trm.training.optim import AdamATan2
+from trm.training.trainer import Trainer, train
 
 __all__ = ["nothing_compiled_before", "pytestmark"]  # what holds for every compiling test
 
@@ -108,8 +109,8 @@ import sys
 from pathlib import Path
 import pandas as pd
 from tests.runs import ALONE, config_of
-from trm import compiling
-from trm.train import train
+from trm.training import compiling
+from trm.training.trainer import train
 compiling.FLOP_THAT_PAY = 0
 data, folder = map(Path, sys.argv[1:])
 losses = []

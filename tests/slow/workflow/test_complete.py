@@ -11,8 +11,8 @@ import pytest
 
 from tests.project import FULL, TINY, Project, copy_project, jobs
 from tests.workflow.test_snakefile import assert_last_thought_is_the_prediction
-from trm.config import ARCHITECTURE_NAMES, resolve
-from trm.study import Study
+from trm.config.types import ARCHITECTURE_NAMES, resolve
+from trm.study.table import Study
 
 STUDY = Study.load(FULL, TINY)
 # Results of which every file is made; of the others metrics.json, and what comes before it.

@@ -25,8 +25,8 @@ from tests.trainings import (
     wait_for,
     words,
 )
-from trm.interrupt import EXIT_SAVED
-from trm.run_folder import interrupted_at, snapshots_of
+from trm.runtime.signals import EXIT_SAVED
+from trm.study.run_folder import interrupted_at, snapshots_of
 
 __all__ = ["uninterrupted"]  # a fixture
 

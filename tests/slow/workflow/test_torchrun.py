@@ -18,9 +18,9 @@ import torch
 from tests.conftest import ROOT
 from tests.project import environment
 from tests.trainings import newest, uninterrupted, wait_for, words
-from trm.checkpoint import read_state_dict
-from trm.interrupt import EXIT_SAVED
-from trm.run_folder import interrupted_at, snapshots_of
+from trm.model.checkpoint import read_state_dict
+from trm.runtime.signals import EXIT_SAVED
+from trm.study.run_folder import interrupted_at, snapshots_of
 
 __all__ = ["uninterrupted"]  # a fixture
 

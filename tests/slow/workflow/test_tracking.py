@@ -190,7 +190,7 @@ def unreachable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 TRACKED = """
-from trm import tracking
+from trm.training import tracking
 
 tracking.SECONDS_TO_CONNECT = 2.0
 mode = tracking.wandb_mode("auto")

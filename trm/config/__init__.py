@@ -1,0 +1,1 @@
+"""What a training may be told: types, and how settings are composed."""

@@ -1,0 +1,541 @@
+"""The typed training configuration. Hydra composes it (config/pretrain.yaml), pydantic checks it.
+
+Field names are those of the published code, so that its commands and its saved `all_config.yaml`
+are understood. Anything unknown is an error before any work starts.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import json
+import re
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+
+import pydantic
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from trm.errors import TrmError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+ARCHITECTURE_NAMES = (
+    "trm",
+    "trm_separate",
+    "trm_singlez",
+    "trm_hier6",
+    "hrm",
+    "transformers_baseline",
+)
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class LossConfig(Strict):
+    name: Literal["losses@ACTLossHead"] = "losses@ACTLossHead"
+    loss_type: Literal["stablemax_cross_entropy", "softmax_cross_entropy"] = (
+        "stablemax_cross_entropy"
+    )
+    label_smoothing: float = Field(0, ge=0, lt=1)
+
+
+class ArchConfig(Strict):
+    """`arch.*` (docs/specification.md#model); defaults are those of the published `arch=trm`."""
+
+    name: str = "recursive_reasoning.trm@TinyRecursiveReasoningModel_ACTV1"
+    loss: LossConfig = LossConfig()
+    halt_exploration_prob: float = Field(0.1, ge=0, le=1)
+    halt_max_steps: int = Field(16, ge=1)
+    H_cycles: int = Field(3, ge=1)
+    L_cycles: int = Field(6, ge=1)
+    H_layers: int = Field(0, ge=0)
+    L_layers: int = Field(2, ge=0)
+    hidden_size: int = Field(512, ge=1)
+    num_heads: int = Field(8, ge=1)
+    expansion: float = Field(4, gt=0)
+    puzzle_emb_ndim: int = Field(512, ge=0)
+    puzzle_emb_len: int = Field(16, ge=0)
+    pos_encodings: Literal["rope", "learned", "none"] = "rope"
+    forward_dtype: Literal["bfloat16", "float16", "float32", "float64"] = "bfloat16"
+    mlp_t: bool = False
+    no_ACT_continue: bool = True
+    one_step_gradient: bool = False
+    rms_norm_eps: float = Field(1e-5, gt=0)
+    rope_theta: float = Field(10000.0, gt=0)
+
+    @property
+    def architecture(self) -> str:
+        """`trm` of `recursive_reasoning.trm@TinyRecursiveReasoningModel_ACTV1`, or a bare name."""
+        return self.name.split("@")[0].split(".")[-1]
+
+    @property
+    def prefix_len(self) -> int:
+        """Positions that the puzzle embedding takes in front of the tokens."""
+        if self.puzzle_emb_ndim == 0:
+            return 0
+        needed = -(-self.puzzle_emb_ndim // self.hidden_size)
+        if self.architecture in ("hrm", "transformers_baseline"):
+            return needed  # the published HRM code predates puzzle_emb_len and ignores it
+        return self.puzzle_emb_len or needed
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ArchConfig:
+        if self.architecture not in ARCHITECTURE_NAMES:
+            raise ValueError(
+                f"arch.name={self.name!r} is no architecture; there are "
+                f"{', '.join(ARCHITECTURE_NAMES)}"
+            )
+        head_dim = self.hidden_size // self.num_heads
+        if head_dim < 1:
+            raise ValueError(
+                f"arch.num_heads={self.num_heads} is more than arch.hidden_size={self.hidden_size}"
+            )
+        if self.pos_encodings == "rope" and not self.mlp_t and head_dim % 2:
+            raise ValueError(f"rotary positions need an even head size, not {head_dim}")
+        if self.one_step_gradient and self.architecture not in ("trm", "trm_separate"):
+            raise ValueError(
+                "arch.one_step_gradient is an option of arch=trm and arch=trm_separate"
+            )
+        if self.puzzle_emb_ndim > self.prefix_len * self.hidden_size:
+            raise ValueError(
+                f"arch.puzzle_emb_ndim={self.puzzle_emb_ndim} does not fit in arch.puzzle_emb_len="
+                f"{self.puzzle_emb_len} positions of arch.hidden_size={self.hidden_size}"
+            )
+        return self
+
+
+class ModelConfig(ArchConfig):
+    """An architecture together with the dataset's sizes, which it must fit."""
+
+    seq_len: int = Field(ge=1)
+    vocab_size: int = Field(ge=1)
+    num_puzzle_identifiers: int = Field(ge=1)
+
+    @staticmethod
+    def of(arch: ArchConfig, seq_len: int, vocab_size: int, num_puzzle_identifiers: int) -> Any:
+        return ModelConfig(
+            **arch.model_dump(),
+            seq_len=seq_len,
+            vocab_size=vocab_size,
+            num_puzzle_identifiers=num_puzzle_identifiers,
+        )
+
+
+class EvaluatorConfig(Strict):
+    """`{name: arc@ARC}`: ARC voting after each evaluation."""
+
+    name: Literal["arc@ARC"]
+    pass_Ks: tuple[int, ...] = (1, 2, 5, 10, 100, 1000)
+
+    @field_validator("pass_Ks")
+    @classmethod
+    def _positive(cls, ks: tuple[int, ...]) -> tuple[int, ...]:
+        if not ks or min(ks) < 1:
+            raise ValueError(f"pass_Ks={list(ks)} must be positive numbers")
+        return ks
+
+
+class DepthStage(Strict):
+    """From `start`, a share of all steps, on: the recursion of a training step."""
+
+    start: float = Field(ge=0, lt=1)
+    H_cycles: int = Field(ge=1)
+    L_cycles: int = Field(ge=1)
+
+
+SAVABLE_OUTPUTS = ("inputs", "labels", "puzzle_identifiers", "preds", "logits", "q_halt_logits",
+                   "q_continue_logits")  # fmt: skip
+
+
+Embeddings = Literal["saved", "reinitialise"]
+"""Of a checkpoint's puzzles: as they are saved, or every one the mean of the saved ones."""
+
+
+IMMATERIAL = (
+    *("project_name", "run_name", "checkpoint_path", "resume", "save_every_minutes"),
+    *("save_every_steps", "keep_snapshots", "device", "compile", "wandb", "log_interval"),
+    *("micro_batch_size", "evaluators", "data_paths_test", "min_eval_interval"),
+    *("checkpoint_every_eval", "eval_save_outputs", "eval_halting", "eval_halting_threshold"),
+    *("eval_raw", "wandb_group"),
+)
+"""Settings that a run may change in its middle: they decide no weight."""
+
+
+class TrainConfig(Strict):
+    """One training run. The defaults are those of config/pretrain.yaml; the same stand below for
+    keys that a saved config may lack, being older or of the published code."""
+
+    arch: ArchConfig
+    data_paths: list[str] = Field(min_length=1)
+    data_paths_test: list[str] = []
+    evaluators: list[EvaluatorConfig]
+
+    global_batch_size: int = Field(ge=1)
+    micro_batch_size: int | None = Field(None, ge=1)
+    epochs: int = Field(ge=1)
+    eval_interval: int | None = Field(ge=1)
+    min_eval_interval: int = Field(0, ge=0)
+    checkpoint_every_eval: bool
+
+    lr: float = Field(ge=0)
+    lr_min_ratio: float = Field(ge=0)
+    lr_warmup_steps: int = Field(ge=0)
+    weight_decay: float = Field(ge=0)
+    beta1: float = Field(ge=0, lt=1)
+    beta2: float = Field(ge=0, lt=1)
+    optimizer: Literal["adam_atan2", "adamw", "muon"] = "adam_atan2"
+    puzzle_emb_lr: float = Field(ge=0)
+    puzzle_emb_weight_decay: float = Field(ge=0)
+
+    ema: bool = False
+    ema_rate: float = Field(0.999, ge=0, lt=1)
+    ema_warmup: bool = False
+    depth_schedule: list[DepthStage] = []
+    random_halt_prob: float = Field(0, ge=0, lt=1)
+    freeze_weights: bool = False
+    seed: int = Field(0, ge=0, lt=2**64)
+
+    resume: Literal[True, False, "or_restart"] = True
+    save_every_minutes: float = Field(15, gt=0)
+    save_every_steps: int | None = Field(None, ge=1)
+    keep_snapshots: int = Field(2, ge=1)
+
+    project_name: str | None = None
+    run_name: str | None = None
+    load_checkpoint: str | None = None
+    puzzle_embeddings: Embeddings = "saved"
+    checkpoint_path: str | None = None
+    eval_save_outputs: list[Literal[SAVABLE_OUTPUTS]] = []  # type: ignore[valid-type]
+    eval_halting: Literal["fixed", "act"] = "fixed"
+    eval_halting_threshold: float = Field(0, allow_inf_nan=False)
+    eval_raw: bool = False
+
+    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
+    compile: Literal["auto", "on", "max", "off"] = "auto"
+    wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
+    wandb_group: str | None = None
+    log_interval: int = Field(10, ge=1)
+
+    @field_validator("min_eval_interval", mode="before")
+    @classmethod
+    def _none_is_zero(cls, value: Any) -> Any:
+        return 0 if value is None else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainConfig:
+        if self.eval_interval is not None and self.epochs % self.eval_interval:
+            raise ValueError(
+                f"epochs={self.epochs} is not a multiple of eval_interval={self.eval_interval}; "
+                f"the nearest are {_neighbours(self.epochs, self.eval_interval)}"
+            )
+        if self.freeze_weights and self.arch.puzzle_emb_ndim == 0:
+            raise ValueError(
+                "freeze_weights=True with arch.puzzle_emb_ndim=0 leaves nothing to learn"
+            )
+        if self.eval_save_outputs and self.eval_halting == "act":
+            raise ValueError("eval_save_outputs needs eval_halting=fixed")
+        if self.eval_halting_threshold != 0 and self.eval_halting == "fixed":
+            raise ValueError("eval_halting_threshold needs eval_halting=act")
+        if self.depth_schedule:
+            self._check_depth_schedule()
+        return self
+
+    def _check_depth_schedule(self) -> None:
+        starts = [stage.start for stage in self.depth_schedule]
+        if starts[0] != 0 or starts != sorted(set(starts)):
+            raise ValueError(
+                f"depth_schedule starts at {starts}; its first stage starts at 0, each other after "
+                "the one before"
+            )
+        if self.arch.architecture not in ("trm", "trm_separate"):
+            raise ValueError("depth_schedule is an option of arch=trm and arch=trm_separate")
+
+    def check_world_size(self, world_size: int) -> None:
+        if self.global_batch_size % world_size:
+            raise TrmError(
+                f"global_batch_size={self.global_batch_size} is not divisible by the "
+                f"{world_size} processes of this run; choose a multiple of {world_size}"
+            )
+        local = self.global_batch_size // world_size
+        if self.micro_batch_size is not None and local % self.micro_batch_size:
+            raise TrmError(
+                f"micro_batch_size={self.micro_batch_size} does not divide the {local} rows that "
+                "each process has of a batch"
+            )
+
+    def differences(self, other: dict[str, Any]) -> list[str]:
+        """`key: other's value, not own` for the settings that decide the weights.
+
+        A key that `other`, of an earlier version, does not know has its default there.
+        """
+        with suppress(pydantic.ValidationError):
+            other = TrainConfig(**other).model_dump(mode="json")
+        mine, theirs = (_flat(c) for c in (self.model_dump(mode="json"), other))
+        return [
+            f"{key} {theirs.get(key)!r} there, {mine.get(key)!r} here"
+            for key in sorted({*mine, *theirs})
+            if key.split(".")[0] not in IMMATERIAL and mine.get(key) != theirs.get(key)
+        ]
+
+    @property
+    def epochs_per_iteration(self) -> int:
+        return self.eval_interval or self.epochs
+
+    @property
+    def test_paths(self) -> list[str]:
+        return self.data_paths_test or self.data_paths
+
+
+def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{'arch': {'L_cycles': 6}} as {'arch.L_cycles': 6}."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, BaseModel):
+            value = value.model_dump(mode="json")
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _neighbours(epochs: int, interval: int) -> str:
+    below = epochs // interval * interval
+    return " and ".join(str(n) for n in (below, below + interval) if n > 0)
+
+
+def known_keys(model: type[BaseModel] = TrainConfig, prefix: str = "") -> list[str]:
+    """Every key that an override may name, dotted."""
+    keys = []
+    for name, field in model.model_fields.items():
+        nested = field.annotation
+        if isinstance(nested, type) and issubclass(nested, BaseModel):
+            keys += [prefix + name, *known_keys(nested, f"{prefix}{name}.")]
+        else:
+            keys.append(prefix + name)
+    return keys
+
+
+def suggest(word: str, known: list[str]) -> str:
+    """'; did you mean X?' when something close exists, else ''."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def explain(error: pydantic.ValidationError, what: str, known: list[str]) -> TrmError:
+    """A pydantic error as one sentence per mistake, with the keys the user typed."""
+    lines = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            lines.append(f"unknown key {key!r}{suggest(key, known)}")
+        elif item["type"] == "value_error":
+            lines.append(str(item["ctx"]["error"]))
+        else:
+            given = "" if item["type"] == "missing" else f" (given: {item['input']!r})"
+            lines.append(f"{key}: {item['msg']}{given}")
+    return TrmError(f"{what}: " + "; ".join(lines))
+
+
+def parse_train_config(raw: dict[str, Any], what: str = "training config") -> TrainConfig:
+    """Check a plain dictionary, of Hydra or of a saved all_config.yaml; TrmError if wrong."""
+    try:
+        return TrainConfig(**raw)
+    except pydantic.ValidationError as error:
+        raise explain(error, what, known_keys()) from None
+
+
+CONFIG_FOLDER = Path(__file__).resolve().parents[2] / "config"
+
+
+def compose(overrides: list[str]) -> TrainConfig:
+    """config/pretrain.yaml with `arch=…`, `arch.L_cycles=…` and the like applied by Hydra."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+
+    try:
+        with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+            composed = hydra_compose("pretrain", overrides)
+    except HydraException as error:
+        raise TrmError(str(error)) from None
+    return train_config_of(composed)
+
+
+def train_config_of(composed: DictConfig) -> TrainConfig:
+    """Check what Hydra composed; TrmError if wrong."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        raw = OmegaConf.to_container(composed, resolve=True)
+    except OmegaConfBaseException as error:
+        raise TrmError(str(error).splitlines()[0]) from None
+    return parse_train_config(raw)
+
+
+def resolve(overrides: dict[str, Any], what: str) -> TrainConfig:
+    """Check `overrides` (dotted keys; `arch` names a file) over the defaults, without Hydra.
+
+    What Hydra composes for the same words, for checking many rows before any job starts.
+    """
+    from omegaconf import OmegaConf
+
+    name = overrides.get("arch", "trm")
+    path = CONFIG_FOLDER / "arch" / f"{name}.yaml"
+    if not path.is_file():
+        known = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        raise TrmError(f"{what}: no arch {name!r}{suggest(str(name), known)}; there are {known}")
+    base = copy.deepcopy(_defaults(path))
+    for key, value in overrides.items():
+        if key != "arch":
+            OmegaConf.update(base, key, value, force_add=True)
+    return parse_train_config(OmegaConf.to_container(base, resolve=True), what)
+
+
+@cache
+def _defaults(arch: Path) -> Any:
+    """config/pretrain.yaml with the file `arch`; a table has dozens of rows with few of these."""
+    from omegaconf import OmegaConf
+
+    base = OmegaConf.load(CONFIG_FOLDER / "pretrain.yaml")
+    for key in ("defaults", "hydra"):
+        del base[key]
+    base["arch"] = OmegaConf.load(arch)
+    return base
+
+
+def hydra_word(key: str, value: Any) -> str:
+    """`key=value` in the grammar of Hydra's overrides, where a mapping's keys are not quoted."""
+
+    def text(v: Any) -> str:
+        if isinstance(v, dict):
+            return "{" + ",".join(f"{k}:{text(x)}" for k, x in v.items()) + "}"
+        if isinstance(v, list | tuple):
+            return "[" + ",".join(map(text, v)) + "]"
+        return _quoted(v) if isinstance(v, str) else json.dumps(v)
+
+    return f"{key}={text(value)}"
+
+
+def _quoted(text: str) -> str:
+    """A text as Hydra's grammar quotes it, which knows no other escapes, and without interpolation
+    by OmegaConf."""
+    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+    return '"' + re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + m[2].replace('"', '\\"'), text) + '"'
+
+
+def typed_word(word: str) -> str:
+    """`key=value` as a person types it, in the grammar of Hydra's overrides.
+
+    A text (a path, a name) or a list of them may be typed as it is: it is quoted where the grammar
+    wants that. TrmError where a value of another kind cannot be read.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    key, _, value = word.partition("=")
+    try:
+        override = OverridesParser.create().parse_override(word)
+        readable = not override.is_sweep_override()
+    except HydraException:
+        readable = False
+    read = override.value() if readable else None
+    kind = _text_kinds().get(key)
+    if kind is not None and readable and "${" in value:  # another key's value, or the environment's
+        return word
+    if kind == "text" and not isinstance(read, str) and value.lower() != "null":
+        return hydra_word(key, value)
+    if kind == "texts" and not is_list_of(str, read):
+        texts = read_texts(value)
+        if texts is None:
+            raise TrmError(f"{key} takes a list: write {key}='[{value}]'")
+        return hydra_word(key, texts)
+    if not readable:
+        raise TrmError(f"{word} cannot be read; see {key} in config/pretrain.yaml")
+    return word
+
+
+def read_texts(value: str) -> list[str] | None:
+    """The texts of a list `[a, b]` as a person types it, quoted or not; None for anything else."""
+    if not (value.startswith("[") and value.endswith("]")):
+        return None
+    try:
+        texts = yaml.safe_load(value)
+    except yaml.YAMLError:
+        texts = None
+    if is_list_of(str, texts):
+        return texts
+    return [unquoted(text.strip()) for text in value[1:-1].split(",")]
+
+
+def unquoted(text: str) -> str:
+    """Without the quotes around it, if there are any."""
+    return text[1:-1] if len(text) > 1 and text[0] in "\"'" and text[0] == text[-1] else text
+
+
+def is_list_of(kind: type, value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, kind) for item in value)
+
+
+@cache
+def _text_kinds() -> dict[str, Literal["text", "texts"]]:
+    """The keys of a training whose values are texts, or lists of them."""
+    return text_kinds(TrainConfig)
+
+
+def text_kinds(model: type[BaseModel], prefix: str = "") -> dict[str, Literal["text", "texts"]]:
+    """The keys of a model whose values are texts or paths, or lists of them."""
+    kinds: dict[str, Literal["text", "texts"]] = {}
+    for name, field in model.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            kinds |= text_kinds(annotation, f"{prefix}{name}.")
+        is_union = get_origin(annotation) in (Union, UnionType)
+        for option in get_args(annotation) if is_union else (annotation,):
+            if option in (str, Path):
+                kinds[prefix + name] = "text"
+            elif option in (list[str], list[Path]):
+                kinds[prefix + name] = "texts"
+    return kinds
+
+
+def load_train_config(path: Path) -> TrainConfig:
+    """Read the `all_config.yaml` that a run, ours or the published code's, left behind."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: it is no text
+        raise TrmError(f"cannot read the training config {path}: {error}") from None
+    if not isinstance(raw, dict):
+        raise TrmError(f"{path} holds no training config")
+    return parse_train_config(raw, str(path))
+
+
+NOT_COMPARED = ("arch.halt_max_steps", "arch.halt_exploration_prob", "arch.loss")
+"""Settings of `arch` that another training or evaluation is free to choose."""
+
+
+def note_other_architecture(checkpoint: Path, arch: ArchConfig) -> str | None:
+    """What to note where a checkpoint was trained with other settings of the architecture, by the
+    all_config.yaml beside it: many change no shape, so that the weights load all the same."""
+    try:
+        theirs = _flat({"arch": load_train_config(checkpoint.parent / "all_config.yaml").arch})
+    except TrmError:
+        return None
+    ours = _flat({"arch": arch})
+    differing = [
+        f"{key}={ours[key]} here, {theirs[key]} there"
+        for key in theirs
+        if ours[key] != theirs[key] and not key.startswith(NOT_COMPARED)
+    ]
+    if not differing:
+        return None
+    return f"{checkpoint} was trained with other settings: {'; '.join(differing)}"

@@ -1,0 +1,1 @@
+"""A checkpoint measured: the evaluation, early exit, answers step by step."""

@@ -1,0 +1,125 @@
+"""Answer examples until their halting head is sure; who is done leaves its place to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trm.data.batches import Rows
+from trm.model.act import (
+    Batch,
+    Carry,
+    StepOutput,
+    act_step,
+    initial_carry,
+    to_batch,
+    wants_to_halt,
+)
+from trm.model.base import RecursiveModel
+from trm.model.loss import act_loss
+from trm.progress import Progress
+from trm.runtime.ranks import Ranks
+
+
+@dataclass
+class Answers:
+    """Of N examples: preds [N, S] uint8, q_halt [N] fp32, and the sums of `act_loss`'s metrics."""
+
+    preds: np.ndarray
+    q_halt: np.ndarray
+    sums: dict[str, float] = field(default_factory=dict)
+
+
+def answer_until_sure(
+    model: RecursiveModel,
+    rows_of: Callable[[np.ndarray], Rows],
+    count: int,
+    size: int,
+    loss_type: str,
+    ranks: Ranks,
+    progress: Progress,
+    threshold: float = 0,
+    before_step: Callable[[], None] | None = None,
+) -> Answers:
+    """Examples 0..count-1 of this rank, `size` at a time, each until its halting logit is above
+    `threshold`, or for halt_max_steps. The model is in evaluation mode; `rows_of` reads examples.
+
+    Every rank makes as many steps as the one with the most work, since `before_step` is called on
+    all alike.
+    """
+    answers = Answers(
+        np.empty((count, model.config.seq_len), dtype=np.uint8), np.empty(count, np.float32)
+    )
+    waiting = min(size, count)
+    examples = np.arange(waiting)  # by row
+    carry = initial_carry(model, to_batch(rows_of(examples), ranks.device))
+    batch = carry.current
+    while ranks.any([len(examples) > 0])[0]:
+        if before_step is not None:
+            before_step()
+        if len(examples) == 0:
+            continue
+        carry, output = act_step(model, carry, batch)
+        leaves = carry.halted | wants_to_halt(model, output.q_halt - threshold, output.q_continue)
+        done = leaves.nonzero().squeeze(-1)
+        if len(done) == 0:
+            continue
+        places = done.cpu().numpy()
+        _note(answers, examples[places], *_of_rows(carry, output, done), loss_type)
+        progress.update(len(done))
+        fresh = np.arange(waiting, min(waiting + len(done), count))
+        waiting += len(fresh)
+        examples[places[: len(fresh)]] = fresh
+        batch = _with_rows(carry.current, done[: len(fresh)], rows_of(fresh), ranks.device)
+        carry = replace(carry, halted=leaves)
+        if len(fresh) < len(done):  # nobody is waiting: the batch shrinks
+            kept = torch.ones_like(leaves)
+            kept[done[len(fresh) :]] = False
+            rows = kept.nonzero().squeeze(-1)
+            examples = examples[rows.cpu().numpy()]
+            carry, batch = _carry_of_rows(carry, rows), _batch_of_rows(batch, rows)
+    return answers
+
+
+def _note(
+    answers: Answers, examples: np.ndarray, carry: Carry, output: StepOutput, loss_type: str
+) -> None:
+    leaving = replace(carry, halted=torch.ones_like(carry.halted))
+    _, metrics, preds = act_loss(loss_type, leaving, output)
+    for name, value in metrics.items():
+        answers.sums[name] = answers.sums.get(name, 0.0) + value.item()
+    answers.preds[examples] = preds.to(torch.uint8).cpu().numpy()
+    answers.q_halt[examples] = output.q_halt.float().cpu().numpy()
+
+
+def _with_rows(current: Batch, places: Tensor, rows: Rows, device: torch.device) -> Batch:
+    """`current` with other rows at `places` [k]."""
+    new = to_batch(rows, device)
+    return Batch(
+        *(
+            old.index_copy(0, places, fresh)
+            for old, fresh in zip(current.tensors, new.tensors, strict=True)
+        )
+    )
+
+
+def _of_rows(carry: Carry, output: StepOutput, rows: Tensor) -> tuple[Carry, StepOutput]:
+    part = StepOutput(output.logits[rows], output.q_halt[rows], output.q_continue[rows], None, None)
+    return _carry_of_rows(carry, rows), part
+
+
+def _carry_of_rows(carry: Carry, rows: Tensor) -> Carry:
+    return Carry(
+        tuple(s[rows] for s in carry.state),
+        carry.steps[rows],
+        carry.halted[rows],
+        _batch_of_rows(carry.current, rows),
+    )
+
+
+def _batch_of_rows(batch: Batch, rows: Tensor) -> Batch:
+    return Batch(*(t[rows] for t in batch.tensors))

@@ -1,0 +1,78 @@
+"""A result's answers to a few test puzzles after each supervision step.
+
+    python -m trm.evaluate.step_by_step --dataset data/D --kind sudoku \
+        --weights checkpoints/B/V/seed-0/final --train-config results/B/V/seed-0/config.yaml \
+        --predictions results/B/V/seed-0/predictions.npz --out thinking.json
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import torch
+
+from trm.config.types import load_train_config, note_other_architecture
+from trm.data.batches import PuzzleData, Rows, take_examples
+from trm.data.specs import Kind
+from trm.errors import TrmError, run_cli
+from trm.evaluate.loop import model_for
+from trm.files import check_writable
+from trm.model.act import act_step, initial_carry, to_batch
+from trm.model.base import RecursiveModel
+from trm.model.checkpoint import embedding_rows, fit_weights, read_state_dict
+from trm.model.registry import build_model
+from trm.progress import say
+from trm.runtime.ranks import start
+from trm.scoring.gallery import save_gallery, thinking_of, thinking_rows
+from trm.scoring.predictions import Predictions, load_predictions
+from trm.study.puzzle_names import why_other_puzzles
+
+
+@torch.inference_mode()
+def think(model: RecursiveModel, rows: Rows, device: torch.device) -> Predictions:
+    """Answers to B rows after each of halt_max_steps steps: preds [steps, B, S], q [steps, B]."""
+    model.eval()
+    batch = to_batch(rows, device)
+    carry = initial_carry(model, batch)
+    preds, q_halts = [], []
+    for _ in range(model.config.halt_max_steps):
+        carry, output = act_step(model, carry, batch)
+        preds.append(output.logits.argmax(dim=-1).to(torch.uint8).cpu().numpy())
+        q_halts.append(output.q_halt.float().cpu().numpy())
+    return Predictions(np.stack(preds), np.stack(q_halts))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", required=True, help="data/NAME")
+    parser.add_argument("--kind", choices=get_args(Kind), required=True)
+    parser.add_argument("--weights", type=Path, required=True, help="a checkpoint")
+    parser.add_argument("--train-config", type=Path, required=True, help="its all_config.yaml")
+    parser.add_argument("--predictions", type=Path, required=True, help="its predictions.npz")
+    parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
+    args = parser.parse_args()
+
+    check_writable(args.out)
+    predictions = load_predictions(args.predictions)
+    chosen = thinking_rows(args.dataset, args.kind, predictions)
+    data = PuzzleData.load([args.dataset], "test")
+    model = build_model(model_for(load_train_config(args.train_config), data))
+    state = read_state_dict(args.weights)
+    if rows := embedding_rows(state):
+        puzzles = data.metadata.num_puzzle_identifiers
+        refusal = why_other_puzzles(args.weights, rows, Path(args.dataset), puzzles)
+        if refusal is not None:
+            raise TrmError(f"{refusal}. Give the dataset of its training")
+    fit_weights(args.weights, state, model)
+    if note := note_other_architecture(args.weights, model.config):
+        say(f"note: {note}")
+    device = start("auto").device
+    thoughts = think(model.to(device), take_examples(data, chosen), device)
+    save_gallery(args.out, thinking_of(args.dataset, args.kind, chosen, thoughts, predictions))
+
+
+if __name__ == "__main__":
+    run_cli(main)

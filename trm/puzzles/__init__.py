@@ -1,0 +1,1 @@
+"""What a kind of puzzle is: characters and tokens, rules, questions, symmetries."""

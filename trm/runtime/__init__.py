@@ -1,0 +1,1 @@
+"""The machine that a run uses: ranks, GPUs, signals, locks, cost, provenance."""

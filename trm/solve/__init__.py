@@ -1,0 +1,1 @@
+"""A trained model found, loaded, and used on puzzles."""

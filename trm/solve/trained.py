@@ -1,0 +1,496 @@
+"""A trained model at hand: found, sized, loaded, and asked.
+
+    import trm
+    model = trm.load("checkpoints/sudoku-6x6/quick/seed-0")
+    print(model.solve("1.....").text)
+
+Weights alone do not say which puzzles they are for. Their dataset does, where it is one of plain
+boards; else their vocabulary, with the length of the puzzles: that stands in the weights where they
+mix or number positions, else in the dataset, else `side` says it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from math import isfinite, isqrt
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pydantic
+import torch
+from torch import Tensor
+
+from trm.config.types import (
+    ArchConfig,
+    ModelConfig,
+    Strict,
+    TrainConfig,
+    explain,
+    load_train_config,
+    note_other_architecture,
+    parse_train_config,
+)
+from trm.data.arc import VOCAB_SIZE, Group, augment_task, known_task
+from trm.data.format import file_sha256, load_identifiers, read_metadata
+from trm.data.specs import Kind
+from trm.errors import TrmError
+from trm.files import checkpoints_of
+from trm.model.base import RecursiveModel
+from trm.model.checkpoint import (
+    EMBEDDED_TOKENS,
+    PUZZLE_EMBEDDING,
+    check_exists,
+    fit_weights,
+    missing_checkpoint,
+    read_state_dict,
+)
+from trm.model.registry import build_model
+from trm.progress import say
+from trm.puzzles.augmentation import NAME_SEPARATOR
+from trm.puzzles.board_look import BOARDS, BoardsLook, read_look
+from trm.puzzles.maze_kernels import CHARACTERS
+from trm.puzzles.questions import (
+    check_task,
+    parse_board,
+    parse_maze,
+    parse_sudoku,
+    read_puzzle,
+    read_task,
+)
+from trm.puzzles.sudoku_rules import SIDES
+from trm.runtime.ranks import choose_device
+from trm.solve.answer import BoardAnswer, TaskAnswer, answer_board, answer_task, embedding_learned
+from trm.study.puzzle_names import why_other_puzzles
+
+WEIGHTS, DESCRIPTION, CARD, NAMES = EXPORTED_FILES = (
+    "model.safetensors",
+    "config.json",
+    "README.md",
+    "identifiers.json",
+)
+FORMAT = "trm-pipeline export 1"
+AUGMENTATIONS = 32  # of a task that is learned, itself among them
+MAX_AUGMENTATIONS = 1001  # the same
+_MAZE_VOCAB = len(CHARACTERS) + 1
+
+
+class Exported(Strict):
+    """config.json of an exported folder: what its weights need besides themselves."""
+
+    format: Literal["trm-pipeline export 1"] = FORMAT
+    kind: Kind
+    side: int = pydantic.Field(ge=1)  # of ARC's canvas; cells of a board's row
+    model: ModelConfig
+    boards: BoardsLook | None = None  # what the tokens stand for, where the kind does not say it
+    weights_sha256: str | None = None
+    training: dict[str, Any]  # the settings of the training but for the architecture
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model with what it takes to ask it.
+
+    `model` is in evaluation mode and its weights are frozen; `training` are the settings it was
+    trained with.
+    """
+
+    model: RecursiveModel
+    training: TrainConfig
+    kind: Kind
+    weights: Path
+    device: torch.device
+    names_in: Path | None = None  # folder with the identifiers.json of the training
+    look: BoardsLook | None = None  # of boards
+
+    @property
+    def side(self) -> int:
+        """Of ARC's canvas; cells of a board's row."""
+        return isqrt(self.model.config.seq_len) if self.look is None else self.look.columns
+
+    @cached_property
+    def names(self) -> Sequence[str]:
+        """Of the puzzles it has embeddings of, by id; empty where they are not at hand."""
+        if self.names_in is None:
+            return ()
+        names = load_identifiers(self.names_in)
+        own = self.model.config.num_puzzle_identifiers
+        if len(names) != own:
+            raise TrmError(
+                f"{self.names_in} names {len(names)} puzzles, {self.weights} has embeddings of "
+                f"{own}: it was trained on another build; name that by --dataset"
+            )
+        if self.names_in != self.weights.parent:  # of an exported model, its own
+            refusal = why_other_puzzles(self.weights, own, self.names_in, len(names))
+            if refusal is not None:
+                raise TrmError(f"{refusal}; name that by --dataset")
+        return names
+
+    def solve(
+        self,
+        puzzle: str | Path | Mapping[str, Any],
+        *,
+        max_steps: int | None = None,
+        **of_tasks: Any,
+    ) -> BoardAnswer | TaskAnswer:
+        """Answer a puzzle of the model's kind, as a text, a file or, for ARC, a dictionary.
+
+        `max_steps` supervision steps are made (default: as many as in training); further
+        arguments are those of `solve_task`. TrmError, naming the cell, where it is no such puzzle.
+        """
+        if self.kind == "arc":
+            return self.solve_task(puzzle, max_steps=max_steps, **of_tasks)
+        if isinstance(puzzle, Mapping) or of_tasks:
+            raise TrmError(f"{self.weights} solves {self.describe()}, not ARC tasks")
+        return self.solve_board(puzzle, max_steps=max_steps)
+
+    def solve_board(self, puzzle: str | Path, *, max_steps: int | None = None) -> BoardAnswer:
+        """Answer a sudoku, a maze or another board, given as its text or as the name of a file."""
+        if self.kind == "arc":
+            raise TrmError(f"{self.weights} solves {self.describe()}, not boards")
+        question = self._parse_board(read_puzzle(puzzle))
+        characters = "" if self.look is None else self.look.characters
+        return answer_board(
+            self.model, self.kind, question, self.device, _checked(max_steps), characters
+        )
+
+    def _parse_board(self, text: str) -> np.ndarray:
+        """Tokens uint8 [rows, columns]."""
+        if self.look is not None:
+            return parse_board(text, self.look.characters, self.rows, self.side)
+        parse = parse_sudoku if self.kind == "sudoku" else parse_maze
+        return parse(text, self.side).reshape(self.side, self.side)
+
+    @property
+    def rows(self) -> int:
+        """Of a board, or of ARC's canvas."""
+        return self.model.config.seq_len // self.side
+
+    def solve_task(
+        self,
+        task: str | Path | Mapping[str, Any],
+        *,
+        task_id: str | None = None,
+        max_steps: int | None = None,
+        augmentations: int | None = None,
+        minutes: float = 1.0,
+        learning_steps: int = 1000,
+        seed: int = 0,
+        every_step: bool = False,
+    ) -> TaskAnswer:
+        """Answer an ARC task by the votes of its augmentations.
+
+        A task that the model was trained on, by the name `task_id` (default: the file's), is asked
+        with the embeddings it has, of all its augmentations or of the first few. The embeddings
+        of any other, of 32 augmentations unless told otherwise, are learned first, for `minutes`
+        or `learning_steps`, whichever end first.
+        """
+        if self.kind != "arc":
+            raise TrmError(f"{self.weights} solves {self.describe()}, not ARC tasks")
+        began = time.monotonic()
+        max_steps = _checked(max_steps)
+        raw = task if isinstance(task, Mapping) else read_task(Path(task), task_id)
+        name = task_id or ("task" if isinstance(task, Mapping) else Path(task).stem)
+        if NAME_SEPARATOR in name:
+            raise TrmError(f"task {name!r}: give the task's own name, without {NAME_SEPARATOR}")
+        checked = check_task(raw, self.side, name)
+        _check_limits(augmentations, minutes, learning_steps, seed)
+        known = known_task(name, checked, self.names)
+        if known is not None:
+            group = _first(known, augmentations)
+            learned = nullcontext()
+        else:
+            if (augmentations or 0) > MAX_AUGMENTATIONS:
+                raise TrmError(
+                    f"{augmentations} augmentations to learn are too many: ask for at most "
+                    f"{MAX_AUGMENTATIONS}, as many as the published datasets have of a task"
+                )
+            group = augment_task(name, checked, (augmentations or AUGMENTATIONS) - 1, seed)
+            learned = embedding_learned(
+                self.model, self.training, group, self.device, minutes, learning_steps, seed
+            )
+        with learned as learning:
+            steps = answer_task(self.model, group, self.device, max_steps, every_step)
+        seconds = time.monotonic() - began
+        voters = len(group.dihedrals)
+        return TaskAnswer(name, known is not None, voters, steps, learning, seconds)
+
+    def describe(self) -> str:
+        """`sudokus of 9x9`."""
+        what = {"arc": "ARC tasks on a canvas", "sudoku": "sudokus", "maze": "mazes"}
+        return f"{what.get(self.kind, 'boards')} of {self.rows}x{self.side}"
+
+    def exported(self, weights_sha256: str | None = None) -> Exported:
+        """What config.json says of it: nothing of this machine's folders."""
+        training = self.training.model_dump(mode="json", exclude={"arch"})
+        for key in ("checkpoint_path", "load_checkpoint"):
+            training[key] = None
+        for key in ("data_paths", "data_paths_test"):
+            training[key] = [Path(path).name for path in training[key]]
+        return Exported(
+            kind=self.kind,
+            side=self.side,
+            model=self.model.config,
+            boards=self.look,
+            weights_sha256=weights_sha256,
+            training=training,
+        )
+
+
+def _first(group: Group, count: int | None) -> Group:
+    """The group with its first `count` augmentations."""
+    kept = slice(count)
+    return Group(
+        *(group.name, group.splits, group.raw),
+        *(group.dihedrals[kept], group.colour_maps[kept], group.ids[kept]),
+    )
+
+
+def _check_limits(
+    augmentations: int | None, minutes: float, learning_steps: int, seed: int
+) -> None:
+    if augmentations is not None and augmentations < 1:
+        raise TrmError(f"{augmentations} augmentations cast no vote: ask for at least 1")
+    if not (isfinite(minutes) and minutes >= 0):
+        raise TrmError(f"{minutes} minutes are no time to learn in: give a number from 0 on")
+    if learning_steps < 0:
+        raise TrmError(f"{learning_steps} learning steps cannot be made: give a number from 0 on")
+    if not 0 <= seed < 2**64:
+        raise TrmError(f"{seed} is not a seed: give a number from 0 to 2^64 - 1")
+
+
+def _checked(max_steps: int | None) -> int | None:
+    if max_steps is not None and max_steps < 1:
+        raise TrmError(f"{max_steps} supervision steps answer nothing: ask for at least 1")
+    return max_steps
+
+
+# --- loading --------------------------------------------------------------------------------------
+
+
+def load(
+    checkpoint: str | Path,
+    *,
+    device: str = "auto",
+    train_config: str | Path | None = None,
+    dataset: str | Path | None = None,
+    side: int | None = None,
+    kind: Kind | None = None,
+) -> TrainedModel:
+    """A trained model from an exported folder, a run's folder (its last weights), or a file.
+
+    Args:
+        checkpoint: what `python -m trm.export` wrote; a folder of checkpoints/ or results/; or a
+            file of weights, ours or published, beside its all_config.yaml.
+        device: auto, cuda, mps or cpu.
+        train_config: its all_config.yaml, where that lies elsewhere.
+        dataset: the dataset it was trained on, where that is not where the config says. It is
+            looked at only for what the weights leave open.
+        side: of the board or canvas, where neither weights nor dataset tell.
+        kind: sudoku or maze, where 6 tokens and 4x4 cells leave it open.
+
+    Raises:
+        TrmError: nothing to load is there, or what is there does not fit together.
+    """
+    path = Path(checkpoint)
+    if path.name in (WEIGHTS, DESCRIPTION) and (path.parent / DESCRIPTION).is_file():
+        path = path.parent
+    if (path / DESCRIPTION).is_file():
+        return _load_exported(path, device)
+    weights = find_weights(path)
+    training = load_train_config(_config_of(weights, path, train_config))
+    if note := note_other_architecture(weights, training.arch):
+        say(f"note: {note}")
+    state = read_state_dict(weights)
+    if EMBEDDED_TOKENS not in state:
+        raise TrmError(f"checkpoint {weights} holds no {EMBEDDED_TOKENS}: it is no such model")
+    vocab_size = state[EMBEDDED_TOKENS].shape[0]
+    folder = _dataset_of(training, weights, dataset)
+    look = read_look(folder) if folder is not None and (folder / BOARDS).is_file() else None
+    seq_len = _puzzle_length(weights, state, training.arch, side, folder, look)
+    kind = _kind_of(vocab_size, seq_len, kind) if look is None else "boards"
+    puzzles = state[PUZZLE_EMBEDDING].shape[0] if PUZZLE_EMBEDDING in state else 1
+    config = ModelConfig.of(training.arch, seq_len, vocab_size, puzzles)
+    model, where = _build(config, weights, state, device)
+    names = folder if folder is not None and (folder / NAMES).is_file() else None
+    return TrainedModel(model, training, kind, weights, where, names, look)
+
+
+def _load_exported(folder: Path, device: str) -> TrainedModel:
+    described = read_description(folder)
+    training = parse_train_config(
+        {**described.training, "arch": _arch_of(described.model).model_dump()},
+        str(folder / DESCRIPTION),
+    )
+    weights = folder / WEIGHTS
+    check_exists(weights)
+    if described.weights_sha256 not in (None, file_sha256(weights)):
+        raise TrmError(
+            f"{weights} is damaged: its SHA-256 is not the one in {DESCRIPTION}; export it again"
+        )
+    model, where = _build(described.model, weights, read_state_dict(weights), device)
+    names = folder if (folder / NAMES).is_file() else None
+    return TrainedModel(model, training, described.kind, weights, where, names, described.boards)
+
+
+def read_description(folder: Path) -> Exported:
+    """config.json of an exported folder; TrmError where it is none of ours."""
+    path = folder / DESCRIPTION
+    try:
+        raw = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise TrmError(f"{path} cannot be read: {error}") from None
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        raise TrmError(f"{path} is no description of an exported model ({FORMAT!r})")
+    try:
+        return Exported(**raw)
+    except pydantic.ValidationError as error:
+        raise explain(error, str(path), list(Exported.model_fields)) from None
+
+
+def _arch_of(config: ModelConfig) -> ArchConfig:
+    return ArchConfig(**config.model_dump(include=set(ArchConfig.model_fields)))
+
+
+def _build(
+    config: ModelConfig, weights: Path, state: dict[str, Tensor], device: str
+) -> tuple[RecursiveModel, torch.device]:
+    model = build_model(config)
+    fit_weights(weights, state, model)
+    where = choose_device(device)
+    return model.to(where).eval().requires_grad_(False), where
+
+
+def find_weights(path: Path) -> Path:
+    """The file of weights that `path` means: itself, or the last of a run's folder.
+
+    TrmError where there is none.
+    """
+    if path.is_file():
+        return path
+    for folder in _run_folders(path):
+        with suppress(TrmError):  # a run that has not ended well, or was not ours
+            last = checkpoints_of(folder)[-1]
+            if last.is_file():
+                return last
+        if (folder / "final").is_file():
+            return folder / "final"
+        steps = [p for p in folder.glob("step_*") if p.name.removeprefix("step_").isdigit()]
+        if steps:
+            last = max(steps, key=lambda p: int(p.name.removeprefix("step_")))
+            say(f"note: no run is known to have ended in {folder}; {last.name} is taken")
+            return last
+    if path.is_dir():
+        raise TrmError(
+            f"{path} holds no weights: neither a run's step_N or final, nor an exported model"
+        )
+    raise missing_checkpoint(path)
+
+
+def _run_folders(path: Path) -> Iterator[Path]:
+    """A result's weights lie under checkpoints/, at the path it has under results/."""
+    yield path
+    parts = path.resolve().parts
+    if "results" in parts:
+        i = len(parts) - 1 - parts[::-1].index("results")
+        yield Path(*parts[:i], "checkpoints", *parts[i + 1 :])
+
+
+def _config_of(weights: Path, given: Path, train_config: str | Path | None) -> Path:
+    if train_config is not None:
+        return Path(train_config)
+    for path in (weights.parent / "all_config.yaml", given / "config.yaml"):
+        if path.is_file():
+            return path
+    raise TrmError(
+        f"no all_config.yaml beside {weights}, which says what it was trained with: name it by "
+        "--train-config"
+    )
+
+
+def _dataset_of(training: TrainConfig, weights: Path, given: str | Path | None) -> Path | None:
+    """The folder of the training's dataset; None where it is not at hand.
+
+    Its path in the config is taken from here, or from a folder above the weights.
+    """
+    if given is not None:
+        if not Path(given).is_dir():
+            raise TrmError(f"no dataset {given}: give its folder")
+        return Path(given)
+    written = Path(training.data_paths[0])
+    roots = (Path(), *weights.resolve().parents)
+    return next((root / written for root in roots if (root / written).is_dir()), None)
+
+
+def _puzzle_length(
+    weights: Path,
+    state: dict[str, Tensor],
+    arch: ArchConfig,
+    side: int | None,
+    data: Path | None,
+    look: BoardsLook | None,
+) -> int:
+    """Tokens of a puzzle. TrmError where nothing tells, or two things contradict each other."""
+    vocab_size = state[EMBEDDED_TOKENS].shape[0]
+    told = _length_in_weights(state, arch)
+    if (
+        told is None
+        and look is None
+        and vocab_size in [s + 2 for s in SIDES if s + 2 != _MAZE_VOCAB]
+    ):
+        told = (vocab_size - 2) ** 2  # a sudoku has as many digits as rows
+    if told is not None:
+        if side is not None and side**2 != told:
+            raise TrmError(f"{weights} is for puzzles of {told} cells, not of {side}x{side}")
+        return told
+    if side is not None:
+        return side**2
+    split = next((data / s for s in ("test", "train") if data and (data / s).is_dir()), None)
+    if split is None:
+        raise TrmError(
+            f"nothing tells the size of the puzzles of {weights}: its dataset is not here. Name "
+            "it by --dataset, or give the side of its board or canvas by --side (30 for the "
+            "published ARC and Maze-Hard)"
+        )
+    metadata = read_metadata(split)
+    if metadata.vocab_size != vocab_size:
+        raise TrmError(
+            f"{data} has {metadata.vocab_size} tokens, {weights} {vocab_size}: it was trained on "
+            "another dataset; name that by --dataset"
+        )
+    return metadata.seq_len
+
+
+def _length_in_weights(state: dict[str, Tensor], arch: ArchConfig) -> int | None:
+    """Tokens of a puzzle, where the weights mix or number positions."""
+    for name, tensor in state.items():
+        if name == "embed_pos.embedding_weight":
+            return tensor.shape[0] - arch.prefix_len
+        if name.endswith("mlp_t.gate_up_proj.weight"):
+            return tensor.shape[1] - arch.prefix_len
+    return None
+
+
+def _kind_of(vocab_size: int, seq_len: int, wanted: Kind | None) -> Kind:
+    """What puzzles have that vocabulary and length; `wanted` where there is a choice."""
+    side = isqrt(seq_len)
+    fitting: list[Kind] = []
+    if side**2 == seq_len:
+        if vocab_size == VOCAB_SIZE:
+            fitting.append("arc")
+        if vocab_size == side + 2 and side in SIDES:
+            fitting.append("sudoku")
+        if vocab_size == _MAZE_VOCAB:
+            fitting.append("maze")
+    if not fitting:
+        raise TrmError(
+            f"a model of {vocab_size} tokens and {seq_len} cells is for none of the puzzles known "
+            "here, ARC, sudoku and mazes. Where it is of boards of your own, their dataset says "
+            "what its tokens stand for: name that by --dataset"
+        )
+    return wanted if wanted in fitting else fitting[0]

@@ -1,0 +1,94 @@
+"""What can be asked for: datasets, results, tables and reports, as targets to copy.
+
+    python -m trm list
+    python -m trm list sudoku-extreme arc-agi-1/att
+    python -m trm list --config config/tiny.yaml
+
+A target is made by `snakemake --cores N TARGET`, with everything before it that is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+
+from trm.data.specs import DatasetSpec
+from trm.study.status import add_study_arguments, load_study, parse_study_arguments
+from trm.study.table import ARC_FILES, RESULT_FILES, Study, Variant
+
+
+def listing(study: Study, words: Sequence[str] = ()) -> str:
+    """What `words` (of `Study.select`) name, or all of it, tables and report included."""
+    names = study.select(words)
+    benchmarks = list(dict.fromkeys(name.split("/")[0] for name in names))
+    used = {study.benchmarks[b].dataset for b in benchmarks} if words else study.datasets
+    datasets = [
+        (f"data{study.subfolder}/{name}", _describe_dataset(spec))
+        for name, spec in study.datasets.items()
+        if name in used
+    ]
+    lines = ["datasets", *_columns(datasets), ""]
+    lines.append("results")
+    for benchmark in benchmarks:
+        row = study.benchmarks[benchmark]
+        lines.append(f"  {benchmark}: {row.title}, {row.metric}")
+        variants = [
+            (f"{folder}/metrics.json", _describe_variant(v))
+            for name, v in row.variants.items()
+            if f"{benchmark}/{name}" in names
+            for folder in study.results_of(benchmark, name)
+        ]
+        lines += _columns(variants, indent=4)
+    lines += ["", "in place of metrics.json, and with any other seed-N", *_wrap(RESULT_FILES)]
+    if any(study.benchmarks[b].kind == "arc" for b in benchmarks):
+        lines += ["  for ARC also", *_wrap(ARC_FILES)]
+    results = f"results{study.subfolder}"
+    summaries = [(f"{results}/{b}/summary.csv", study.benchmarks[b].title) for b in benchmarks]
+    lines += ["", "mean and intervals over a benchmark's variants and seeds", *_columns(summaries)]
+    if words:
+        return "\n".join(lines)
+    tables = [(f"{results}/tables/{name}.csv", t.title) for name, t in study.tables.items()]
+    lines += ["", "tables of the paper, also as .md and .svg", *_columns(tables), "", "and"]
+    made = ", ".join(study.default)
+    lines += _columns(
+        [
+            (f"{results}/report.html", f"the report of {made} and all that is there"),
+            ("tables", "all tables"),
+            ("complete", "every result, table and report there is"),
+        ]
+    )
+    return "\n".join(lines)
+
+
+def _describe_dataset(spec: DatasetSpec) -> str:
+    source = ", ".join(spec.subsets) if spec.builder == "arc" else spec.table
+    augmented = getattr(spec, "num_aug", 0)
+    return f"{spec.builder}: {source}" + (f"; {augmented} augmentations" if augmented else "")
+
+
+def _describe_variant(variant: Variant) -> str:
+    published = ""
+    if variant.published is not None:
+        published = f"published {variant.published:g} % ({variant.published_source})"
+    return "; ".join(part for part in (variant.description, published) if part)
+
+
+def _columns(rows: Sequence[tuple[str, str]], indent: int = 2) -> list[str]:
+    width = max((len(target) for target, _ in rows), default=0)
+    return [f"{'':{indent}}{target:<{width}}  {words}".rstrip() for target, words in rows]
+
+
+def _wrap(words: Iterable[str], width: int = 96) -> list[str]:
+    lines = ["   "]
+    for word in words:
+        if len(lines[-1]) + len(word) > width:
+            lines.append("   ")
+        lines[-1] += f" {word}"
+    return lines
+
+
+def main(words: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m trm list", description=__doc__.splitlines()[0])
+    add_study_arguments(parser)
+    args = parse_study_arguments(parser, words)
+    print(listing(load_study(args.config), args.words))

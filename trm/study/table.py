@@ -1,0 +1,444 @@
+"""The table of experiments, config/config.yaml, as checked types.
+
+Snakemake reads the file; this module says what it may hold and answers the rules' questions.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+from pydantic import Field, field_validator, model_validator
+
+from trm.config.types import Strict, explain, known_keys, resolve, suggest
+from trm.data.specs import DatasetSpec, Kind, RawSource, TableSource
+from trm.errors import TrmError
+
+Scalar = bool | int | float | str | list | None  # of a training option
+Steps = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+RESULT_FILES = (
+    "metrics.json",
+    "predictions.npz",
+    "history.csv",
+    "config.yaml",
+    "provenance.json",
+    "steps.csv",
+    "task-ids.csv",
+    "gallery.json",
+    "thinking.json",
+    "figures/learning_curve.svg",
+    "figures/examples.svg",
+    "figures/halting.svg",
+    "figures/steps.svg",
+    "figures/thinking.gif",
+)
+SHARES = ("exact_accuracy", "accuracy", "q_halt_accuracy")
+METRICS = {
+    "arc": tuple(f"ARC/pass@{k}" for k in (1, 2, 5, 10, 100, 1000)) + SHARES,
+    "sudoku": SHARES,
+    "maze": (*SHARES, "valid_path"),
+    "boards": SHARES,
+}
+STDIN = Path("-")
+SEED = "0|[1-9][0-9]*"  # as it stands in paths
+NAME = r"[\w=@%][\w.=@%#-]*"
+# What the report is made from, of each result.
+REPORT_FILES = (
+    "metrics.json",
+    "history.csv",
+    "config.yaml",
+    "provenance.json",
+    "figures/learning_curve.svg",
+    "figures/examples.svg",
+    "figures/halting.svg",
+    "figures/thinking.gif",
+    "gallery.json",
+    "thinking.json",
+)
+STEPS_FILES = ("steps.csv", "figures/steps.svg")  # costs an evaluation more
+VOTES_FILES = ("votes.csv", "figures/votes.svg")
+ARC_FILES = ("submission.json", "votes.csv", "pooled.csv", "figures/votes.svg")
+# What asks how many answers are right: nobody can tell, where a test set has no solutions.
+SCORED_FILES = (
+    *("steps.csv", "task-ids.csv", "figures/steps.svg"),
+    *("votes.csv", "pooled.csv", "figures/votes.svg"),
+)
+
+
+class Resources(Strict):
+    """What a training or evaluation job asks for."""
+
+    ranks: int = Field(1, ge=1)  # processes
+    gpus: int = Field(0, ge=0)
+    nodes: int = Field(1, ge=1)  # of a cluster; ranks and gpus are of all of them together
+    threads: int = Field(2, ge=1)  # of each node
+    mem_mb: int = Field(8000, ge=1)
+    runtime: int = Field(120, ge=1)  # minutes
+    evaluate_runtime: int | None = Field(None, ge=1)  # default: runtime, but at most 4 hours
+
+    @property
+    def minutes_to_evaluate(self) -> int:
+        return self.evaluate_runtime or min(self.runtime, 240)
+
+    @model_validator(mode="after")
+    def _shared_out(self) -> Resources:
+        for name in ("ranks", "gpus"):
+            if getattr(self, name) % self.nodes:
+                raise ValueError(
+                    f"{name}: {getattr(self, name)} cannot be shared out evenly over {self.nodes} "
+                    "nodes"
+                )
+        return self
+
+
+class Variant(Strict):
+    """One way to train on a benchmark."""
+
+    description: str = ""
+    overrides: dict[str, Scalar] = {}
+    published: float | None = Field(None, ge=0, le=100)  # percent
+    published_source: str | None = None
+    resources: Resources | None = None  # default: the benchmark's
+
+
+class Benchmark(Strict):
+    """A dataset, how to train on it, and what to look at."""
+
+    title: str
+    description: str = ""
+    kind: Kind
+    dataset: str
+    metric: str
+    resources: Resources = Resources()
+    overrides: dict[str, Scalar] = {}
+    supervision_steps: Steps | None = None  # default: the study's
+    steps_in_report: bool = False
+    stand_in: bool = False  # bears a published benchmark's name, but is not to be compared with it
+    variants: dict[str, Variant] = Field(min_length=1)
+    seeds: list[Annotated[int, Field(ge=0, lt=2**64)]] = Field([0], min_length=1)
+
+    @field_validator("variants", mode="before")
+    @classmethod
+    def _bare_variants(cls, variants: Any) -> Any:
+        """`att:` with nothing below it is a variant without settings of its own."""
+        if not isinstance(variants, dict):
+            return variants
+        return {name: row or {} for name, row in variants.items()}
+
+    @model_validator(mode="after")
+    def _stands_in(self) -> Benchmark:
+        """A published figure is of the benchmark itself, never of what stands in for it."""
+        if self.stand_in:
+            for variant in self.variants.values():
+                variant.published = variant.published_source = None
+        return self
+
+    @property
+    def n_metric(self) -> str:
+        """The metric that counts what `metric` averages over: tasks for ARC, else examples."""
+        return "ARC/tasks" if self.kind == "arc" else "count"
+
+
+class Raw(Strict):
+    arc: list[RawSource] = Field(min_length=1)
+    tables: dict[str, TableSource] = {}
+
+
+class Table(Strict):
+    """One table of the paper: which results stand in it, from top to bottom."""
+
+    title: str
+    rows: list[str] = Field(min_length=1)  # BENCHMARK/VARIANT
+
+
+class Row(Strict):
+    """A benchmark's variant, with the benchmark's settings filled in."""
+
+    kind: Kind
+    dataset: str
+    resources: Resources
+    overrides: dict[str, Scalar]
+
+
+def _read_table(path: Path) -> dict[str, Any]:
+    try:
+        text = sys.stdin.read() if path == STDIN else path.read_text(encoding="utf-8")
+        # YAML 1.1 takes JSON's 1e-05 for a word.
+        is_json = path == STDIN or path.suffix == ".json"
+        content = json.loads(text) if is_json else yaml.safe_load(text)
+    except OSError:
+        raise TrmError(f"no config file {path}: give the path of config.yaml") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise TrmError(f"{path} is not YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise TrmError(f"{path} holds no table of experiments")
+    return content
+
+
+def _lay_over(table: dict[str, Any], change: dict[str, Any]) -> None:
+    for key, value in change.items():
+        below = table.get(key)
+        if isinstance(value, dict) and isinstance(below, dict):
+            _lay_over(below, value)
+        else:
+            table[key] = copy.deepcopy(value)  # YAML's anchors are shared between rows
+
+
+def seed_of(word: str, name: str) -> int | None:
+    """N of BENCHMARK/VARIANT/seed-N where the word names a seed of `name`; else None."""
+    seed = re.fullmatch(rf"{re.escape(name)}/seed-({SEED})", word)
+    return int(seed[1]) if seed else None
+
+
+class Study(Strict):
+    default: list[str]
+    scale: str = Field("full", pattern="^[a-z0-9-]+$")
+    env: Literal["cpu", "cuda"] = "cpu"
+    tables_take: Literal["existing", "all"] = "existing"
+    supervision_steps: Steps = [16]
+    raw: Raw
+    datasets: dict[str, DatasetSpec]
+    benchmarks: dict[str, Benchmark] = Field(min_length=1)
+    tables: dict[str, Table] = {}
+
+    @staticmethod
+    def of(config: dict[str, Any], name: str = "config/config.yaml") -> Study:
+        """Check a parsed config.yaml; TrmError names every mistake."""
+        try:
+            return Study(**config)
+        except pydantic.ValidationError as error:
+            raise explain(error, name, list(Study.model_fields)) from None
+
+    @staticmethod
+    def load(*paths: Path) -> Study:
+        """The files laid over each other, the last on top, as Snakemake's --configfile does.
+
+        `-` is standard input, as JSON. TrmError names every mistake.
+        """
+        table: dict[str, Any] = {}
+        for path in paths:
+            _lay_over(table, _read_table(Path(path)))
+        return Study.of(table, " with ".join(map(str, paths)))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Study:
+        known = known_keys()
+        self._check_names()
+        for name, benchmark in self.benchmarks.items():
+            if benchmark.dataset not in self.datasets:
+                raise ValueError(
+                    f"benchmark {name}: no dataset {benchmark.dataset!r}"
+                    f"{suggest(benchmark.dataset, list(self.datasets))}; "
+                    f"there are {', '.join(self.datasets)}"
+                )
+            for variant, row in benchmark.variants.items():
+                for key in [*benchmark.overrides, *row.overrides]:
+                    if key not in known:
+                        raise ValueError(
+                            f"{name}/{variant}: no training option {key!r}{suggest(key, known)}"
+                        )
+            self._check_variants(name)
+        for name, spec in self.datasets.items():
+            table = getattr(spec, "table", None)
+            if table is not None and table not in self.raw.tables:
+                raise ValueError(
+                    f"dataset {name}: no table {table!r} in raw.tables"
+                    f"{suggest(table, list(self.raw.tables))}"
+                )
+        for result in self.default:
+            self._check_result(result)
+        for name, paper_table in self.tables.items():
+            self._check_rows(name, paper_table)
+        return self
+
+    def _check_names(self) -> None:
+        """That what becomes a part of paths can stand in the shell commands of the rules."""
+        names = [*self.datasets, *self.benchmarks, *self.raw.tables, *self.tables]
+        names += [
+            variant for benchmark in self.benchmarks.values() for variant in benchmark.variants
+        ]
+        for name in names:
+            if re.fullmatch(NAME, name) is None:
+                raise ValueError(
+                    f"{name!r} becomes a part of paths: name it by letters, digits and any of "
+                    "._-=@%#"
+                )
+
+    def _check_variants(self, name: str) -> None:
+        """That each variant's training would start, and its score be found: told before any job."""
+        benchmark = self.benchmarks[name]
+        spec = self.datasets[benchmark.dataset]
+        if spec.kind != benchmark.kind:
+            raise ValueError(
+                f"benchmark {name}: kind is {benchmark.kind}, but its dataset {benchmark.dataset} "
+                f"is built by {spec.builder}, whose puzzles are of kind {spec.kind}"
+            )
+        if benchmark.metric not in METRICS[benchmark.kind]:
+            raise ValueError(
+                f"benchmark {name}: no metric {benchmark.metric!r}"
+                f"{suggest(benchmark.metric, list(METRICS[benchmark.kind]))}; there are "
+                f"{', '.join(METRICS[benchmark.kind])}"
+            )
+        for variant in benchmark.variants:
+            row = self.row(name, variant)
+            try:
+                resolve(row.overrides, f"{name}/{variant}").check_world_size(row.resources.ranks)
+            except TrmError as error:
+                raise ValueError(str(error)) from None
+
+    def _check_result(self, result: str) -> None:
+        parts = result.split("/")
+        known = self.result_names()
+        seed = parts[-1].removeprefix("seed-")
+        if len(parts) != 3 or not seed.isdigit() or "/".join(parts[:2]) not in known:
+            raise ValueError(
+                f"{result!r} is no result{suggest('/'.join(parts[:2]), known)}; a result is "
+                f"BENCHMARK/VARIANT/seed-N with BENCHMARK/VARIANT of {', '.join(known)}"
+            )
+
+    def _check_rows(self, name: str, table: Table) -> None:
+        known = self.result_names()
+        for row in table.rows:
+            if row not in known:
+                raise ValueError(
+                    f"tables.{name}: no experiment {row!r}{suggest(row, known)}; a row is "
+                    f"BENCHMARK/VARIANT of {', '.join(known)}"
+                )
+
+    # --- questions ------------------------------------------------------------------------------
+
+    def result_names(self) -> list[str]:
+        return [f"{b}/{v}" for b, row in self.benchmarks.items() for v in row.variants]
+
+    def select(self, words: Sequence[str]) -> list[str]:
+        """BENCHMARK/VARIANT of all that `words` name.
+
+        Each is a BENCHMARK, BENCHMARK/VARIANT or, for one seed of it, BENCHMARK/VARIANT/seed-N.
+        Without words, of the whole study. TrmError with the nearest name for an unknown one.
+        """
+        names = self.result_names()
+        wanted = [re.sub(f"/seed-({SEED})$", "", word.strip("/")) for word in words]
+        for word in wanted:
+            known = [*self.benchmarks, *names]
+            if word not in known:
+                raise TrmError(
+                    f"no benchmark or variant {word!r}{suggest(word, known)}; benchmarks are "
+                    f"{', '.join(self.benchmarks)}, and `python -m trm list` has their variants"
+                )
+        return [n for n in names if not wanted or {n, n.split("/")[0]} & {*wanted}]
+
+    def row(self, benchmark: str, variant: str) -> Row:
+        """TrmError where the benchmark has no such variant."""
+        b = self.benchmarks[benchmark]
+        if variant not in b.variants:
+            raise TrmError(
+                f"benchmark {benchmark} has no variant {variant!r}; it has {', '.join(b.variants)}"
+            )
+        v = b.variants[variant]
+        return Row(
+            kind=b.kind,
+            dataset=b.dataset,
+            resources=v.resources or b.resources,
+            overrides={**b.overrides, **v.overrides},
+        )
+
+    def sha256_of(self, dataset: str) -> dict[str, str]:
+        """SHA-256 by file name that the table of a dataset must have; empty where any will do."""
+        table = getattr(self.datasets[dataset], "table", None)
+        return {} if table is None else {**(self.raw.tables[table].sha256 or {})}
+
+    def variants(self) -> list[str]:
+        return sorted({v for b in self.benchmarks.values() for v in b.variants})
+
+    def benchmark_pattern(self, kind: Kind | None = None) -> str:
+        """Regular expression of the benchmarks (of one kind), each before its own variants only.
+
+        As a wildcard's constraint it keeps a benchmark and a variant of another one apart.
+        """
+        names = [
+            rf"{re.escape(name)}(?=/(?:{'|'.join(map(re.escape, b.variants))})/|/summary\.csv$)"
+            for name, b in self.benchmarks.items()
+            if kind in (None, b.kind)
+        ]
+        return "|".join(names) or "(?!)"
+
+    @property
+    def subfolder(self) -> str:
+        """Between `results`, `data`, … and what lies there: a scale of its own keeps apart."""
+        return "" if self.scale == "full" else f"/{self.scale}"
+
+    def results_of(self, benchmark: str, variant: str | None = None) -> list[str]:
+        """Result folders of every seed of a benchmark's variants, or of one of them."""
+        b = self.benchmarks[benchmark]
+        return [
+            f"results{self.subfolder}/{benchmark}/{v}/seed-{s}"
+            for v in b.variants
+            for s in b.seeds
+            if variant in (None, v)
+        ]
+
+    def all_files(self) -> list[str]:
+        """Every file of every result: each benchmark, variant and seed of the table."""
+        return [
+            f"{folder}/{file}"
+            for name in self.benchmarks
+            for folder in self.results_of(name)
+            for file in self.files_of(name)
+        ]
+
+    def unknown_target_pattern(self) -> str:
+        """Regular expression of the paths under results/ and data/ that no rule makes."""
+        datasets = "|".join(map(re.escape, self.datasets))
+        rows = [
+            rf"{re.escape(name)}/(?:{'|'.join(map(re.escape, b.variants))})/seed-(?:{SEED})/"
+            rf"(?:{'|'.join(map(re.escape, self.files_of(name)))})"
+            for name, b in self.benchmarks.items()
+        ]
+        summaries = rf"(?:{'|'.join(map(re.escape, self.benchmarks))})/summary\.csv"
+        tables = rf"tables/(?:{'|'.join(map(re.escape, self.tables)) or '(?!)'})\.(?:csv|md|svg)"
+        known = "|".join([r"report\.html", r"study\.json", summaries, tables, *rows, datasets])
+        return rf"(?!(?:{known})$).+"
+
+    def files_of(self, benchmark: str) -> tuple[str, ...]:
+        """What stands, or can be asked for, in a result folder."""
+        row = self.benchmarks[benchmark]
+        files = RESULT_FILES + (ARC_FILES if row.kind == "arc" else ())
+        if not getattr(self.datasets[row.dataset], "hidden_challenges", []):
+            return files
+        return tuple(file for file in files if file not in SCORED_FILES)
+
+    def report_files(self, benchmark: str) -> tuple[str, ...]:
+        """What the report of a result of this benchmark is made from."""
+        steps = STEPS_FILES if self.benchmarks[benchmark].steps_in_report else ()
+        known = self.files_of(benchmark)
+        return tuple(file for file in (*REPORT_FILES, *steps, *VOTES_FILES) if file in known)
+
+    def steps_of(self, benchmark: str) -> list[int]:
+        """After how many supervision steps steps.csv looks at the answers."""
+        return self.benchmarks[benchmark].supervision_steps or self.supervision_steps
+
+    def explain_target(self, target: str) -> str:
+        """Why no rule makes `target`, the nearest name, and what can be asked for."""
+        root, _, rest = target.partition(f"{self.subfolder}/")
+        parts = rest.split("/")
+        if root == "data":
+            names = list(self.datasets)
+            return f"no dataset {rest!r}{suggest(rest, names)}; there are {', '.join(names)}"
+        tables = [f"tables/{name}.csv" for name in self.tables]
+        known = [*self.result_names(), *tables]
+        near = suggest("/".join(parts[:2]), known) if len(parts) > 1 else ""
+        folder = f"results{self.subfolder}"
+        return (
+            f"no rule makes {target}{near}; targets are {folder}/report.html, "
+            f"{', '.join(f'{folder}/{table}' for table in tables)}{', ' if tables else ''}"
+            f"{folder}/BENCHMARK/summary.csv and {folder}/BENCHMARK/VARIANT/seed-N/FILE with "
+            f"BENCHMARK/VARIANT of {', '.join(self.result_names())} and FILE of "
+            f"{', '.join(RESULT_FILES)}, for ARC also {', '.join(ARC_FILES)}"
+        )

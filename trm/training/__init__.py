@@ -1,0 +1,1 @@
+"""The training loop, its step, its state, and what it records."""

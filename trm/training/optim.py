@@ -1,0 +1,165 @@
+"""Adam-atan2 for the weights, sign-SGD for the puzzle embedding's rows
+(docs/specification.md#optimisation)."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trm.runtime.ranks import Ranks
+
+
+class AdamATan2(torch.optim.Optimizer):
+    """Adam with atan2(m, √v) in place of m / (√v + ε): scale-free, nothing to tune (2407.05872).
+
+    p ← p·(1 − lr·wd); p ← p − lr/(1−β1ᵗ) · atan2(m, √v / √(1−β2ᵗ)), as the published runs
+    compute it, without the paper's factors a and b. Plain PyTorch: any device.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float,
+        betas: tuple[float, float],
+        weight_decay: float,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+
+    # torch's own, without the wrapper that hides them from torch.compile: it imports the compiler,
+    # more than a second at each start.
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if params:
+                self._update(group, params)
+
+    def _update(self, group: dict, params: list[nn.Parameter]) -> None:
+        for p in params:
+            if not self.state[p]:
+                self.state[p] = {
+                    "step": 0,
+                    "exp_avg": torch.zeros_like(p),
+                    "exp_avg_sq": torch.zeros_like(p),
+                }
+            self.state[p]["step"] += 1
+        states = [self.state[p] for p in params]
+        grads = [p.grad for p in params]
+        beta1, beta2 = group["betas"]
+        lr, step = group["lr"], states[0]["step"]
+        m = [s["exp_avg"] for s in states]
+        v = [s["exp_avg_sq"] for s in states]
+        torch._foreach_lerp_(m, grads, 1 - beta1)
+        # v by lerp too: the same real number as β2·v + (1−β2)·g², and the published rounding. The
+        # recursion amplifies a last-bit difference a thousandfold within a dozen steps.
+        torch._foreach_lerp_(v, torch._foreach_mul(grads, grads), 1 - beta2)
+        denominators = torch._foreach_sqrt(v)
+        torch._foreach_div_(denominators, math.sqrt(1 - beta2**step))
+        torch._foreach_mul_(params, 1 - lr * group["weight_decay"])
+        updates = [torch.atan2(a, b) for a, b in zip(m, denominators, strict=True)]
+        torch._foreach_add_(params, updates, alpha=-lr / (1 - beta1**step))
+
+
+class SignSGD:
+    """p ← p·(1 − lr·wd) − lr·sign(g) on the rows of the batch only.
+
+    An identifier that stands in several rows of the global batch gets the sign of the sum of its
+    gradients, over all ranks, once.
+    """
+
+    def __init__(self, weights: Tensor, weight_decay: float, ranks: Ranks) -> None:
+        self.weights = weights  # [num_identifiers, dim]
+        self.weight_decay = weight_decay
+        self.ranks = ranks
+
+    @torch.no_grad()
+    def step(self, lr: float, identifiers: Tensor, grads: Tensor) -> None:
+        """identifiers [b], grads [b, dim] of this rank's rows."""
+        identifiers = self.ranks.all_gather(identifiers)
+        grads = self.ranks.all_gather(grads)
+        unique, inverse = identifiers.long().unique(return_inverse=True)
+        summed = grads.new_zeros(unique.shape[0], grads.shape[1])
+        summed.index_add_(0, inverse, grads)
+        rows = self.weights[unique]
+        self.weights[unique] = rows * (1 - lr * self.weight_decay) - lr * summed.sign()
+
+
+class MuonForMatrices:
+    """Muon (torch.optim.Muon, arXiv 2502.16982) for the nets' matrices, Adam-atan2 for all else.
+
+    Muon's update has the size of Adam's, so that both take the same lr. Offers what the training
+    loop uses of torch.optim.Optimizer, with the parameters of Muon numbered first.
+    """
+
+    def __init__(
+        self, model: nn.Module, lr: float, betas: tuple[float, float], weight_decay: float
+    ) -> None:
+        named = dict(model.named_parameters())
+        matrices = [name for name, p in named.items() if ".layers." in name and p.ndim == 2]
+        muon = torch.optim.Muon(
+            [named.pop(name) for name in matrices],
+            lr=lr,
+            weight_decay=weight_decay,
+            adjust_lr_fn="match_rms_adamw",
+        )
+        self.parts = muon, AdamATan2(named.values(), lr, betas, weight_decay)
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        return [group for part in self.parts for group in part.param_groups]
+
+    def step(self) -> None:
+        for part in self.parts:
+            part.step()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for part in self.parts:
+            part.zero_grad(set_to_none=set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        first, second = (part.state_dict() for part in self.parts)
+        ahead = len(first["param_groups"][0]["params"])
+        numbered = {ahead + i: values for i, values in second["state"].items()}
+        return {
+            "state": first["state"] | numbered,
+            "param_groups": [*first["param_groups"], *second["param_groups"]],
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        ahead = len(saved["param_groups"][0]["params"])
+        halves: tuple[dict, dict] = {}, {}
+        for i, values in saved["state"].items():
+            halves[i >= ahead][i if i < ahead else i - ahead] = values
+        for part, state, group in zip(self.parts, halves, saved["param_groups"], strict=True):
+            part.load_state_dict({"state": state, "param_groups": [group]})
+
+
+def make_optimizer(
+    name: str, model: nn.Module, betas: tuple[float, float], weight_decay: float
+) -> torch.optim.Optimizer | MuonForMatrices:
+    """The optimiser of the weights, at lr 0: the schedule sets it before each step."""
+    if name == "muon":
+        return MuonForMatrices(model, 0.0, betas, weight_decay)
+    if name == "adamw":
+        return torch.optim.AdamW(model.parameters(), lr=0.0, betas=betas, weight_decay=weight_decay)
+    return AdamATan2(model.parameters(), lr=0.0, betas=betas, weight_decay=weight_decay)
+
+
+def scheduled_lr(
+    step: int, base: float, warmup_steps: int, total_steps: int, min_ratio: float
+) -> float:
+    """Learning rate at `step` (from 1): base·t/warmup, then a cosine to min_ratio·base."""
+    if step < warmup_steps:
+        return base * step / max(1, warmup_steps)
+    progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+    return base * (min_ratio + max(0.0, (1 - min_ratio) * 0.5 * (1 + math.cos(math.pi * progress))))

@@ -1,0 +1,156 @@
+"""One training step: a supervision step, its gradients, an update; and the metrics it leaves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from trm.config.types import TrainConfig
+from trm.data.batches import rank_rows
+from trm.model.act import Batch, Carry, Exploration, StepOutput, act_step, initial_carry
+from trm.model.base import RecursiveModel
+from trm.model.loss import act_loss
+from trm.runtime.ranks import Ranks
+from trm.training.ema import EMA
+from trm.training.optim import MuonForMatrices, SignSGD, scheduled_lr
+
+
+@dataclass
+class TrainState:
+    """Everything that changes from step to step."""
+
+    model: RecursiveModel
+    optimizer: torch.optim.Optimizer | MuonForMatrices | None  # None with freeze_weights
+    puzzle_optimizer: SignSGD | None  # None without a puzzle embedding
+    ema: EMA | None
+    generator: torch.Generator  # draws ACT exploration, the same on every rank
+    total_steps: int
+    saved: list[int] = field(default_factory=list)  # steps with a checkpoint of this run
+    carries: list[Carry] | None = None  # one per slice of micro_batch_size rows
+    step: int = 0
+    iteration: int = 1  # of eval_interval epochs
+    batches: int = 0  # of this iteration that are done
+    evaluating: bool = False  # all of them, and the evaluation is next
+
+
+def train_step(
+    config: TrainConfig, state: TrainState, batch: Batch, ranks: Ranks
+) -> dict[str, Tensor]:
+    """One supervision step, its gradients, one update; returns metrics as sums over rows."""
+    model = state.model
+    model.train_depth = depth_at(config, state)
+    slices = batch.split(config.micro_batch_size)
+    if state.carries is None:
+        state.carries = [initial_carry(model, part) for part in slices]
+    explorations = _draw_explorations(config, state, ranks, len(slices))
+    sums: dict[str, Tensor] = {}
+    outputs: list[StepOutput] = []
+    for i, (part, exploration) in enumerate(zip(slices, explorations, strict=True)):
+        state.carries[i], output = act_step(model, state.carries[i], part, exploration)
+        loss, metrics, _ = act_loss(
+            config.arch.loss.loss_type, state.carries[i], output, config.arch.loss.label_smoothing
+        )
+        # Already divided by the global batch size: slices and ranks only add up.
+        (loss / config.global_batch_size).backward()
+        outputs.append(output)
+        for name, value in (metrics | {"loss": loss.detach()}).items():
+            sums[name] = sums[name] + value if name in sums else value
+    state.step += 1
+    _update(config, state, outputs, ranks)
+    return sums
+
+
+def depth_at(config: TrainConfig, state: TrainState) -> tuple[int, int]:
+    """(H_cycles, L_cycles) of the step to come."""
+    depth = config.arch.H_cycles, config.arch.L_cycles
+    for stage in config.depth_schedule:
+        if state.step >= stage.start * state.total_steps:
+            depth = stage.H_cycles, stage.L_cycles
+    return depth
+
+
+def lr_at(config: TrainConfig, state: TrainState, base: float) -> float:
+    """The learning rate of the step that `state.step` counts last."""
+    return scheduled_lr(
+        state.step, base, config.lr_warmup_steps, state.total_steps, config.lr_min_ratio
+    )
+
+
+def _draw_explorations(
+    config: TrainConfig, state: TrainState, ranks: Ranks, slices: int
+) -> Sequence[Exploration | None]:
+    arch = config.arch
+    by_chance = arch.halt_exploration_prob > 0 or config.random_halt_prob > 0
+    if not by_chance or arch.halt_max_steps == 1:
+        return [None] * slices
+    drawn = Exploration.draw(
+        state.generator,
+        config.global_batch_size,
+        rank_rows(ranks.rank, ranks.world_size, config.global_batch_size),
+        arch.halt_exploration_prob,
+        arch.halt_max_steps,
+        config.random_halt_prob,
+    )
+    return drawn.to(ranks.device).split(config.micro_batch_size)
+
+
+def _update(
+    config: TrainConfig, state: TrainState, outputs: list[StepOutput], ranks: Ranks
+) -> None:
+    """One update of embedding, weights and average from the gathered gradients."""
+    model = state.model
+    if state.puzzle_optimizer is not None:
+        assert state.carries is not None
+        state.puzzle_optimizer.step(
+            lr_at(config, state, config.puzzle_emb_lr),
+            torch.cat([carry.current.puzzle_identifiers for carry in state.carries]),
+            torch.cat([output.puzzle_rows.grad for output in outputs]),
+        )
+    if state.optimizer is not None:
+        ranks.sum_([p.grad for p in model.parameters() if p.grad is not None])
+        for group in state.optimizer.param_groups:
+            group["lr"] = lr_at(config, state, config.lr)
+        state.optimizer.step()
+        state.optimizer.zero_grad(set_to_none=True)
+    if state.ema is not None:
+        state.ema.update(model, state.step)
+
+
+class Meter:
+    """Sums metrics on the device and reads them, over all ranks, only when a record is due."""
+
+    def __init__(self, ranks: Ranks, global_batch_size: int) -> None:
+        self.ranks, self.global_batch_size = ranks, global_batch_size
+        self._reset()
+
+    def _reset(self) -> None:
+        self.sums: dict[str, Tensor] = {}  # of this rank
+        self.steps = 0
+        self.began = time.monotonic()
+
+    def add(self, metrics: dict[str, Tensor]) -> None:
+        for name, value in metrics.items():
+            value = value.float()
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.steps += 1
+
+    def read(self) -> tuple[dict[str, float], float]:
+        """(averages, examples per second) since the last reading; accuracies of halted rows."""
+        names = sorted(self.sums)
+        values = torch.stack([self.sums[name] for name in names])
+        self.ranks.sum_([values])
+        totals = dict(zip(names, values.tolist(), strict=True))
+        count = totals.pop("count")
+        rows = self.steps * self.global_batch_size
+        averages = {
+            name: total / (rows if name.endswith("loss") else count)
+            for name, total in totals.items()
+            if name.endswith("loss") or count > 0  # where no row halted, accuracy is not 0 %
+        }
+        rate = rows / max(time.monotonic() - self.began, 1e-9)
+        self._reset()
+        return averages | {"count": count}, rate
