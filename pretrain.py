@@ -20,8 +20,9 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from trm.config.types import TrainConfig, known_keys, suggest, train_config_of, typed_word
-from trm.errors import TrmError, run_cli
+from trm.config.compose import known_keys, train_config_of, typed_word
+from trm.config.types import TrainConfig
+from trm.errors import TrmError, run_cli, suggest
 
 ARCHITECTURES = Path(__file__).parent / "config" / "arch"
 

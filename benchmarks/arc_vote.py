@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trm.data.format import load_split
+from trm.data.read import load_split
 from trm.scoring.arc import score_arc, score_arc_by_votes
 
 

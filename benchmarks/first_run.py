@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 
-from trm.config.types import compose, hydra_word
+from trm.config.compose import compose, hydra_word
 from trm.data.arc import build_arc
 from trm.data.batches import PuzzleData
 from trm.errors import run_cli

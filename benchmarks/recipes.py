@@ -30,9 +30,10 @@ import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from torch.utils.flop_counter import FlopCounterMode
 
-from trm.config.types import DepthStage, TrainConfig, hydra_word, resolve, suggest
+from trm.config.compose import hydra_word, resolve
+from trm.config.types import DepthStage, TrainConfig
 from trm.data.batches import PuzzleData, train_batches
-from trm.errors import run_cli
+from trm.errors import run_cli, suggest
 from trm.evaluate.loop import model_for
 from trm.model.act import to_batch
 from trm.model.registry import build_model

@@ -22,7 +22,8 @@ from datetime import date
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from trm.config.types import ModelConfig, TrainConfig, compose
+from trm.config.compose import compose
+from trm.config.types import ModelConfig, TrainConfig
 from trm.model.act import Batch
 from trm.model.layers import compile_model, product
 from trm.model.registry import build_model

@@ -9,8 +9,8 @@ from pathlib import Path
 from snakemake_interface_executor_plugins.settings import DeploymentMethod
 from snakemake.common import async_run
 
-from trm.config.types import hydra_word
-from trm.data.format import dataset_files
+from trm.config.compose import hydra_word
+from trm.data.dataset import dataset_files
 from trm.data.specs import HIDDEN_SUBSETS
 from trm.errors import TrmError
 from trm.files import first_other_file

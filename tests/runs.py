@@ -10,7 +10,8 @@ import torch
 import yaml
 
 from tests.conftest import overrides
-from trm.config.types import ModelConfig, TrainConfig, compose
+from trm.config.compose import compose
+from trm.config.types import ModelConfig, TrainConfig
 from trm.data.arc import build_arc
 from trm.data.boards import COLUMNS
 from trm.data.generate import random_board

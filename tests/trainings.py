@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.conftest import overrides
-from trm.config.types import compose
+from trm.config.compose import compose
 from trm.model.checkpoint import read_state_dict
 from trm.study.run_folder import snapshots_of
 

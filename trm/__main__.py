@@ -14,8 +14,7 @@ import signal
 import sys
 from importlib import import_module
 
-from trm.config.types import suggest
-from trm.errors import TrmError, run_cli
+from trm.errors import TrmError, run_cli, suggest
 
 COMMANDS = {
     "status": "trm.study.status",

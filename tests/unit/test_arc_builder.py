@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 import trm.data.arc as arc
 from trm.data import legacy_random
 from trm.data.arc import build_arc
-from trm.data.format import load_identifiers, load_split
+from trm.data.read import load_identifiers, load_split
 from trm.data.specs import ArcSpec
 from trm.errors import TrmError
 from trm.puzzles.augmentation import (

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trm.data.batches import IGNORE_LABEL, PuzzleData, eval_batches, rank_rows, train_batches
-from trm.data.format import DatasetMetadata, SetArrays
+from trm.data.dataset import DatasetMetadata, SetArrays
 from trm.errors import TrmError
 
 

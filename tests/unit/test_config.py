@@ -10,17 +10,15 @@ from pydantic_core import to_jsonable_python
 
 from pretrain import accept_both_spellings
 from tests.conftest import overrides
-from trm.config.types import (
-    ARCHITECTURE_NAMES,
+from trm.config.compose import (
     CONFIG_FOLDER,
-    ArchConfig,
-    TrainConfig,
     compose,
     hydra_word,
     load_train_config,
     parse_train_config,
     resolve,
 )
+from trm.config.types import ARCHITECTURE_NAMES, ArchConfig, TrainConfig
 from trm.errors import TrmError
 from trm.evaluate.loop import parse_arguments
 

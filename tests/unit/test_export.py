@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from tests.runs import arc_data, random_run
-from trm.data.format import load_identifiers
+from trm.data.read import load_identifiers
 from trm.errors import TrmError
 from trm.export import export, main
 from trm.model.checkpoint import read_state_dict

@@ -5,12 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from trm.data.format import (
+from trm.data.dataset import DatasetMetadata
+from trm.data.read import dataset_fingerprint, load_identifiers, load_split
+from trm.data.write import (
     ArrayWriter,
-    DatasetMetadata,
-    dataset_fingerprint,
-    load_identifiers,
-    load_split,
     new_dataset,
     write_identifiers,
     write_indices,

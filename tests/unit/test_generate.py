@@ -6,7 +6,6 @@ import hashlib
 import numpy as np
 import pytest
 
-from trm.data.format import load_split
 from trm.data.generate import (
     canonical_form,
     count_solutions,
@@ -18,6 +17,7 @@ from trm.data.generate import (
 from trm.data.generate_maze import maze_form
 from trm.data.legacy_random import legacy_stream
 from trm.data.maze import build_maze
+from trm.data.read import load_split
 from trm.data.specs import GenerateMaze, GenerateSudoku, MazeSpec, TableSource, parse_spec
 from trm.data.sudoku_kernels import apply_shuffle, draw_shuffle
 from trm.errors import TrmError

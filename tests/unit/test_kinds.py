@@ -25,7 +25,7 @@ def test_the_kinds_are_listed_in_one_place() -> None:
 def test_the_page_lists_every_file_that_tells_kinds_apart(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     # Those of a kind's own, and the stored form of two kinds of augmentation.
-    own = re.compile(r"trm/(data/(sudoku|maze|generate\w*|on_the_fly)|scoring/(sudoku|maze))\.py")
+    own = re.compile(r"trm/(data/(sudoku|maze|generate\w*|painted)|scoring/(sudoku|maze))\.py")
     files = [p.relative_to(ROOT).as_posix() for p in SOURCES if NAMES_A_KIND.search(p.read_text())]
     assert len(files) > 10
     assert [f for f in files if f"`{f}`" not in text and not own.fullmatch(f)] == []

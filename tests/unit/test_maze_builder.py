@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from trm.data.boards import COLUMNS
-from trm.data.format import load_split
 from trm.data.maze import build_maze
+from trm.data.read import load_split
 from trm.data.specs import MazeSpec
 from trm.errors import TrmError
 from trm.puzzles.augmentation import dihedral_transform

@@ -10,8 +10,8 @@ import pytest
 
 from tests.conftest import SOURCES
 from tests.runs import ALONE, arc_data, config_of, random_run
-from trm.data.format import new_dataset
 from trm.data.specs import ArcSpec, BoardsSpec
+from trm.data.write import new_dataset
 from trm.errors import TrmError, WriteError
 from trm.export import export
 from trm.files import new_folder

@@ -11,7 +11,7 @@ import pytest
 from trm.data.arc import build_arc
 from trm.data.arc_versions import read_checksums
 from trm.data.batches import PuzzleData, eval_batches, train_batches
-from trm.data.format import load_split
+from trm.data.read import load_split
 from trm.data.sources import fetch_arc_subset
 from trm.data.specs import ArcSpec, RawSource, SudokuSpec
 from trm.data.sudoku import build_sudoku

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from trm.data.format import load_split
 from trm.data.plain_boards import build_boards
+from trm.data.read import load_split
 from trm.data.specs import BoardsSpec, parse_spec
 from trm.errors import TrmError
 from trm.puzzles.board_look import read_look

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from tests.conftest import ROOT, SOURCES, overrides
-from trm.config.types import compose
+from trm.config.compose import compose
 from trm.data.specs import SudokuSpec
 from trm.data.sudoku import build_sudoku
 from trm.progress import Progress

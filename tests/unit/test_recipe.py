@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from tests.conftest import TINY, overrides
-from trm.config.types import TrainConfig, compose
+from trm.config.compose import compose
+from trm.config.types import TrainConfig
 from trm.data.batches import PuzzleData, rank_rows, train_batches
 from trm.errors import TrmError
 from trm.evaluate.loop import model_for

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trm.config.types import known_keys
+from trm.config.compose import known_keys
 from trm.evaluate.loop import EvaluateConfig
 from trm.study.table import ARC_FILES, METRICS, RESULT_FILES
 

@@ -26,8 +26,8 @@ from tests.runs import (
 )
 from trm.data.arc import augment_task, known_task
 from trm.data.batches import PuzzleData
-from trm.data.format import load_identifiers, load_split
 from trm.data.plain_boards import build_boards
+from trm.data.read import load_identifiers, load_split
 from trm.data.specs import BoardsSpec
 from trm.errors import TrmError
 from trm.evaluate.loop import evaluate

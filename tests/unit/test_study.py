@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
-from trm.config.types import parse_train_config
+from trm.config.compose import parse_train_config
 from trm.errors import TrmError
 from trm.study import schema
 from trm.study.table import Study
@@ -23,7 +23,7 @@ def study() -> Study:
 
 def test_published_rows_resolve_to_the_published_settings(study: Study) -> None:
     """docs/specification.md#published-settings, and the commands of the published guide."""
-    from trm.config.types import compose
+    from trm.config.compose import compose
 
     expected = {
         ("arc-agi-1", "att"): (100000, 10000, 1e-2, 0.1, 4, 44.6),

@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from trm.data.boards import COLUMNS
-from trm.data.format import load_split
 from trm.data.legacy_random import legacy_stream
+from trm.data.read import load_split
 from trm.data.specs import SudokuSpec
 from trm.data.sudoku import build_sudoku
 from trm.data.sudoku_kernels import apply_shuffle, draw_shuffle

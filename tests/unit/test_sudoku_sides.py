@@ -10,8 +10,8 @@ import pytest
 
 from tests.runs import random_run
 from trm.data.boards import COLUMNS
-from trm.data.format import load_split
 from trm.data.generate import generate_table
+from trm.data.read import load_split
 from trm.data.specs import GenerateSudoku, SudokuSpec
 from trm.data.sudoku import build_sudoku
 from trm.errors import TrmError

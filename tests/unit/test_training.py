@@ -13,7 +13,8 @@ import torch
 import yaml
 
 from tests.conftest import overrides
-from trm.config.types import TrainConfig, compose
+from trm.config.compose import compose
+from trm.config.types import TrainConfig
 from trm.data.batches import PuzzleData, Rows, take_examples
 from trm.errors import TrmError
 from trm.evaluate.loop import (

@@ -14,20 +14,18 @@ from typing import Any
 import numpy as np
 
 from trm.data.arc_kernels import LANES, draw_augmentations, draw_offsets, paint_grids
-from trm.data.format import (
-    BLANK_NAME,
-    SET,
+from trm.data.dataset import BLANK_NAME, SET, DatasetMetadata
+from trm.data.legacy_random import legacy_stream, permutation
+from trm.data.overlap import Overlap, pair_keys
+from trm.data.painted import write_augmentations
+from trm.data.specs import TEST_PUZZLES, ArcSpec
+from trm.data.write import (
     ArrayWriter,
-    DatasetMetadata,
     new_dataset,
     write_identifiers,
     write_indices,
     write_metadata,
 )
-from trm.data.legacy_random import legacy_stream, permutation
-from trm.data.on_the_fly import write_augmentations
-from trm.data.overlap import Overlap, pair_keys
-from trm.data.specs import TEST_PUZZLES, ArcSpec
 from trm.errors import TrmError
 from trm.files import read_json
 from trm.progress import Progress, say

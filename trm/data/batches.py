@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from trm.data.format import DatasetMetadata, SetArrays, load_split
+from trm.data.dataset import DatasetMetadata, SetArrays
+from trm.data.read import load_split
 from trm.errors import TrmError
 
 IGNORE_LABEL = -100

@@ -10,7 +10,6 @@ import numpy as np
 from trm.data.boards import (
     Boards,
     BoardTable,
-    Charset,
     Fault,
     choose,
     paint_examples,
@@ -19,18 +18,13 @@ from trm.data.boards import (
     write_blank_identifiers,
     write_board_split,
 )
-from trm.data.format import new_dataset
 from trm.data.legacy_random import legacy_stream
 from trm.data.specs import MazeSpec
+from trm.data.write import new_dataset
 from trm.puzzles.augmentation import DIHEDRALS, dihedral_transform
-from trm.puzzles.maze_kernels import CHARACTERS, GOAL, START, first_without_path
+from trm.puzzles.maze_kernels import CHARACTERS, GOAL, START, first_without_path, maze_charset
 
 SIDES = range(3, 101)  # Maze-Hard is 30x30
-
-
-def maze_charset() -> Charset:
-    """The five characters as tokens."""
-    return Charset.of(CHARACTERS, open=" ")
 
 
 def _missing_path(answers: np.ndarray, side: int) -> Fault | None:

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from trm.data.format import SetArrays, load_split
+from trm.data.dataset import SetArrays
+from trm.data.read import load_split
 from trm.data.specs import TEST_PUZZLES
 from trm.errors import TrmError
 from trm.progress import say

@@ -10,7 +10,6 @@ import numpy as np
 from trm.data.boards import (
     Boards,
     BoardTable,
-    Charset,
     choose,
     first_question,
     paint_examples,
@@ -18,11 +17,12 @@ from trm.data.boards import (
     write_blank_identifiers,
     write_board_split,
 )
-from trm.data.format import new_dataset
 from trm.data.legacy_random import legacy_stream
 from trm.data.specs import BoardsSpec
+from trm.data.write import new_dataset
 from trm.errors import TrmError
 from trm.puzzles.board_look import BOARDS, BoardsLook
+from trm.puzzles.characters import Charset
 
 
 class _AsItIs:

@@ -10,7 +10,6 @@ import numpy as np
 from trm.data.boards import (
     Boards,
     BoardTable,
-    Charset,
     Fault,
     choose,
     paint_examples,
@@ -19,21 +18,12 @@ from trm.data.boards import (
     write_blank_identifiers,
     write_board_split,
 )
-from trm.data.format import new_dataset
 from trm.data.legacy_random import legacy_stream
-from trm.data.on_the_fly import write_augmentations
+from trm.data.painted import write_augmentations
 from trm.data.specs import SudokuSpec
 from trm.data.sudoku_kernels import draw_shuffles, first_invalid, shuffle_boards
-from trm.puzzles.sudoku_rules import SIDES, box_of, conflicts
-
-
-def digit_charset(side: int) -> Charset:
-    """Digits 1..side, with `.` and `0` for a blank (0)."""
-    digits = "".join(map(str, range(1, side + 1)))
-    values = np.full(256, -1, dtype=np.int16)
-    values[ord(".")] = 0
-    values[ord("0") : ord("0") + side + 1] = np.arange(side + 1)
-    return Charset(questions=".0" + digits, answers=digits, values=values, open=".")
+from trm.data.write import new_dataset
+from trm.puzzles.sudoku_rules import SIDES, box_of, conflicts, digit_charset
 
 
 def _contradiction(answers: np.ndarray, side: int) -> Fault | None:

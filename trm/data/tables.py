@@ -19,12 +19,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from trm.data.arc_versions import read_checksums
-from trm.data.format import file_sha256
 from trm.data.generate import generate_table
 from trm.data.sources import HTTP_FAULTS, TIMEOUT
 from trm.data.specs import Generate, TableSource
 from trm.errors import TrmError, first_line
-from trm.files import atomic_write, write_atomically
+from trm.files import atomic_write, file_sha256, write_atomically
 from trm.progress import say
 
 RAW = Path("raw")  # where the published commands keep what they fetch

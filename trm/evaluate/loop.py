@@ -25,13 +25,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
-from trm.config.types import (
-    Embeddings,
-    ModelConfig,
-    Strict,
-    TrainConfig,
+from trm.config.compose import (
     compose,
-    explain,
     load_train_config,
     note_other_architecture,
     parse_train_config,
@@ -39,10 +34,11 @@ from trm.config.types import (
     text_kinds,
     unquoted,
 )
+from trm.config.types import Embeddings, ModelConfig, Strict, TrainConfig
 from trm.data.batches import PuzzleData, Rows, eval_batches, rank_rows, take_examples
-from trm.data.format import DatasetMetadata
+from trm.data.dataset import DatasetMetadata
 from trm.data.specs import Kind
-from trm.errors import TrmError
+from trm.errors import TrmError, explain
 from trm.evaluate.early_exit import answer_until_sure
 from trm.files import atomic_write, check_writable, write_json
 from trm.model.act import Batch, StepOutput, act_step, initial_carry, to_batch

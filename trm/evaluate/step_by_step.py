@@ -14,7 +14,7 @@ from typing import get_args
 import numpy as np
 import torch
 
-from trm.config.types import load_train_config, note_other_architecture
+from trm.config.compose import load_train_config, note_other_architecture
 from trm.data.batches import PuzzleData, Rows, take_examples
 from trm.data.specs import Kind
 from trm.errors import TrmError, run_cli

@@ -10,9 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trm.data.format import file_sha256
 from trm.errors import TrmError
-from trm.files import write_json
+from trm.files import file_sha256, write_json
 
 RECORD = "run.json"
 FINAL = "final"  # the copy of the last checkpoint that Snakemake's training makes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from trm.puzzles.characters import Charset
 from trm.runtime.jit import compiled
 
 CHARACTERS = "# SGo"  # wall, floor, start, goal, path: tokens 1..5
@@ -74,3 +75,8 @@ def first_without_path(answers: np.ndarray, side: int) -> int:
         if not leads_to_goal(answers[row], side):
             return row
     return -1
+
+
+def maze_charset() -> Charset:
+    """The five characters as tokens."""
+    return Charset.of(CHARACTERS, open=" ")

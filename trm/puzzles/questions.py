@@ -12,14 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from trm.data.maze import maze_charset
-from trm.data.sudoku import digit_charset
 from trm.errors import TrmError
 from trm.files import read_json
 from trm.puzzles.augmentation import COLOURS
 from trm.puzzles.board_look import cell_name
-from trm.puzzles.maze_kernels import CHARACTERS, FLOOR, GOAL, PATH, START, WALL, steps_to
-from trm.puzzles.sudoku_rules import SIDES, conflicts
+from trm.puzzles.maze_kernels import (
+    CHARACTERS,
+    FLOOR,
+    GOAL,
+    PATH,
+    START,
+    WALL,
+    maze_charset,
+    steps_to,
+)
+from trm.puzzles.sudoku_rules import SIDES, conflicts, digit_charset
 
 Task = dict[str, list[dict[str, Any]]]
 """{"train": [pair, …], "test": [pair, …]}, a pair having an input and an output."""

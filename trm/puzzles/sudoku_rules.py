@@ -13,6 +13,7 @@ import numpy as np
 
 from trm.errors import TrmError
 from trm.puzzles.board_look import cell_name
+from trm.puzzles.characters import Charset
 
 SIDES = (4, 6, 8, 9)  # of boards that are built, generated and solved: a cell is one digit
 
@@ -63,3 +64,12 @@ def _units(side: int) -> list[tuple[str, list[int]]]:
         *(("column", column.tolist()) for column in cells.T),
         *(("box", box.ravel().tolist()) for box in boxes),
     ]
+
+
+def digit_charset(side: int) -> Charset:
+    """Digits 1..side, with `.` and `0` for a blank (0)."""
+    digits = "".join(map(str, range(1, side + 1)))
+    values = np.full(256, -1, dtype=np.int16)
+    values[ord(".")] = 0
+    values[ord("0") : ord("0") + side + 1] = np.arange(side + 1)
+    return Charset(questions=".0" + digits, answers=digits, values=values, open=".")

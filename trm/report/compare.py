@@ -22,8 +22,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from trm.config.types import suggest
-from trm.errors import TrmError
+from trm.errors import TrmError, suggest
 from trm.report.figures import (
     BLUE,
     GREEN,

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from trm.data.format import load_split
+from trm.data.read import load_split
 from trm.data.specs import Kind
 from trm.errors import TrmError
 from trm.puzzles.board_look import read_look

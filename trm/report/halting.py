@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
-from trm.data.format import load_split
+from trm.data.read import load_split
 from trm.report.figures import BLUE, GREY, ORANGE, STYLE, new_figure
 from trm.scoring.arc import check_predictions, lacks_solutions
 from trm.scoring.halting import BINS, halting_statistics

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from trm.data.format import DatasetMetadata, SetArrays, Split, load_identifiers, load_split
+from trm.data.dataset import DatasetMetadata, SetArrays, Split
+from trm.data.read import load_identifiers, load_split
 from trm.data.specs import TEST_PUZZLES
 from trm.errors import TrmError
 from trm.files import atomic_write

@@ -19,7 +19,8 @@ import numpy as np
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from trm.data.format import Split, load_identifiers, load_split
+from trm.data.dataset import Split
+from trm.data.read import load_identifiers, load_split
 from trm.data.specs import Kind
 from trm.errors import TrmError
 from trm.files import write_atomically
@@ -39,7 +40,7 @@ from trm.scoring.arc import (
 from trm.scoring.predictions import Predictions
 
 if TYPE_CHECKING:
-    from trm.data.on_the_fly import PaintedExamples
+    from trm.data.painted import PaintedExamples
 
 Task = dict[str, list[dict[str, Grid]]]  # as in test_puzzles.json
 

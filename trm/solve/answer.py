@@ -15,7 +15,7 @@ from torch import Tensor
 from trm.config.types import TrainConfig
 from trm.data.arc import Group
 from trm.data.batches import PuzzleData, Rows, take_examples, train_batches
-from trm.data.format import BLANK_NAME
+from trm.data.dataset import BLANK_NAME
 from trm.data.specs import BoardKind
 from trm.model.act import Batch, Carry, StepOutput, act_step, initial_carry, to_batch
 from trm.model.base import RecursiveModel

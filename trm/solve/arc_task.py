@@ -7,9 +7,9 @@ import numpy as np
 from trm.data.arc import VOCAB_SIZE, Group
 from trm.data.arc_kernels import draw_offsets, paint_grids
 from trm.data.batches import PuzzleData
-from trm.data.format import SET, DatasetMetadata, SetArrays
+from trm.data.dataset import SET, DatasetMetadata, SetArrays
 from trm.data.legacy_random import legacy_stream
-from trm.data.on_the_fly import ArcAugmentations, PaintedExamples
+from trm.data.painted import ArcAugmentations, PaintedExamples
 
 
 def paint_questions(group: Group, canvas: int) -> tuple[np.ndarray, np.ndarray]:

@@ -26,21 +26,13 @@ import pydantic
 import torch
 from torch import Tensor
 
-from trm.config.types import (
-    ArchConfig,
-    ModelConfig,
-    Strict,
-    TrainConfig,
-    explain,
-    load_train_config,
-    note_other_architecture,
-    parse_train_config,
-)
+from trm.config.compose import load_train_config, note_other_architecture, parse_train_config
+from trm.config.types import ArchConfig, ModelConfig, Strict, TrainConfig
 from trm.data.arc import VOCAB_SIZE, Group, augment_task, known_task
-from trm.data.format import file_sha256, load_identifiers, read_metadata
+from trm.data.read import load_identifiers, read_metadata
 from trm.data.specs import Kind
-from trm.errors import TrmError
-from trm.files import checkpoints_of
+from trm.errors import TrmError, explain
+from trm.files import checkpoints_of, file_sha256
 from trm.model.base import RecursiveModel
 from trm.model.checkpoint import (
     EMBEDDED_TOKENS,

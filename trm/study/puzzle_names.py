@@ -10,7 +10,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from trm.data.format import dataset_fingerprint, load_identifiers
+from trm.data.read import dataset_fingerprint, load_identifiers
 from trm.model.run_record import read_record
 from trm.progress import say
 from trm.study.run_folder import newest_facts

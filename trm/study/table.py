@@ -17,9 +17,10 @@ import pydantic
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from trm.config.types import Strict, explain, known_keys, resolve, suggest
+from trm.config.compose import known_keys, resolve
+from trm.config.types import Strict
 from trm.data.specs import DatasetSpec, Kind, RawSource, TableSource
-from trm.errors import TrmError
+from trm.errors import TrmError, explain, suggest
 
 Scalar = bool | int | float | str | list | None  # of a training option
 Steps = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]

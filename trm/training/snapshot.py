@@ -19,9 +19,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from trm.data.format import file_sha256
 from trm.errors import TrmError, WriteError
-from trm.files import remove_files, write_json
+from trm.files import file_sha256, remove_files, write_json
 from trm.model.checkpoint import write_safetensors
 from trm.progress import say
 from trm.runtime.ranks import Ranks

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from trm.config.types import load_train_config
+from trm.config.compose import load_train_config
 from trm.errors import TrmError
 from trm.files import write_atomically, writing
 from trm.progress import say

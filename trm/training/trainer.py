@@ -13,17 +13,14 @@ from typing import Any
 import torch
 import yaml
 
-from trm.config.types import (
-    TrainConfig,
-    load_train_config,
-    note_other_architecture,
-)
+from trm.config.compose import load_train_config, note_other_architecture
+from trm.config.types import TrainConfig
 from trm.data.batches import PuzzleData, check_compatible, rank_rows, train_batches
-from trm.data.format import dataset_fingerprint, file_sha256
 from trm.data.overlap import overlap_of_datasets
+from trm.data.read import dataset_fingerprint
 from trm.errors import TrmError, WriteError
 from trm.evaluate.loop import TEST_PUZZLES, Evaluation, evaluate, model_for
-from trm.files import atomic_write, write_json, writing
+from trm.files import atomic_write, file_sha256, write_json, writing
 from trm.model.act import Batch, to_batch
 from trm.model.base import RecursiveModel
 from trm.model.checkpoint import (

@@ -12,8 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from trm.config.types import suggest
-from trm.errors import TrmError, run_cli
+from trm.errors import TrmError, run_cli, suggest
 from trm.files import atomic_write
 from trm.report.figures import save_figure
 from trm.report.paper import (

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from trm.config.types import hydra_word
+from trm.config.compose import hydra_word
 from trm.errors import run_cli
 from trm.files import check_writable, checkpoints_of, copy_file
 from trm.runtime.launch import add_job_arguments, run_job

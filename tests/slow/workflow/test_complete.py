@@ -11,7 +11,8 @@ import pytest
 
 from tests.project import FULL, TINY, Project, copy_project, jobs
 from tests.workflow.test_snakefile import assert_last_thought_is_the_prediction
-from trm.config.types import ARCHITECTURE_NAMES, resolve
+from trm.config.compose import resolve
+from trm.config.types import ARCHITECTURE_NAMES
 from trm.study.table import Study
 
 STUDY = Study.load(FULL, TINY)

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.project import FULL, TINY, Project, copy_project
-from trm.data.format import load_identifiers
+from trm.data.read import load_identifiers
 
 CANVAS = 5
 RESULT = "results/tiny/arc-prize/att/seed-0"

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.project import environment
 from tests.runs import arc_task, random_run
-from trm.data.format import write_identifiers
+from trm.data.write import write_identifiers
 
 PAGE = (ROOT / "docs" / "using-a-model.md").read_text()
 COMMANDS = [

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from trm.data.arc_kernels import first_unpaintable, paint_grids
-from trm.data.format import AUGMENTATIONS, SET
+from trm.data.dataset import AUGMENTATIONS, SET
 from trm.data.sudoku_kernels import shuffle_boards
 from trm.puzzles.augmentation import COLOURS
 
