@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 
 DOCS = ROOT / "docs"
 SAME_CODE = ("following-a-run", "performance", "reference", "using-a-model")
-SAME_TABLES = SAME_CODE
+SAME_TABLES = (*SAME_CODE, "specification")
 PAGES = [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
 
 
