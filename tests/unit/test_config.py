@@ -8,10 +8,10 @@ import yaml
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from pretrain import accept_both_spellings
 from tests.conftest import overrides
 from trm.config.compose import (
     CONFIG_FOLDER,
+    accept_both_spellings,
     compose,
     hydra_word,
     load_train_config,

@@ -14,11 +14,11 @@ import pydantic
 import yaml
 from pydantic import BaseModel
 
+from trm.config.types import ArchConfig, TrainConfig, _flat
 from trm.errors import TrmError, explain, suggest
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-from trm.config.types import ArchConfig, TrainConfig, _flat
 
 
 def known_keys(model: type[BaseModel] = TrainConfig, prefix: str = "") -> list[str]:
@@ -150,6 +150,41 @@ def typed_word(word: str) -> str:
     if not readable:
         raise TrmError(f"{word} cannot be read; see {key} in config/pretrain.yaml")
     return word
+
+
+def accept_both_spellings(arguments: list[str]) -> list[str]:
+    """`+key=…` and `key=…` mean the same for every key there is.
+
+    The published commands add run_name with a plus, which Hydra refuses for a key that the config
+    file already lists. A key or an architecture that does not exist is refused here, with the
+    nearest one, and so is a key without a value.
+    """
+    known = known_keys()
+    accepted = []
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        key, equals, value = word.partition("=")
+        key = key.lstrip("+")
+        # A word behind an option of Hydra's, as in `--cfg job`, is that option's.
+        of_hydra = before.startswith("-") and "=" not in before and not equals
+        if word.startswith(("-", "~")) or of_hydra or key.startswith("hydra"):
+            accepted.append(word)
+        elif key not in known:
+            raise TrmError(f"unknown key {key!r}{suggest(key, known)}; keys: config/pretrain.yaml")
+        elif not equals:
+            raise TrmError(f"{key} has no value: write {key}=VALUE")
+        elif key == "arch":  # a file of config/arch, not a value
+            _check_architecture(value.strip("\"'"))
+            accepted.append(word.lstrip("+"))
+        else:
+            accepted.append(f"++{typed_word(word.lstrip('+'))}")
+    return accepted
+
+
+def _check_architecture(name: str) -> None:
+    known = sorted(path.stem for path in (CONFIG_FOLDER / "arch").glob("*.yaml"))
+    if name.removesuffix(".yaml") not in known:
+        names = ", ".join(known)
+        raise TrmError(f"unknown arch {name!r}{suggest(name, known)}; config/arch has {names}")
 
 
 def read_texts(value: str) -> list[str] | None:
