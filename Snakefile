@@ -17,6 +17,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/scheduling.smk"
 include: "rules/download.smk"
 include: "rules/dataset.smk"
 include: "rules/train.smk"
@@ -29,13 +30,7 @@ include: "rules/unknown.smk"
 onstart:
     refuse_to_delete_other_files(workflow.dag.needrun_jobs())
     train_again(workflow)
-    # Under its default limit of 100 starts a second, Snakemake 9 looks for jobs once more each second
-    # for every job that has ended, as long as jobs wait: over a run of 270 it took 40 % of a core.
-    # Nothing here starts as often. Without the limit it looks when a job ends; another
-    # --max-jobs-per-timespan stays.
-    limit = getattr(workflow.scheduling_settings, "max_jobs_per_timespan", None)
-    if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
-        workflow.scheduler.job_rate_limiter = None
+    look_for_jobs_only_when_one_ends(workflow)
 
 
 # On a cluster these run where snakemake does: they want a network, or take seconds.
