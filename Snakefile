@@ -3,13 +3,18 @@
 #   snakemake --cores 8 results/sudoku-extreme/mlp/seed-0/metrics.json    one result
 #   snakemake --profile slurm results/arc-agi-1/summary.csv               on a cluster
 #   snakemake --cores 2 tables                                            the paper's tables, from what is there
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.8")
 
 
-# Found from any folder that Snakemake works in, as the scripts are.
-configfile: f"{workflow.basedir}/config/config.yaml"
+# The folder of this file, from which table and scripts are found, whatever folder Snakemake works in.
+ROOT = Path(str(workflow.current_basedir))
+
+
+configfile: f"{ROOT}/config/config.yaml"
 
 
 # Snakemake's own report (--report FILE.html or .zip): captions stand beside this description.
