@@ -12,7 +12,6 @@ from pretrain import accept_both_spellings
 from tests.conftest import overrides
 from trm.config import (
     ARCHITECTURE_NAMES,
-    CONFIG_FOLDER,
     ArchConfig,
     TrainConfig,
     compose,
@@ -23,6 +22,7 @@ from trm.config import (
 )
 from trm.errors import TrmError
 from trm.evaluate import parse_arguments
+from trm.files import settings_folder
 
 PUBLISHED = [
     "arch=trm",
@@ -246,7 +246,7 @@ def test_a_default_is_the_same_in_the_code_and_in_the_files() -> None:
     for key, value in defaults(TrainConfig).items():
         assert to_jsonable_python(value) == of_files[key], key
     assert set(of_files) == set(TrainConfig.model_fields)
-    raw = yaml.safe_load((CONFIG_FOLDER / "pretrain.yaml").read_text())
+    raw = yaml.safe_load((settings_folder() / "pretrain.yaml").read_text())
     assert set(raw) - {"defaults", "hydra"} == set(TrainConfig.model_fields) - {"arch"}
 
 
