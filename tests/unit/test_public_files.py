@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
 from pydantic import BaseModel
 
 from tests.conftest import ROOT
@@ -57,3 +60,48 @@ def test_the_settings_that_config_readme_shows_are_valid(tmp_path: Path) -> None
     assert study.row("sudoku-6x6", "narrow").overrides["arch.hidden_size"] == 64
     assert f"results/{study.default[0]}" in study.results_of("sudoku-6x6")
     assert len(study.results_of("sudoku-6x6", "narrow")) == 3
+
+
+def instructions(text: str) -> list[tuple[str, str]]:
+    """(name, arguments) of a Dockerfile, from top to bottom."""
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    joined = "\n".join(lines).replace("\\\n", " ")
+    return [tuple(line.split(maxsplit=1)) for line in joined.splitlines() if line]
+
+
+def test_the_container_runs_any_command_as_a_user_with_the_pinned_packages() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    found = instructions(text)
+    names = [name for name, _ in found]
+    last = dict(found)
+    assert "ENTRYPOINT" not in names and json.loads(last["CMD"]) == ["snakemake", "--cores", "2"]
+    assert int(last["USER"]) > 0 and names.index("USER") > names.index("COPY")
+    assert "USER=" in last["ENV"]  # Snakemake does not start for a user without a name
+    (pip,) = (words for name, words in found if name == "RUN" and "pip install" in words)
+    assert "PIP_CONSTRAINT=constraints.txt" in pip and "--editable ." in pip
+    version = re.match(r"python:([\d.]+)-", last["FROM"])[1]
+    python = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    assert f"{version}.0" in SpecifierSet(python)
+
+
+def test_what_runs_make_is_kept_outside_the_container_s_image() -> None:
+    """The folders that a volume is for are those that git ignores in the root."""
+    last = dict(instructions((ROOT / "Dockerfile").read_text()))
+    volumes = {Path(folder).name for folder in json.loads(last["VOLUME"])}
+    assert volumes == {"raw", "data", "checkpoints", "results", "logs"}
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert all(name in ignored or f"{name}/*" in ignored for name in volumes)
+
+
+def test_the_container_s_image_leaves_out_what_git_ignores() -> None:
+    def in_docker(pattern: str) -> str:
+        """Docker takes a pattern from the root, git at any depth unless it begins with /."""
+        bang = "!" if pattern.startswith("!") else ""
+        path = pattern.removeprefix("!").rstrip("/")
+        return bang + (path.removeprefix("/") if path.startswith("/") else f"**/{path}")
+
+    def patterns(name: str) -> list[str]:
+        lines = (ROOT / name).read_text().splitlines()
+        return [line for line in lines if line and not line.startswith("#")]
+
+    assert patterns(".dockerignore") == [in_docker(line) for line in patterns(".gitignore")]
