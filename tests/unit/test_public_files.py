@@ -62,6 +62,54 @@ def test_the_settings_that_config_readme_shows_are_valid(tmp_path: Path) -> None
     assert len(study.results_of("sudoku-6x6", "narrow")) == 3
 
 
+GITHUB = ROOT / ".github"
+
+
+def test_github_runs_what_every_machine_runs() -> None:
+    workflow = yaml.safe_load((GITHUB / "workflows" / "ci.yml").read_text())
+    assert {"push", "pull_request"} <= workflow[True].keys()  # YAML 1.1 reads `on` as true
+    assert workflow["permissions"] == {"contents": "read"}
+    (job,) = workflow["jobs"].values()
+    assert job["timeout-minutes"] <= 90
+    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+    actions = [step["uses"] for step in job["steps"] if "uses" in step]
+    assert all(re.fullmatch(r"actions/[\w-]+@v\d+", action) for action in actions)
+    python = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    assert all(f"{v}.0" in SpecifierSet(python) for v in job["strategy"]["matrix"]["python"])
+
+
+def test_the_hooks_of_pre_commit_are_the_checks_of_ci() -> None:
+    """By the programs that are installed, so in the versions of constraints.txt."""
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    checks = (ROOT / ".ci" / "run").read_text()
+    assert [repo["repo"] for repo in config["repos"]] == ["local"]
+    hooks = config["repos"][0]["hooks"]
+    assert {hook["language"] for hook in hooks} == {"system"}
+    for hook in hooks:
+        assert re.search(rf"^(.* )?{hook['entry']}( |$)", checks, re.M), hook["entry"]
+    missing = {"ruff check", "ruff format --check", "snakefmt --check", "end-of-file-fixer"}
+    assert missing - {hook["entry"] for hook in hooks} == set()
+
+
+def test_who_reports_a_result_is_asked_for_what_it_takes_to_look_into_it() -> None:
+    forms = {
+        path.name: yaml.safe_load(path.read_text())
+        for path in sorted((GITHUB / "ISSUE_TEMPLATE").glob("[0-9]-*.yml"))
+    }
+    assert len(forms) == 3
+    for form in forms.values():
+        assert {"name", "description", "body"} <= form.keys()
+        ids = [field["id"] for field in form["body"]]
+        assert len({*ids}) == len(ids)
+        assert all(field["attributes"]["label"] for field in form["body"])
+    required = {
+        field["id"]
+        for field in forms["1-result-differs.yml"]["body"]
+        if field.get("validations", {}).get("required")
+    }
+    assert {"command", "provenance", "log"} <= required
+
+
 def instructions(text: str) -> list[tuple[str, str]]:
     """(name, arguments) of a Dockerfile, from top to bottom."""
     lines = [line for line in text.splitlines() if not line.startswith("#")]
