@@ -10,7 +10,6 @@ from pydantic_core import to_jsonable_python
 
 from tests.conftest import overrides
 from trm.config.compose import (
-    CONFIG_FOLDER,
     accept_both_spellings,
     compose,
     hydra_word,
@@ -21,6 +20,7 @@ from trm.config.compose import (
 from trm.config.types import ARCHITECTURE_NAMES, ArchConfig, TrainConfig
 from trm.errors import TrmError
 from trm.evaluate.loop import parse_arguments
+from trm.files import settings_folder
 
 PUBLISHED = [
     "arch=trm",
@@ -244,7 +244,7 @@ def test_a_default_is_the_same_in_the_code_and_in_the_files() -> None:
     for key, value in defaults(TrainConfig).items():
         assert to_jsonable_python(value) == of_files[key], key
     assert set(of_files) == set(TrainConfig.model_fields)
-    raw = yaml.safe_load((CONFIG_FOLDER / "pretrain.yaml").read_text())
+    raw = yaml.safe_load((settings_folder() / "pretrain.yaml").read_text())
     assert set(raw) - {"defaults", "hydra"} == set(TrainConfig.model_fields) - {"arch"}
 
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from trm.config.types import ArchConfig, TrainConfig, _flat
 from trm.errors import TrmError, explain, suggest
+from trm.files import settings_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -41,17 +42,15 @@ def parse_train_config(raw: dict[str, Any], what: str = "training config") -> Tr
         raise explain(error, what, known_keys()) from None
 
 
-CONFIG_FOLDER = Path(__file__).resolve().parents[2] / "config"
-
-
 def compose(overrides: list[str]) -> TrainConfig:
     """config/pretrain.yaml with `arch=…`, `arch.L_cycles=…` and the like applied by Hydra."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
 
+    folder = settings_folder()
     try:
-        with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        with initialize_config_dir(str(folder), version_base="1.3"):
             composed = hydra_compose("pretrain", overrides)
     except HydraException as error:
         raise TrmError(str(error)) from None
@@ -78,7 +77,7 @@ def resolve(overrides: dict[str, Any], what: str) -> TrainConfig:
     from omegaconf import OmegaConf
 
     name = overrides.get("arch", "trm")
-    path = CONFIG_FOLDER / "arch" / f"{name}.yaml"
+    path = settings_folder() / "arch" / f"{name}.yaml"
     if not path.is_file():
         known = sorted(p.stem for p in path.parent.glob("*.yaml"))
         raise TrmError(f"{what}: no arch {name!r}{suggest(str(name), known)}; there are {known}")
@@ -94,7 +93,7 @@ def _defaults(arch: Path) -> Any:
     """config/pretrain.yaml with the file `arch`; a table has dozens of rows with few of these."""
     from omegaconf import OmegaConf
 
-    base = OmegaConf.load(CONFIG_FOLDER / "pretrain.yaml")
+    base = OmegaConf.load(arch.parents[1] / "pretrain.yaml")
     for key in ("defaults", "hydra"):
         del base[key]
     base["arch"] = OmegaConf.load(arch)
@@ -181,7 +180,7 @@ def accept_both_spellings(arguments: list[str]) -> list[str]:
 
 
 def _check_architecture(name: str) -> None:
-    known = sorted(path.stem for path in (CONFIG_FOLDER / "arch").glob("*.yaml"))
+    known = sorted(path.stem for path in (settings_folder() / "arch").glob("*.yaml"))
     if name.removesuffix(".yaml") not in known:
         names = ", ".join(known)
         raise TrmError(f"unknown arch {name!r}{suggest(name, known)}; config/arch has {names}")

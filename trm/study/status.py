@@ -23,6 +23,7 @@ from typing import Any, Literal
 import yaml
 
 from trm.arguments import Parser
+from trm.errors import TrmError
 from trm.progress import duration
 from trm.study.run_folder import interrupted_at, is_held, newest_facts
 from trm.study.table import Benchmark, Resources, Row, Study, seed_of
@@ -440,8 +441,15 @@ def parse_study_arguments(
 
 
 def load_study(config: Sequence[Path]) -> Study:
-    """config/config.yaml with `config` over it, or what standard input says."""
-    return Study.load(*config) if Path("-") in config else Study.load(CONFIG, *config)
+    """config/config.yaml with `config` over it, or what standard input says.
+
+    TrmError where the current folder has no config/config.yaml.
+    """
+    if Path("-") in config:
+        return Study.load(*config)
+    if not CONFIG.is_file():
+        raise TrmError(f"no {CONFIG} here: run the command in a checkout of the repository")
+    return Study.load(CONFIG, *config)
 
 
 def parser() -> Parser:

@@ -17,9 +17,10 @@ from collections.abc import Sequence
 import hydra
 from omegaconf import DictConfig
 
-from trm.config.compose import CONFIG_FOLDER, accept_both_spellings, known_keys, train_config_of
+from trm.config.compose import accept_both_spellings, known_keys, train_config_of
 from trm.config.types import TrainConfig
-from trm.errors import TrmError, run_cli
+from trm.errors import run_cli
+from trm.files import SETTINGS, settings_folder
 
 known_words = known_keys
 
@@ -28,14 +29,13 @@ def main(words: Sequence[str]) -> None:
     if {"-h", "--help"} & {*words}:
         print(__doc__, "keys:", *(f"  {key}" for key in known_words()), sep="\n")
         return
-    if not (CONFIG_FOLDER / "pretrain.yaml").is_file():
-        raise TrmError(f"no file {CONFIG_FOLDER}/pretrain.yaml: train from a checkout of the code")
+    settings_folder()
     logging.basicConfig(format="%(levelname)s: %(message)s")
     sys.argv[1:] = accept_both_spellings([*words])  # where Hydra reads them
     _composed()
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="pretrain")
+@hydra.main(version_base="1.3", config_path=str(SETTINGS), config_name="pretrain")
 def _composed(composed: DictConfig) -> None:
     run_cli(lambda: _run(train_config_of(composed)))
 
