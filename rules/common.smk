@@ -9,7 +9,6 @@ from pathlib import Path
 from snakemake_interface_executor_plugins.settings import DeploymentMethod
 from snakemake.common import async_run
 
-from trm.config.compose import hydra_word
 from trm.data.dataset import dataset_files
 from trm.data.specs import HIDDEN_SUBSETS
 from trm.errors import TrmError
@@ -123,10 +122,9 @@ ONE_PROCESS = dict(
 )
 
 
-def overrides_of(wildcards):
-    """Training options as the words that pretrain.py takes."""
-    words = (hydra_word(key, value) for key, value in row(wildcards).overrides.items())
-    return " ".join(map(shlex.quote, words))
+def settings_of(wildcards):
+    """The row's training settings as a JSON object."""
+    return json.dumps(row(wildcards).overrides, ensure_ascii=False)
 
 
 def refuse_to_delete_other_files(jobs):

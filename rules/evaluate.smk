@@ -23,7 +23,7 @@ rule evaluate:
     resources:
         **JOB,
     params:
-        trained_with=overrides_of,
+        trained_with=settings_of,
         kind=lambda wildcards: row(wildcards).kind,
         submission="",
     shell:
@@ -52,7 +52,7 @@ use rule evaluate as evaluate_arc with:
     wildcard_constraints:
         benchmark=study.benchmark_pattern("arc"),
     params:
-        trained_with=overrides_of,
+        trained_with=settings_of,
         kind=lambda wildcards: row(wildcards).kind,
         submission=lambda wildcards, input, output: " ".join(
             [f"--out-submission {output.submission}"]
@@ -79,7 +79,7 @@ rule steps:
     resources:
         **JOB,
     params:
-        trained_with=overrides_of,
+        trained_with=settings_of,
         steps=lambda wildcards: study.steps_of(wildcards.benchmark),
     shell:
         '"$PYTHON" "$SCRIPTS/steps.py" --dataset {input.data} --weights {input.weights} '
@@ -105,7 +105,7 @@ rule thinking:
     resources:
         **ONE_PROCESS,
     params:
-        trained_with=overrides_of,
+        trained_with=settings_of,
         kind=lambda wildcards: row(wildcards).kind,
     shell:
         '"$PYTHON" "$SCRIPTS/thinking.py" --dataset {input.data} --kind {params.kind} '
@@ -129,7 +129,7 @@ rule task_ids:
     resources:
         **JOB,
     params:
-        trained_with=overrides_of,
+        trained_with=settings_of,
     shell:
         '"$PYTHON" "$SCRIPTS/task_ids.py" --dataset {input.data} --weights {input.weights} '
         "--train-config {input.config} --ranks {resources.ranks} --gpus {resources.devices} "
@@ -154,7 +154,7 @@ rule pooled:
     resources:
         **JOB,
     params:
-        trained_with=overrides_of,
+        trained_with=settings_of,
         run=subpath(input.provenance, parent=True),
     shell:
         '"$PYTHON" "$SCRIPTS/pooled.py" --dataset {input.data} --run-folder {params.run} '

@@ -21,7 +21,7 @@ rule train:
     resources:
         **{**JOB, "runtime": resource("runtime")},
     params:
-        overrides=overrides_of,
+        settings=settings_of,
         run=subpath(output.weights, parent=True),
     # Signals are for the trainer, which saves: it takes the shell's place, and tee outlives it.
     shell:
@@ -30,5 +30,5 @@ rule train:
         "--seed {wildcards.seed} --ranks {resources.ranks} --gpus {resources.devices} "
         "--nodes {resources.hosts} --threads {threads} "
         "--out-weights {output.weights} --out-history {output.history} "
-        "--out-config {output.config} -- {params.overrides} "
+        "--out-config {output.config} --settings {params.settings:q} "
         "2> >(trap '' INT TERM USR1; exec tee -a {log} >&2)"

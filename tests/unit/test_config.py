@@ -16,6 +16,7 @@ from trm.config.compose import (
     load_train_config,
     parse_train_config,
     resolve,
+    save_train_config,
 )
 from trm.config.types import ARCHITECTURE_NAMES, ArchConfig, TrainConfig
 from trm.errors import TrmError
@@ -250,3 +251,11 @@ def test_a_default_is_the_same_in_the_code_and_in_the_files() -> None:
 
 def test_the_code_s_architecture_is_that_of_its_file() -> None:
     assert ArchConfig() == compose(["arch=trm"]).arch
+
+
+def test_saved_settings_are_read_as_they_were(tmp_path: Path) -> None:
+    changes = {"arch": "hrm", "lr": 1e-5, "run_name": "数据=1#2", "data_paths": NASTY}
+    config = resolve(changes, "row")
+    assert config.data_paths == NASTY
+    save_train_config(config, tmp_path / "run" / "settings.yaml")
+    assert load_train_config(tmp_path / "run" / "settings.yaml") == config

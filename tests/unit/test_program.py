@@ -48,6 +48,8 @@ def test_help_of_a_command_shows_an_example(monkeypatch, capsys, name: str) -> N
         (["export"], "trm export: the following arguments are required: --checkpoint"),
         (["completion", "fish"], "invalid choice: 'fish'"),
         (["train", "lrr=1"], "did you mean 'lr'"),
+        (["train", "--settings", "a.yaml", "lr=1"], "--settings takes one file"),
+        (["train", "--settings", "nowhere.yaml"], "cannot read the training config nowhere.yaml"),
         (["evaluate", "chekpoint=x", "out=y"], "did you mean 'checkpoint'"),
     ],
 )

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import ROOT, TINY
+from tests.conftest import ROOT, TINY, as_settings
 from trm.errors import TrmError
 from trm.study.listing import listing
 from trm.study.run_folder import snapshots_of
@@ -62,7 +62,8 @@ def start_training(root: Path, *options: str, seed: int = 0) -> subprocess.Popen
                 "train.py", "--dataset", "data/sudoku", "--run-folder", run, "--project", "small",
                 "--run-name", f"mlp-seed-{seed}", "--seed", str(seed), "--threads", "1",
                 "--out-weights", f"{run}/final", "--out-history", f"{result}/history.csv",
-                "--out-config", f"{result}/config.yaml", "--", *overrides, *options,
+                "--out-config", f"{result}/config.yaml", "--settings",
+                as_settings([*overrides, *options]),
             ),
             cwd=root, stderr=file, start_new_session=True,
             env=os.environ | {"PYTHONPATH": str(ROOT)},

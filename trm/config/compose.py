@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from trm.config.types import ArchConfig, TrainConfig, _flat
 from trm.errors import TrmError, explain, suggest
-from trm.files import settings_folder
+from trm.files import atomic_write, settings_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -82,10 +82,15 @@ def resolve(overrides: dict[str, Any], what: str) -> TrainConfig:
         known = sorted(p.stem for p in path.parent.glob("*.yaml"))
         raise TrmError(f"{what}: no arch {name!r}{suggest(str(name), known)}; there are {known}")
     base = copy.deepcopy(_defaults(path))
-    for key, value in overrides.items():
-        if key != "arch":
-            OmegaConf.update(base, key, value, force_add=True)
-    return parse_train_config(OmegaConf.to_container(base, resolve=True), what)
+    changes = {key: value for key, value in overrides.items() if key != "arch"}
+    literal = {key: value for key, value in changes.items() if "${" in json.dumps(value)}
+    for key in changes.keys() - literal.keys():
+        OmegaConf.update(base, key, changes[key], force_add=True)
+    raw = OmegaConf.to_container(base, resolve=True)
+    for key, value in literal.items():  # a name with `${` in it, which is no reference
+        *parents, last = key.split(".")
+        reduce(lambda node, name: node[name], parents, raw)[last] = value
+    return parse_train_config(raw, what)
 
 
 @cache
@@ -239,6 +244,13 @@ def load_train_config(path: Path) -> TrainConfig:
     if not isinstance(raw, dict):
         raise TrmError(f"{path} holds no training config")
     return parse_train_config(raw, str(path))
+
+
+def save_train_config(config: TrainConfig, path: Path) -> None:
+    """Write all settings as YAML, which `load_train_config` reads."""
+    with atomic_write(path) as file:
+        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        file.write(text.encode())
 
 
 NOT_COMPARED = ("arch.halt_max_steps", "arch.halt_exploration_prob", "arch.loss")
