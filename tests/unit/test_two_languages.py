@@ -1,4 +1,4 @@
-"""Pages in two languages say the same: commands, names and figures; links lead somewhere."""
+"""Pages in two languages say the same: commands, names and figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from tests.conftest import ROOT
 DOCS = ROOT / "docs"
 SAME_CODE = ("following-a-run", "performance", "reference", "using-a-model")
 SAME_TABLES = (*SAME_CODE, "specification")
-PAGES = [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
 
 
 def text_of(page: Path) -> str:
@@ -52,22 +51,3 @@ def test_both_show_the_same_code(name: str) -> None:
 @pytest.mark.parametrize("name", SAME_TABLES)
 def test_tables_hold_the_same_names_and_figures(name: str) -> None:
     assert facts_of_tables(DOCS / "zh" / f"{name}.md") == facts_of_tables(DOCS / f"{name}.md")
-
-
-def anchors_of(page: Path) -> set[str]:
-    """The anchors of its headings, as GitHub makes them, and those it sets itself."""
-    text = text_of(page)
-    headings = re.findall(r"^#+ (.+)$", text, re.M)
-    made = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-    return made | set(re.findall(r'<a id="([^"]+)"', text))
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_to_files_and_headings(page: Path) -> None:
-    for link in re.findall(r"\]\(([^)\s]+)\)", text_of(page)):
-        if re.match(r"\w+:", link):
-            continue
-        name, _, anchor = link.partition("#")
-        target = (page.parent / name).resolve() if name else page
-        assert target.exists(), link
-        assert not anchor or anchor in anchors_of(target), link

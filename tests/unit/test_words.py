@@ -16,11 +16,10 @@ from tests.conftest import ROOT
 PAGES = [
     "README.md",
     "CONTRIBUTING.md",
-    "docs/adding-a-benchmark.md",
-    "docs/guide.md",
-    "docs/reproducing-the-paper.md",
+    "docs/*.md",
     "results/README.md",
     "tests/README.md",
+    "config/*.md",
     "config/*.yaml",
     "config/arch/*.yaml",
     "profiles/*/*.yaml",

@@ -7,7 +7,7 @@
 
 The resolved settings are written to settings.yaml in the run folder, which every rank reads. The
 outputs appear only when training has ended well; an interrupted run resumes from its last snapshot.
-Where this very run has ended in the run folder, the outputs are made from it and nothing is trained.
+If this very run has ended in the run folder, the outputs are made from it and nothing is trained.
 """
 
 from __future__ import annotations
