@@ -15,16 +15,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
-from trm.config.compose import known_keys, train_config_of, typed_word
+from trm.config.compose import arch_files, known_keys, train_config_of, typed_word
 from trm.config.types import TrainConfig
 from trm.errors import TrmError, run_cli, suggest
-
-ARCHITECTURES = Path(__file__).parent / "config" / "arch"
 
 
 def accept_both_spellings(arguments: list[str]) -> list[str]:
@@ -56,7 +53,7 @@ def accept_both_spellings(arguments: list[str]) -> list[str]:
 
 
 def _check_architecture(name: str) -> None:
-    known = sorted(path.stem for path in ARCHITECTURES.glob("*.yaml"))
+    known = arch_files()
     if name.removesuffix(".yaml") not in known:
         names = ", ".join(known)
         raise TrmError(f"unknown arch {name!r}{suggest(name, known)}; config/arch has {names}")

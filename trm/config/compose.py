@@ -44,6 +44,11 @@ def parse_train_config(raw: dict[str, Any], what: str = "training config") -> Tr
 CONFIG_FOLDER = Path(__file__).resolve().parents[2] / "config"
 
 
+def arch_files() -> list[str]:
+    """What `arch=` may be: the files of config/arch."""
+    return sorted(path.stem for path in (CONFIG_FOLDER / "arch").glob("*.yaml"))
+
+
 def compose(overrides: list[str]) -> TrainConfig:
     """config/pretrain.yaml with `arch=…`, `arch.L_cycles=…` and the like applied by Hydra."""
     from hydra import compose as hydra_compose
@@ -78,11 +83,10 @@ def resolve(overrides: dict[str, Any], what: str) -> TrainConfig:
     from omegaconf import OmegaConf
 
     name = overrides.get("arch", "trm")
-    path = CONFIG_FOLDER / "arch" / f"{name}.yaml"
-    if not path.is_file():
-        known = sorted(p.stem for p in path.parent.glob("*.yaml"))
+    known = arch_files()
+    if name not in known:
         raise TrmError(f"{what}: no arch {name!r}{suggest(str(name), known)}; there are {known}")
-    base = copy.deepcopy(_defaults(path))
+    base = copy.deepcopy(_defaults(CONFIG_FOLDER / "arch" / f"{name}.yaml"))
     for key, value in overrides.items():
         if key != "arch":
             OmegaConf.update(base, key, value, force_add=True)
