@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from pretrain import accept_both_spellings
-from tests.conftest import overrides
+from tests.conftest import ROOT, overrides
 from trm.config.architectures import architecture_names
 from trm.config.compose import (
     CONFIG_FOLDER,
@@ -246,8 +247,16 @@ def test_a_default_is_the_same_in_the_code_and_in_the_files() -> None:
         assert to_jsonable_python(value) == of_files[key], key
     assert set(of_files) == set(TrainConfig.model_fields)
     raw = yaml.safe_load((CONFIG_FOLDER / "pretrain.yaml").read_text())
-    assert set(raw) - {"defaults", "hydra"} == set(TrainConfig.model_fields) - {"arch"}
+    assert set(raw) - {"defaults", "hydra"} == set(TrainConfig.model_fields)
 
 
 def test_the_code_s_architecture_is_that_of_its_file() -> None:
     assert ArchConfig() == compose(["arch=trm"]).arch
+
+
+def test_the_settings_of_the_architectures_are_the_recorded_ones() -> None:
+    """Wherever a file has them from: from itself or from what all share."""
+    recorded = json.loads((ROOT / "tests/golden/architectures.json").read_text())
+    assert sorted(recorded) == architecture_names()
+    for name, settings in recorded.items():
+        assert compose([f"arch={name}"]).arch.model_dump(mode="json") == settings, name

@@ -101,7 +101,7 @@ def _defaults(arch: Path) -> Any:
     base = OmegaConf.load(CONFIG_FOLDER / "pretrain.yaml")
     for key in ("defaults", "hydra"):
         del base[key]
-    base["arch"] = OmegaConf.load(arch)
+    base["arch"] = OmegaConf.merge(base["arch"], OmegaConf.load(arch))
     return base
 
 
