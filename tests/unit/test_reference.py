@@ -9,7 +9,8 @@ import pytest
 from tests.conftest import ROOT
 from trm.config.compose import known_keys
 from trm.evaluate.loop import EvaluateConfig
-from trm.study.table import ARC_FILES, METRICS, RESULT_FILES
+from trm.study.files import ResultFile
+from trm.study.table import METRICS
 
 PAGES = [ROOT / "docs/reference.md", ROOT / "docs/zh/reference.md"]
 FILES, METRICS_SECTION, TRAINING, EVALUATION = range(4)
@@ -27,7 +28,7 @@ def sections(page: int) -> list[set[str]]:
 @pytest.mark.parametrize(
     ("section", "wanted"),
     [
-        (FILES, {*RESULT_FILES, *ARC_FILES}),
+        (FILES, {*ResultFile}),
         (TRAINING, {key for key in known_keys() if key not in ("arch", "arch.loss")}),
         (EVALUATION, {*EvaluateConfig.model_fields, "arch.…"}),
     ],

@@ -23,6 +23,8 @@ from typing import Any, Literal
 import yaml
 
 from trm.progress import duration
+from trm.study.files import ResultFile, RunFile
+from trm.study.paths import result_name
 from trm.study.run_folder import interrupted_at, is_held, newest_facts
 from trm.study.table import Benchmark, Resources, Row, Study, seed_of
 
@@ -84,14 +86,14 @@ class _Place:
 
     @property
     def folder(self) -> Path:
-        return Path(f"results{self.study.subfolder}", self.result)
+        return Path(self.study.paths.result(self.result))
 
     @property
     def run(self) -> Path:
-        return Path(f"checkpoints{self.study.subfolder}", self.result)
+        return Path(self.study.paths.run(self.result))
 
     def log(self, rule: str) -> Path:
-        return Path(f"logs{self.study.subfolder}", rule, f"{self.result}.log")
+        return Path(self.study.paths.log(rule, self.result))
 
 
 @dataclass(frozen=True)
@@ -124,14 +126,17 @@ def statuses(study: Study, words: Sequence[str] = ()) -> list[Status]:
         of_all_seeds = not wanted or wanted & {name, name.split("/")[0]}
         seeds = {*_seeds(study, name)} if of_all_seeds else set()
         seeds |= {seed for word in wanted if (seed := seed_of(word, name)) is not None}
-        found += [_status(study, _Place(study, f"{name}/seed-{seed}")) for seed in sorted(seeds)]
+        found += [
+            _status(study, _Place(study, result_name(*name.split("/"), seed)))
+            for seed in sorted(seeds)
+        ]
     return found
 
 
 def _seeds(study: Study, name: str) -> list[int]:
     seeds = {*study.benchmarks[name.split("/")[0]].seeds}
-    for root in ("results", "checkpoints"):
-        for folder in Path(f"{root}{study.subfolder}", name).glob("seed-*"):
+    for root in (study.paths.result(name), study.paths.run(name)):
+        for folder in Path(root).glob("seed-*"):
             number = folder.name.removeprefix("seed-")
             if number.isascii() and number.isdigit():
                 seeds.add(int(number))
@@ -141,7 +146,7 @@ def _seeds(study: Study, name: str) -> list[int]:
 def _status(study: Study, place: _Place) -> Status:
     benchmark_name, variant, _ = place.result.split("/")
     benchmark, row = study.benchmarks[benchmark_name], study.row(benchmark_name, variant)
-    dataset = Path(f"data{study.subfolder}", row.dataset)
+    dataset = Path(study.paths.dataset(row.dataset))
     state, problem = _state(place, benchmark, dataset)
     under_way = state in ("training", "interrupted", "failed")
     training = _read_training(place.run, dataset, state, row) if under_way else _Training()
@@ -167,18 +172,18 @@ def _state(place: _Place, benchmark: Benchmark, dataset: Path) -> tuple[State, s
     run = place.run
     if is_held(run):
         return "training", None
-    ended = (run / "provenance.json").is_file()
+    ended = (run / RunFile.PROVENANCE).is_file()
     if not ended and interrupted_at(run) is not None:
         return "interrupted", None
     error = _last_error(place.log("train"))
     if not ended and _was_left(run):
         return "failed", error or "it ended without a word: killed, or its machine went down"
-    metrics = place.folder / "metrics.json"
+    metrics = place.folder / ResultFile.METRICS
     if metrics.is_file():
         if _percent(place, benchmark) is not None:
             return "done", None
         return "failed", f"{metrics} is damaged or lacks {benchmark.metric}: delete it"
-    if ended and (run / "final").is_file():
+    if ended and (run / RunFile.FINAL).is_file():
         error = _last_error(place.log("evaluate"))
         return ("failed", f"evaluation: {error}") if error else ("trained", None)
     if error and not ended:
@@ -190,7 +195,7 @@ def _was_left(run: Path) -> bool:
     """Whether a training began here and did not end; not so where its outputs were deleted."""
     if newest_facts(run) is not None:
         return True
-    began = _modified(run / "all_config.yaml")
+    began = _modified(run / RunFile.CONFIG)
     return began is not None and began > max(
         (t for p in run.glob("step_*") if (t := _modified(p)) is not None), default=-math.inf
     )
@@ -201,8 +206,8 @@ def _read_training(run: Path, dataset: Path, state: State, row: Row) -> _Trainin
     cost = facts.get("cost")
     cost = cost if isinstance(cost, dict) else {}
     saved = int(_number(facts, "step") or 0)
-    total = _number(facts, "total_steps") or _total_steps(run / "all_config.yaml", dataset)
-    step, elapsed = _last_record(run / "history.csv")
+    total = _number(facts, "total_steps") or _total_steps(run / RunFile.CONFIG, dataset)
+    step, elapsed = _last_record(run / RunFile.HISTORY)
     elapsed = max(elapsed, _number(cost, "wall_s") or 0.0)
     on_gpu = bool(_number(cost, "gpu_s")) if facts else row.resources.gpus > 0
     ranks = _number(facts, "world_size") or row.resources.ranks
@@ -254,8 +259,8 @@ def _hours(place: _Place, state: State, training: _Training, resources: Resource
     cores = resources.threads * resources.nodes
     minutes = resources.runtime + resources.minutes_to_evaluate
     if state in ("done", "trained"):
-        provenance = _read_object(place.folder / "provenance.json")
-        provenance = provenance or _read_object(place.run / "provenance.json")
+        provenance = _read_object(place.folder / ResultFile.PROVENANCE)
+        provenance = provenance or _read_object(place.run / RunFile.PROVENANCE)
         device = provenance.get("device")
         on_gpu = isinstance(device, str) and not device.startswith(("cpu", "mps"))
         parts = ("train", "evaluate")
@@ -283,7 +288,7 @@ def _cores_used(provenance: dict[str, Any]) -> float | None:
 
 
 def _percent(place: _Place, benchmark: Benchmark) -> float | None:
-    share = _number(_read_object(place.folder / "metrics.json"), benchmark.metric)
+    share = _number(_read_object(place.folder / ResultFile.METRICS), benchmark.metric)
     return None if share is None else 100 * share
 
 
