@@ -35,6 +35,7 @@ from trm.report.results import Result
 from trm.report.state import runs_of
 from trm.report.tables import NO_PUBLISHED_FIGURE, NOT_RUN, VERDICT_RULE, summarise
 from trm.scoring.gallery import Gallery, load_gallery
+from trm.scoring.metrics import METRICS, Form, entry_of
 from trm.study.files import ResultFile
 from trm.study.table import Benchmark, Study
 
@@ -68,22 +69,6 @@ _DRAWN_FROM = {  # drawn here where the picture is not there, but its table is
     ),
     ResultFile.STEPS_FIGURE: (ResultFile.STEPS, draw_steps_curve, describe_steps_curve),
     ResultFile.VOTES_FIGURE: (ResultFile.VOTES, draw_votes_curve, describe_votes_curve),
-}
-
-_METRIC_LABELS = {
-    "exact_accuracy": "puzzles solved exactly",
-    "accuracy": "cells right",
-    "q_halt_accuracy": "halting decisions right",
-    "steps": "supervision steps",
-    "count": "test examples",
-    "lm_loss": "loss",
-    "q_halt_loss": "halting loss",
-    "halting/mean_probability": "mean halting probability",
-    "halting/calibration_error": "its calibration error",
-    "halting/auroc": "its AUROC for being right",
-    "valid_path": "any shortest path found",
-    "ARC/tasks": "tasks",
-    "tasks_without_solution": "tasks, their solutions unknown",
 }
 
 
@@ -233,7 +218,7 @@ def _overview_line(
         cost=_cost(runs),
         gpu_hours=_gpu_hours(runs),
         seeds=f"{row.n_seeds}" if runs else _DASH,
-        metric=_label(row.metric),
+        metric=entry_of(row.metric).label,
         ours=NOT_RUN if row.status == NOT_RUN else format_percent(row.ours_percent),
         intervals=[interval for interval in intervals if interval.value != _DASH],
         published=format_percent(row.published_percent),
@@ -297,7 +282,7 @@ def _result_view(result: Result, row: Benchmark) -> ResultView:
         seed=result.seed,
         description=row.variants[result.variant].description,
         metrics=[
-            Line(_label(name), format_metric(name, value))
+            Line(entry_of(name).label, format_metric(name, value))
             for name, value in sorted(result.metrics.items(), key=lambda item: _rank(item[0]))
         ],
         facts=_result_facts(result),
@@ -448,24 +433,23 @@ def format_duration(seconds: float | None) -> str:
 
 def format_metric(name: str, value: float) -> str:
     """A metric as its kind is written: share, count, steps or loss."""
-    if name in ("count", "ARC/tasks", "tasks_without_solution"):
-        return f"{value:,.0f}"
-    if name == "steps":
-        return f"{value:.1f}"
-    is_share = name.startswith("ARC/") or name.endswith("accuracy")
-    return format_percent(100 * value, decimals=2) if is_share else f"{value:.4g}"
+    match entry_of(name).form:
+        case Form.SHARE:
+            return format_percent(100 * value, decimals=2)
+        case Form.COUNT:
+            return f"{value:,.0f}"
+        case Form.STEPS:
+            return f"{value:.1f}"
+        case Form.VALUE:
+            return f"{value:.4g}"
 
 
-def _label(metric: str) -> str:
-    return _METRIC_LABELS.get(metric, metric.removeprefix("ARC/"))
-
-
-def _rank(metric: str) -> tuple[bool, int]:
-    """ARC's own metrics in their own order, then the known ones, then the rest."""
-    known = list(_METRIC_LABELS)
-    is_vote = "@" in metric
-    return not is_vote, int(metric.split("@")[-1]) if is_vote else (
-        known.index(metric) if metric in known else len(known)
+def _rank(name: str) -> tuple[bool, int]:
+    """ARC's votes by their number, then the known metrics in their order, then the rest."""
+    known = list(METRICS)
+    is_vote = "@" in name
+    return not is_vote, int(name.split("@")[-1]) if is_vote else (
+        known.index(name) if name in known else len(known)
     )
 
 

@@ -21,18 +21,12 @@ from trm.config.compose import known_keys, resolve
 from trm.config.types import Strict
 from trm.data.specs import DatasetSpec, Kind, RawSource, TableSource
 from trm.errors import TrmError, explain, suggest
+from trm.scoring.metrics import entry_of, scores_of
 from trm.study.files import ResultFile, Shown, files_of_all_kinds, files_of_one_kind
 from trm.study.paths import SEED, Paths, result_name
 
 Scalar = bool | int | float | str | list | None  # of a training option
 Steps = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
-SHARES = ("exact_accuracy", "accuracy", "q_halt_accuracy")
-METRICS = {
-    "arc": tuple(f"ARC/pass@{k}" for k in (1, 2, 5, 10, 100, 1000)) + SHARES,
-    "sudoku": SHARES,
-    "maze": (*SHARES, "valid_path"),
-    "boards": SHARES,
-}
 STDIN = Path("-")
 NAME = r"[\w=@%][\w.=@%#-]*"
 
@@ -107,8 +101,8 @@ class Benchmark(Strict):
 
     @property
     def n_metric(self) -> str:
-        """The metric that counts what `metric` averages over: tasks for ARC, else examples."""
-        return "ARC/tasks" if self.kind == "arc" else "count"
+        """The metric that counts what `metric` averages over."""
+        return entry_of(self.metric).over
 
 
 class Raw(Strict):
@@ -245,11 +239,11 @@ class Study(Strict):
                 f"benchmark {name}: kind is {benchmark.kind}, but its dataset {benchmark.dataset} "
                 f"is built by {spec.builder}, whose puzzles are of kind {spec.kind}"
             )
-        if benchmark.metric not in METRICS[benchmark.kind]:
+        scores = scores_of(benchmark.kind)
+        if benchmark.metric not in scores:
             raise ValueError(
                 f"benchmark {name}: no metric {benchmark.metric!r}"
-                f"{suggest(benchmark.metric, list(METRICS[benchmark.kind]))}; there are "
-                f"{', '.join(METRICS[benchmark.kind])}"
+                f"{suggest(benchmark.metric, scores)}; there are {', '.join(scores)}"
             )
         for variant in benchmark.variants:
             row = self.row(name, variant)
