@@ -39,12 +39,11 @@ def config_files():
 def command_prefix():
     own = shlex.quote(sys.executable)
     in_conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
-    root = Path(workflow.basedir).absolute()
     # PYTHONPATH is set in the command, as Snakemake unsets it where it activates an environment.
     return (
         f"set -euo pipefail; SNAKEMAKE_PYTHON={own}; PYTHON={'python' if in_conda else own}; "
-        f"SCRIPTS={shlex.quote(str(root / 'workflow' / 'scripts'))}; "
-        f"export PYTHONPATH={shlex.quote(str(root))}${{PYTHONPATH:+:$PYTHONPATH}}; "
+        f"SCRIPTS={shlex.quote(str(ROOT / 'workflow' / 'scripts'))}; "
+        f"export PYTHONPATH={shlex.quote(str(ROOT))}${{PYTHONPATH:+:$PYTHONPATH}}; "
     )
 
 

@@ -1,7 +1,7 @@
 """Write a trained model as a folder that needs nothing else, or as a published checkpoint.
 
-    python -m trm.export --checkpoint checkpoints/sudoku-6x6/quick/seed-0 --out exported/sudoku-6x6
-    python -m trm.export --checkpoint exported/sudoku-6x6 --published step_558
+    trm export --checkpoint checkpoints/sudoku-6x6/quick/seed-0 --out exported/sudoku-6x6
+    trm export --checkpoint exported/sudoku-6x6 --published step_558
 
 The folder holds model.safetensors, config.json, README.md (a model card) and, where puzzles have
 embeddings of their own, identifiers.json with their names.
@@ -9,16 +9,17 @@ embeddings of their own, identifiers.json with their names.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import yaml
 
+from trm.arguments import Parser
 from trm.errors import TrmError, run_cli
 from trm.files import check_writable, file_sha256, new_folder, write_atomically
 from trm.model.checkpoint import PUZZLE_EMBEDDING, save_weights, write_safetensors
@@ -157,8 +158,8 @@ def _read_metrics(path: Path) -> dict[str, float]:
 # --- the command ----------------------------------------------------------------------------------
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parser() -> Parser:
+    parser = Parser("export", __doc__)
     parser.add_argument(
         "--checkpoint",
         required=True,
@@ -171,7 +172,11 @@ def main() -> None:
     parser.add_argument("--dataset", help="default: that of the config")
     parser.add_argument("--side", type=int, help="of the board or canvas, where no dataset tells")
     parser.add_argument("--kind", choices=("sudoku", "maze"), help="where 4x4 cells leave it open")
-    args = parser.parse_args()
+    return parser
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    args = parser().parse_args(words)
     if args.out is None and args.published is None:
         raise TrmError("name what to write: --out FOLDER, --published FILE, or both")
     if args.published is not None:

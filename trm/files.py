@@ -16,7 +16,21 @@ from typing import Any, BinaryIO
 
 from trm.errors import TrmError, WriteError
 
+SETTINGS = Path(__file__).resolve().parents[1] / "config"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+def settings_folder() -> Path:
+    """config/ of the checkout that this package is part of.
+
+    TrmError where the package is installed without its repository, as from a wheel.
+    """
+    if not SETTINGS.is_dir():
+        raise TrmError(
+            f"{SETTINGS} does not exist: this needs the repository; run it in a checkout that is "
+            "installed by `pip install -e .`"
+        )
+    return SETTINGS
 
 
 @contextmanager

@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 
 import trm.model
-from pretrain import accept_both_spellings
 from tests.conftest import ROOT, overrides
 from tests.runs import ALONE
-from trm.config import compose
+from trm import files
 from trm.config.architectures import architecture_names, options_of
-from trm.config.compose import resolve
+from trm.config.compose import accept_both_spellings, compose, resolve
 from trm.errors import TrmError
 from trm.model.base import RecursiveModel
 from trm.model.registry import architecture
@@ -50,7 +49,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     models = tmp_path / "model"
     models.mkdir()
     (models / "toy.py").write_text(MODULE)
-    monkeypatch.setattr(compose, "CONFIG_FOLDER", config)
+    monkeypatch.setattr(files, "SETTINGS", config)
     trm.model.__path__.append(str(models))
     options_of.cache_clear()
     yield
@@ -63,7 +62,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_an_architecture_is_two_files(sudoku_data: Path, tmp_path: Path) -> None:
     words = overrides(arch="toy", data_paths=f"[{sudoku_data}]", checkpoint_path=tmp_path / "run",
                       epochs=1, eval_interval=1, global_batch_size=12, evaluators="[]")  # fmt: skip
-    config = compose.compose(accept_both_spellings(words))
+    config = compose(accept_both_spellings(words))
     assert config.arch.prefix_len == 1  # as many as it needs: it does not have puzzle_emb_len
     folder = train(config, ALONE)
     assert (folder / "step_2").is_file()

@@ -9,11 +9,10 @@ import yaml
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from pretrain import accept_both_spellings
 from tests.conftest import ROOT, overrides
 from trm.config.architectures import architecture_names
 from trm.config.compose import (
-    CONFIG_FOLDER,
+    accept_both_spellings,
     compose,
     hydra_word,
     load_train_config,
@@ -23,6 +22,7 @@ from trm.config.compose import (
 from trm.config.types import ArchConfig, TrainConfig
 from trm.errors import TrmError
 from trm.evaluate.loop import parse_arguments
+from trm.files import settings_folder
 
 PUBLISHED = [
     "arch=trm",
@@ -246,7 +246,7 @@ def test_a_default_is_the_same_in_the_code_and_in_the_files() -> None:
     for key, value in defaults(TrainConfig).items():
         assert to_jsonable_python(value) == of_files[key], key
     assert set(of_files) == set(TrainConfig.model_fields)
-    raw = yaml.safe_load((CONFIG_FOLDER / "pretrain.yaml").read_text())
+    raw = yaml.safe_load((settings_folder() / "pretrain.yaml").read_text())
     assert set(raw) - {"defaults", "hydra"} == set(TrainConfig.model_fields)
 
 

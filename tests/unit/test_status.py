@@ -1,4 +1,4 @@
-"""`python -m trm status` and `list`, on a real run that is really interrupted and really killed."""
+"""`trm status` and `list`, on a real run that is really interrupted and really killed."""
 
 from __future__ import annotations
 
@@ -323,7 +323,7 @@ def test_mistypings_are_told_with_the_nearest_name(root: Path, words: list[str],
 
 
 def test_usage(root: Path) -> None:
-    assert "python -m trm status" in trm(root).stdout
+    assert "trm status" in trm(root).stdout
     assert "BENCHMARK[/VARIANT[/seed-N]]" in trm(root, "status", "--help").stdout
 
 

@@ -81,7 +81,7 @@ def test_schema_file_is_what_the_command_writes(
     written = tmp_path / "new" / "schema.json"
     schema.main(["--out", str(written)])
     assert (ROOT / name).read_bytes() == written.read_bytes(), (
-        f"what config.yaml may hold has changed: run python -m trm schema --out {name}"
+        f"what config.yaml may hold has changed: run trm schema --out {name}"
     )
     schema.main([])
     assert capsys.readouterr().out == written.read_text()

@@ -14,11 +14,12 @@ import pydantic
 import yaml
 from pydantic import BaseModel
 
+from trm.config.types import ArchConfig, TrainConfig, _flat
 from trm.errors import TrmError, explain, suggest
+from trm.files import settings_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-from trm.config.types import ArchConfig, TrainConfig, _flat
 
 
 def known_keys(model: type[BaseModel] = TrainConfig, prefix: str = "") -> list[str]:
@@ -41,12 +42,9 @@ def parse_train_config(raw: dict[str, Any], what: str = "training config") -> Tr
         raise explain(error, what, known_keys()) from None
 
 
-CONFIG_FOLDER = Path(__file__).resolve().parents[2] / "config"
-
-
 def arch_files() -> list[str]:
     """What `arch=` may be: the files of config/arch."""
-    return sorted(path.stem for path in (CONFIG_FOLDER / "arch").glob("*.yaml"))
+    return sorted(path.stem for path in (settings_folder() / "arch").glob("*.yaml"))
 
 
 def compose(overrides: list[str]) -> TrainConfig:
@@ -55,8 +53,9 @@ def compose(overrides: list[str]) -> TrainConfig:
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
 
+    folder = settings_folder()
     try:
-        with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        with initialize_config_dir(str(folder), version_base="1.3"):
             composed = hydra_compose("pretrain", overrides)
     except HydraException as error:
         raise TrmError(str(error)) from None
@@ -86,7 +85,7 @@ def resolve(overrides: dict[str, Any], what: str) -> TrainConfig:
     known = arch_files()
     if name not in known:
         raise TrmError(f"{what}: no arch {name!r}{suggest(str(name), known)}; there are {known}")
-    base = copy.deepcopy(_defaults(CONFIG_FOLDER / "arch" / f"{name}.yaml"))
+    base = copy.deepcopy(_defaults(settings_folder() / "arch" / f"{name}.yaml"))
     for key, value in overrides.items():
         if key != "arch":
             OmegaConf.update(base, key, value, force_add=True)
@@ -98,7 +97,7 @@ def _defaults(arch: Path) -> Any:
     """config/pretrain.yaml with the file `arch`; a table has dozens of rows with few of these."""
     from omegaconf import OmegaConf
 
-    base = OmegaConf.load(CONFIG_FOLDER / "pretrain.yaml")
+    base = OmegaConf.load(arch.parents[1] / "pretrain.yaml")
     for key in ("defaults", "hydra"):
         del base[key]
     base["arch"] = OmegaConf.merge(base["arch"], OmegaConf.load(arch))
@@ -154,6 +153,41 @@ def typed_word(word: str) -> str:
     if not readable:
         raise TrmError(f"{word} cannot be read; see {key} in config/pretrain.yaml")
     return word
+
+
+def accept_both_spellings(arguments: list[str]) -> list[str]:
+    """`+key=…` and `key=…` mean the same for every key there is.
+
+    The published commands add run_name with a plus, which Hydra refuses for a key that the config
+    file already lists. A key or an architecture that does not exist is refused here, with the
+    nearest one, and so is a key without a value.
+    """
+    known = known_keys()
+    accepted = []
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        key, equals, value = word.partition("=")
+        key = key.lstrip("+")
+        # A word behind an option of Hydra's, as in `--cfg job`, is that option's.
+        of_hydra = before.startswith("-") and "=" not in before and not equals
+        if word.startswith(("-", "~")) or of_hydra or key.startswith("hydra"):
+            accepted.append(word)
+        elif key not in known:
+            raise TrmError(f"unknown key {key!r}{suggest(key, known)}; keys: config/pretrain.yaml")
+        elif not equals:
+            raise TrmError(f"{key} has no value: write {key}=VALUE")
+        elif key == "arch":  # a file of config/arch, not a value
+            _check_architecture(value.strip("\"'"))
+            accepted.append(word.lstrip("+"))
+        else:
+            accepted.append(f"++{typed_word(word.lstrip('+'))}")
+    return accepted
+
+
+def _check_architecture(name: str) -> None:
+    known = arch_files()
+    if name.removesuffix(".yaml") not in known:
+        names = ", ".join(known)
+        raise TrmError(f"unknown arch {name!r}{suggest(name, known)}; config/arch has {names}")
 
 
 def read_texts(value: str) -> list[str] | None:

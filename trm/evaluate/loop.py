@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -554,8 +554,13 @@ def _write_metrics(
     )
 
 
-def main() -> None:
-    arguments = sys.argv[1:]
+def known_words() -> list[str]:
+    """The keys that a shell completes."""
+    return [*EvaluateConfig.model_fields]
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    arguments = [*(sys.argv[1:] if words is None else words)]
     if not arguments or {"-h", "--help"} & set(arguments):
         print(__doc__)
         print("keys:")

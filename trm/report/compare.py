@@ -1,7 +1,7 @@
-"""Curves of two or more runs over each other.
+"""Draw the curves of several runs in one figure.
 
-    python -m trm plot results/sudoku-extreme/mlp/seed-0 results/sudoku-extreme/att/seed-0
-    python -m trm plot checkpoints/P/ONE checkpoints/P/OTHER --metric loss --against elapsed_s \\
+    trm plot results/sudoku-extreme/mlp/seed-0 results/sudoku-extreme/att/seed-0
+    trm plot checkpoints/P/ONE checkpoints/P/OTHER --metric loss --against elapsed_s \\
         --out compare.svg
 
 A folder is a result's, or a run's of checkpoints/, also of one that still trains.
@@ -9,7 +9,6 @@ A folder is a result's, or a run's of checkpoints/, also of one that still train
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
+from trm.arguments import Parser
 from trm.errors import TrmError, suggest
 from trm.report.figures import (
     BLUE,
@@ -213,8 +213,8 @@ def _labels(folders: Sequence[Path]) -> dict[Path, str]:
     return {folder: str(folder) for folder in folders}
 
 
-def main(words: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m trm plot", description=__doc__.splitlines()[0])
+def parser() -> Parser:
+    parser = Parser("plot", __doc__)
     parser.add_argument("folders", type=Path, nargs="+", metavar="RUN_OR_RESULT_FOLDER")
     parser.add_argument(
         "--metric", help=f"of history.csv; default: the first of {', '.join(DEFAULT_METRICS)}"
@@ -226,7 +226,11 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("compare.svg"), help=".svg or .png (default: compare.svg)"
     )
-    args = parser.parse_intermixed_args(words)
+    return parser
+
+
+def main(words: Sequence[str]) -> None:
+    args = parser().parse_intermixed_args(words)
     comparison = compare(args.folders, args.metric, args.against, args.split)
     description = describe_comparison(comparison)
     save_figure(draw_comparison(comparison), args.out, description)

@@ -141,7 +141,7 @@ def draw_learning_curve(history_csv: Path) -> Figure:
         loss.set_ylim(bottom=0)
         loss.set_ylabel("loss per example")
         loss.set_xlabel("optimiser step")
-        loss.xaxis.set_major_locator(MaxNLocator(integer=True))  # also of a run of two steps
+        loss.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         loss.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
         for axes in (shares, loss):
             axes.grid(color="#DDDDDD", linewidth=0.6)

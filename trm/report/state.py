@@ -1,4 +1,4 @@
-"""How far each result of the study is, for the overview: in the words of `python -m trm status`."""
+"""How far each result of the study is, for the overview: in the words of `trm status`."""
 
 from __future__ import annotations
 

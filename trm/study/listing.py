@@ -1,17 +1,17 @@
-"""What can be asked for: datasets, results, tables and reports, as targets to copy.
+"""Print what Snakemake can make: datasets, results, tables and reports, as targets to copy.
 
-    python -m trm list
-    python -m trm list sudoku-extreme arc-agi-1/att
-    python -m trm list --config config/tiny.yaml
+    trm list
+    trm list sudoku-extreme arc-agi-1/att
+    trm list --config config/tiny.yaml
 
 A target is made by `snakemake --cores N TARGET`, with everything before it that is missing.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable, Sequence
 
+from trm.arguments import Parser
 from trm.data.specs import DatasetSpec
 from trm.study.files import ResultFile, files_of_all_kinds, files_of_one_kind
 from trm.study.status import add_study_arguments, load_study, parse_study_arguments
@@ -88,8 +88,12 @@ def _wrap(words: Iterable[str], width: int = 96) -> list[str]:
     return lines
 
 
-def main(words: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m trm list", description=__doc__.splitlines()[0])
+def parser() -> Parser:
+    parser = Parser("list", __doc__)
     add_study_arguments(parser)
-    args = parse_study_arguments(parser, words)
+    return parser
+
+
+def main(words: Sequence[str]) -> None:
+    args = parse_study_arguments(parser(), words)
     print(listing(load_study(args.config), args.words))

@@ -1,8 +1,8 @@
-"""How far every result of the study is, told from the files that lie there.
+"""Print how far every result of the study is, from the files that exist.
 
-    python -m trm status
-    python -m trm status sudoku-extreme arc-agi-1/att
-    python -m trm status --config config/tiny.yaml --json
+    trm status
+    trm status sudoku-extreme arc-agi-1/att
+    trm status --config config/tiny.yaml --json
 
 Nothing is run and nothing is locked, so that it may be asked while everything works.
 """
@@ -22,6 +22,8 @@ from typing import Any, Literal
 
 import yaml
 
+from trm.arguments import Parser
+from trm.errors import TrmError
 from trm.progress import duration
 from trm.study.files import ResultFile, RunFile
 from trm.study.paths import result_name
@@ -444,16 +446,25 @@ def parse_study_arguments(
 
 
 def load_study(config: Sequence[Path]) -> Study:
-    """config/config.yaml with `config` over it, or what standard input says."""
-    return Study.load(*config) if Path("-") in config else Study.load(CONFIG, *config)
+    """config/config.yaml with `config` over it, or what standard input says.
+
+    TrmError where the current folder has no config/config.yaml.
+    """
+    if Path("-") in config:
+        return Study.load(*config)
+    if not CONFIG.is_file():
+        raise TrmError(f"no {CONFIG} here: run the command in a checkout of the repository")
+    return Study.load(CONFIG, *config)
+
+
+def parser() -> Parser:
+    parser = Parser("status", f"{__doc__}\n{HELP}")
+    add_study_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="for programs: a list of objects")
+    return parser
 
 
 def main(words: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m trm status", description=__doc__.splitlines()[0], epilog=HELP
-    )
-    add_study_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="for programs: a list of objects")
-    args = parse_study_arguments(parser, words)
+    args = parse_study_arguments(parser(), words)
     found = statuses(load_study(args.config), args.words)
     print(json.dumps([asdict(s) for s in found], indent=2) if args.json else as_text(found))

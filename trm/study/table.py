@@ -289,7 +289,7 @@ class Study(Strict):
             if word not in known:
                 raise TrmError(
                     f"no benchmark or variant {word!r}{suggest(word, known)}; benchmarks are "
-                    f"{', '.join(self.benchmarks)}, and `python -m trm list` has their variants"
+                    f"{', '.join(self.benchmarks)}, and `trm list` has their variants"
                 )
         return [n for n in names if not wanted or {n, n.split("/")[0]} & {*wanted}]
 
