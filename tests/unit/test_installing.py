@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 from trm.config.compose import compose, resolve
 from trm.data.arc_versions import read_checksums
 from trm.errors import TrmError
-from trm.study.status import load_study
+from trm.study.arguments import load_study
 
 NOT_SOURCE = shutil.ignore_patterns("__pycache__")
 
@@ -66,7 +66,7 @@ def test_what_needs_the_repository_says_so_without_it(
 ) -> None:
     """Defaults, checksums and the table of experiments are in config/, which no wheel holds."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(trm.files, "_SETTINGS", tmp_path / "config")
+    monkeypatch.setattr(trm.files, "SETTINGS", tmp_path / "config")
     for call in (lambda: compose([]), lambda: resolve({}, "row"), read_checksums):
         with pytest.raises(TrmError, match="needs the repository"):
             call()

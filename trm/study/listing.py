@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 
 from trm.arguments import Parser
 from trm.data.specs import DatasetSpec
+from trm.study.arguments import add_study_arguments, load_study, parse_study_arguments
 from trm.study.files import ResultFile, files_of_all_kinds, files_of_one_kind
-from trm.study.status import add_study_arguments, load_study, parse_study_arguments
 from trm.study.table import Study, Variant
 
 
