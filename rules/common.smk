@@ -13,9 +13,9 @@ from trm.config.compose import hydra_word
 from trm.data.dataset import dataset_files
 from trm.data.specs import HIDDEN_SUBSETS
 from trm.errors import TrmError
-from trm.files import first_other_file
+from trm.files import RunFile, first_other_file
 from trm.model.run_record import forget_end
-from trm.study.files import SHOWN_FILES, ResultFile, RunFile
+from trm.study.files import SHOWN_FILES, ResultFile
 from trm.study.paths import SEED, TABLE_ENDINGS, result_name
 from trm.study.table import Study, seed_of
 from trm.study.targets import (

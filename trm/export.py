@@ -21,7 +21,7 @@ import yaml
 
 from trm.arguments import Parser
 from trm.errors import TrmError, run_cli
-from trm.files import check_writable, file_sha256, new_folder, write_atomically
+from trm.files import RunFile, check_writable, file_sha256, new_folder, write_atomically
 from trm.model.checkpoint import PUZZLE_EMBEDDING, save_weights, write_safetensors
 from trm.solve.trained import (
     CARD,
@@ -33,7 +33,7 @@ from trm.solve.trained import (
     load,
     read_description,
 )
-from trm.study.files import ResultFile, RunFile
+from trm.study.files import ResultFile
 from trm.study.paths import result_of_run
 
 _TEMPLATE = Path(__file__).with_name("model_card.md.j2")

@@ -83,6 +83,12 @@ def test_each_architecture_has_a_file_of_settings() -> None:
     assert architecture_names() == sorted(p.stem for p in (ROOT / "config/arch").glob("*.yaml"))
 
 
+def test_the_options_of_a_class_may_be_annotated(toy: None, tmp_path: Path) -> None:
+    annotated = MODULE.replace("options =", "options: tuple[str, ...] =")
+    (tmp_path / "model" / "toy.py").write_text(annotated)
+    assert options_of("toy") == ("one_step_gradient",)
+
+
 @pytest.mark.parametrize("name", ["base", "loss", "nothing", "", "a.b", "../trm"])
 def test_nothing_else_is_an_architecture(name: str) -> None:
     assert options_of(name) is None

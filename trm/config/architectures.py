@@ -34,7 +34,10 @@ def options_of(name: str) -> tuple[str, ...] | None:
     for statement in ast.parse(spec.loader.get_source(spec.name)).body:
         for line in getattr(statement, "body", ()):
             match line:
-                case ast.Assign(targets=[ast.Name(id="options")], value=value):
+                case (
+                    ast.Assign(targets=[ast.Name(id="options")], value=value)
+                    | ast.AnnAssign(target=ast.Name(id="options"), value=ast.expr() as value)
+                ):
                     return ast.literal_eval(value)
     return None
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from trm.config.types import ArchConfig, TrainConfig, _flat
 from trm.errors import TrmError, explain, suggest
-from trm.files import settings_folder
+from trm.files import RunFile, settings_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -253,7 +253,7 @@ def note_other_architecture(checkpoint: Path, arch: ArchConfig) -> str | None:
     """What to note where a checkpoint was trained with other settings of the architecture, by the
     all_config.yaml beside it: many change no shape, so that the weights load all the same."""
     try:
-        theirs = _flat({"arch": load_train_config(checkpoint.parent / "all_config.yaml").arch})
+        theirs = _flat({"arch": load_train_config(checkpoint.parent / RunFile.CONFIG).arch})
     except TrmError:
         return None
     ours = _flat({"arch": arch})

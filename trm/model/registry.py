@@ -16,8 +16,8 @@ def architecture(name: str) -> type[RecursiveModel]:
         value
         for value in vars(module).values()
         if isinstance(value, type)
-        and issubclass(value, RecursiveModel)
         and value.__module__ == module.__name__
+        and "options" in vars(value)
     )
     return found
 

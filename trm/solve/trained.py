@@ -32,7 +32,7 @@ from trm.data.arc import VOCAB_SIZE, Group, augment_task, known_task
 from trm.data.read import load_identifiers, read_metadata
 from trm.data.specs import Kind
 from trm.errors import TrmError, explain
-from trm.files import checkpoints_of, file_sha256
+from trm.files import RunFile, checkpoints_of, file_sha256
 from trm.model.base import RecursiveModel
 from trm.model.checkpoint import (
     EMBEDDED_TOKENS,
@@ -58,7 +58,7 @@ from trm.puzzles.questions import (
 from trm.puzzles.sudoku_rules import SIDES
 from trm.runtime.ranks import choose_device
 from trm.solve.answer import BoardAnswer, TaskAnswer, answer_board, answer_task, embedding_learned
-from trm.study.files import ResultFile, RunFile
+from trm.study.files import ResultFile
 from trm.study.paths import run_of_result
 from trm.study.puzzle_names import why_other_puzzles
 

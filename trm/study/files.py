@@ -61,15 +61,6 @@ class ResultFile(StrEnum):
         return file
 
 
-class RunFile(StrEnum):
-    """A file of a run's folder under checkpoints/ that the workflow knows."""
-
-    FINAL = "final"
-    PROVENANCE = "provenance.json"
-    HISTORY = "history.csv"
-    CONFIG = "all_config.yaml"
-
-
 def files_of_all_kinds() -> list[ResultFile]:
     return [file for file in ResultFile if file.kind is None]
 

@@ -50,7 +50,7 @@ class Paths:
         return f"{self.results}/{result}"
 
     def run(self, result: str) -> str:
-        """The folder that a result is trained into (`trm.study.files.RunFile`)."""
+        """The folder that a result is trained into (`trm.files.RunFile`)."""
         return f"{self.checkpoints}/{result}"
 
     def log(self, rule: str, what: str) -> str:

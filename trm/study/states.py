@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from trm.study.files import ResultFile, RunFile
+from trm.files import RunFile
+from trm.study.files import ResultFile
 from trm.study.paths import result_name
 from trm.study.reading import last_error, modified, number, read_object
 from trm.study.run_folder import interrupted_at, is_held, newest_facts

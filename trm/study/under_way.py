@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from trm.study.files import RunFile
+from trm.files import RunFile
 from trm.study.reading import last_record, number, read_object
 from trm.study.run_folder import newest_facts
 from trm.study.table import Resources
