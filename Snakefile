@@ -61,13 +61,13 @@ localrules:
 # Everything that the table of experiments asks for: every variant and seed, every question.
 rule complete:
     input:
-        study.all_files(),
-        expand(f"{RESULTS}/{{benchmark}}/summary.csv", benchmark=study.benchmarks),
+        all_files(study),
+        expand(paths.summary("{benchmark}"), benchmark=study.benchmarks),
         rules.tables.input,
-        f"{RESULTS}/report.html",
+        paths.report,
 
 
 rule all:
     default_target: True
     input:
-        f"{RESULTS}/report.html",
+        paths.report,

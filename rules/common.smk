@@ -12,9 +12,17 @@ from snakemake.common import async_run
 from trm.data.dataset import dataset_files
 from trm.data.specs import HIDDEN_SUBSETS
 from trm.errors import TrmError
-from trm.files import first_other_file
+from trm.files import RunFile, first_other_file
 from trm.model.run_record import forget_end
-from trm.study.table import REPORT_FILES, SEED, STEPS_FILES, VOTES_FILES, Study, seed_of
+from trm.study.files import SHOWN_FILES, ResultFile
+from trm.study.paths import SEED, TABLE_ENDINGS, result_name
+from trm.study.table import Study, seed_of
+from trm.study.targets import (
+    all_files,
+    benchmark_pattern,
+    explain_target,
+    unknown_target_pattern,
+)
 
 
 def config_files():
@@ -49,7 +57,7 @@ except TrmError as error:
 
 
 wildcard_constraints:
-    benchmark=study.benchmark_pattern(),
+    benchmark=benchmark_pattern(study),
     variant="|".join(study.variants()),
     dataset="|".join(study.datasets),
     table="|".join(study.raw.tables),
@@ -60,12 +68,10 @@ wildcard_constraints:
 
 ENV = f"../envs/{study.env}.yaml"  # of every rule, with --sdm conda
 # A scale of its own (config/tiny.yaml) keeps its files apart from those of the full study.
-RESULTS = f"results{study.subfolder}"
-DATA = f"data{study.subfolder}"
-LOGS = f"logs{study.subfolder}"
-RESULT = f"{RESULTS}/{{benchmark}}/{{variant}}/seed-{{seed}}"
-RUN = f"checkpoints{study.subfolder}/{{benchmark}}/{{variant}}/seed-{{seed}}"
-RUN_LOG = "{benchmark}/{variant}/seed-{seed}"
+paths = study.paths
+RESULTS, DATA, LOGS = paths.results, paths.data, paths.logs
+NAME = result_name("{benchmark}", "{variant}", "{seed}")
+RESULT, RUN = paths.result(NAME), paths.run(NAME)
 
 
 def row(wildcards):
@@ -73,7 +79,7 @@ def row(wildcards):
 
 
 def dataset_of(wildcards):
-    return f"{DATA}/{row(wildcards).dataset}"
+    return paths.dataset(row(wildcards).dataset)
 
 
 def resource(name):
@@ -180,7 +186,7 @@ def finished(names):
         for name in names
         for folder in Path(RESULTS, name).glob("seed-*")
         if seed_of(f"{name}/{folder.name}", name) is not None
-        and (folder / "metrics.json").exists()
+        and (folder / ResultFile.METRICS).exists()
     )
 
 
@@ -196,13 +202,16 @@ def table_inputs(wildcards):
     """Nothing where a table takes what exists: it must not train again what it finds."""
     if study.tables_take == "existing":
         return []
-    return [f"{folder}/metrics.json" for folder in table_results(wildcards.table_name)]
+    return [
+        f"{folder}/{ResultFile.METRICS}"
+        for folder in table_results(wildcards.table_name)
+    ]
 
 
 def report_inputs(wildcards):
     """All that the report shows of the default results."""
     return [
-        f"{RESULTS}/{result}/{file}"
+        f"{paths.result(result)}/{file}"
         for result in study.default
         for file in study.report_files(result.split("/")[0])
     ]
@@ -210,17 +219,13 @@ def report_inputs(wildcards):
 
 def report_results():
     """Result folders of the report: the default ones, and whatever else is there."""
-    default = [f"{RESULTS}/{result}" for result in study.default]
+    default = [paths.result(result) for result in study.default]
     return sorted({*default, *finished(study.result_names())})
 
 
 def found_for_report(wildcards):
     """Files that the report shows beyond its inputs: it must not train again what it finds."""
-    files = (
-        f"{folder}/{file}"
-        for folder in report_results()
-        for file in (*REPORT_FILES, *STEPS_FILES, *VOTES_FILES)
-    )
+    files = (f"{folder}/{file}" for folder in report_results() for file in SHOWN_FILES)
     return sorted({*files} - {*report_inputs(wildcards)})
 
 
@@ -259,4 +264,6 @@ def in_tables(path, what):
 
 def refuse_target(wildcards):
     """Raise, with what there is, for a target that no other rule makes."""
-    raise WorkflowError(study.explain_target(f"{wildcards.folder}/{wildcards.unknown}"))
+    raise WorkflowError(
+        explain_target(study, f"{wildcards.folder}/{wildcards.unknown}")
+    )

@@ -6,17 +6,17 @@
 rule evaluate:
     input:
         data=dataset_of,
-        weights=f"{RUN}/final",
-        provenance=f"{RUN}/provenance.json",
-        config=f"{RESULT}/config.yaml",
+        weights=f"{RUN}/{RunFile.FINAL}",
+        provenance=f"{RUN}/{RunFile.PROVENANCE}",
+        config=f"{RESULT}/{ResultFile.CONFIG}",
     output:
-        metrics=in_report(f"{RESULT}/metrics.json", "metrics", "metrics"),
-        predictions=f"{RESULT}/predictions.npz",
-        provenance=f"{RESULT}/provenance.json",
+        metrics=in_report(f"{RESULT}/{ResultFile.METRICS}", "metrics", "metrics"),
+        predictions=f"{RESULT}/{ResultFile.PREDICTIONS}",
+        provenance=f"{RESULT}/{ResultFile.PROVENANCE}",
     log:
-        f"{LOGS}/evaluate/{RUN_LOG}.log",
+        paths.log("evaluate", NAME),
     benchmark:
-        f"{LOGS}/evaluate/{RUN_LOG}.benchmark.tsv"
+        f"{LOGS}/evaluate/{NAME}.benchmark.tsv"
     conda:
         ENV
     threads: resource("threads")
@@ -40,17 +40,17 @@ rule evaluate:
 use rule evaluate as evaluate_arc with:
     input:
         data=dataset_of,
-        weights=f"{RUN}/final",
-        provenance=f"{RUN}/provenance.json",
-        config=f"{RESULT}/config.yaml",
+        weights=f"{RUN}/{RunFile.FINAL}",
+        provenance=f"{RUN}/{RunFile.PROVENANCE}",
+        config=f"{RESULT}/{ResultFile.CONFIG}",
         challenges=hidden_challenges,
     output:
-        metrics=in_report(f"{RESULT}/metrics.json", "metrics", "metrics"),
-        predictions=f"{RESULT}/predictions.npz",
-        provenance=f"{RESULT}/provenance.json",
-        submission=f"{RESULT}/submission.json",
+        metrics=in_report(f"{RESULT}/{ResultFile.METRICS}", "metrics", "metrics"),
+        predictions=f"{RESULT}/{ResultFile.PREDICTIONS}",
+        provenance=f"{RESULT}/{ResultFile.PROVENANCE}",
+        submission=f"{RESULT}/{ResultFile.SUBMISSION}",
     wildcard_constraints:
-        benchmark=study.benchmark_pattern("arc"),
+        benchmark=benchmark_pattern(study, "arc"),
     params:
         trained_with=settings_of,
         kind=lambda wildcards: row(wildcards).kind,
@@ -67,12 +67,12 @@ ruleorder: evaluate_arc > evaluate
 rule steps:
     input:
         data=dataset_of,
-        weights=f"{RUN}/final",
-        config=f"{RESULT}/config.yaml",
+        weights=f"{RUN}/{RunFile.FINAL}",
+        config=f"{RESULT}/{ResultFile.CONFIG}",
     output:
-        f"{RESULT}/steps.csv",
+        f"{RESULT}/{ResultFile.STEPS}",
     log:
-        f"{LOGS}/steps/{RUN_LOG}.log",
+        paths.log("steps", NAME),
     conda:
         ENV
     threads: resource("threads")
@@ -92,13 +92,13 @@ rule steps:
 rule thinking:
     input:
         data=dataset_of,
-        weights=f"{RUN}/final",
-        config=f"{RESULT}/config.yaml",
-        predictions=f"{RESULT}/predictions.npz",
+        weights=f"{RUN}/{RunFile.FINAL}",
+        config=f"{RESULT}/{ResultFile.CONFIG}",
+        predictions=f"{RESULT}/{ResultFile.PREDICTIONS}",
     output:
-        f"{RESULT}/thinking.json",
+        f"{RESULT}/{ResultFile.THINKING}",
     log:
-        f"{LOGS}/thinking/{RUN_LOG}.log",
+        paths.log("thinking", NAME),
     conda:
         ENV
     threads: resource("threads")
@@ -117,12 +117,12 @@ rule thinking:
 rule task_ids:
     input:
         data=dataset_of,
-        weights=f"{RUN}/final",
-        config=f"{RESULT}/config.yaml",
+        weights=f"{RUN}/{RunFile.FINAL}",
+        config=f"{RESULT}/{ResultFile.CONFIG}",
     output:
-        f"{RESULT}/task-ids.csv",
+        f"{RESULT}/{ResultFile.TASK_IDS}",
     log:
-        f"{LOGS}/task_ids/{RUN_LOG}.log",
+        paths.log("task_ids", NAME),
     conda:
         ENV
     threads: resource("threads")
@@ -140,14 +140,14 @@ rule task_ids:
 rule pooled:
     input:
         data=dataset_of,
-        provenance=f"{RUN}/provenance.json",
-        config=f"{RESULT}/config.yaml",
+        provenance=f"{RUN}/{RunFile.PROVENANCE}",
+        config=f"{RESULT}/{ResultFile.CONFIG}",
     output:
-        f"{RESULT}/pooled.csv",
+        f"{RESULT}/{ResultFile.POOLED}",
     log:
-        f"{LOGS}/pooled/{RUN_LOG}.log",
+        paths.log("pooled", NAME),
     wildcard_constraints:
-        benchmark=study.benchmark_pattern("arc"),
+        benchmark=benchmark_pattern(study, "arc"),
     conda:
         ENV
     threads: resource("threads")

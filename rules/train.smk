@@ -7,14 +7,14 @@ rule train:
     input:
         dataset_of,
     output:
-        weights=f"{RUN}/final",
-        provenance=f"{RUN}/provenance.json",
-        history=f"{RESULT}/history.csv",
-        config=f"{RESULT}/config.yaml",
+        weights=f"{RUN}/{RunFile.FINAL}",
+        provenance=f"{RUN}/{RunFile.PROVENANCE}",
+        history=f"{RESULT}/{ResultFile.HISTORY}",
+        config=f"{RESULT}/{ResultFile.CONFIG}",
     log:
-        f"{LOGS}/train/{RUN_LOG}.log",
+        paths.log("train", NAME),
     benchmark:
-        f"{LOGS}/train/{RUN_LOG}.benchmark.tsv"
+        f"{LOGS}/train/{NAME}.benchmark.tsv"
     conda:
         ENV
     threads: resource("threads")

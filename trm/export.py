@@ -21,7 +21,7 @@ import yaml
 
 from trm.arguments import Parser
 from trm.errors import TrmError, run_cli
-from trm.files import check_writable, file_sha256, new_folder, write_atomically
+from trm.files import RunFile, check_writable, file_sha256, new_folder, write_atomically
 from trm.model.checkpoint import PUZZLE_EMBEDDING, save_weights, write_safetensors
 from trm.solve.trained import (
     CARD,
@@ -33,6 +33,8 @@ from trm.solve.trained import (
     load,
     read_description,
 )
+from trm.study.files import ResultFile
+from trm.study.paths import result_of_run
 
 _TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 _USE = {
@@ -112,7 +114,7 @@ def model_card(trained: TrainedModel, name: str, metrics: Path | None) -> str:
 
 def _provenance_of(weights: Path) -> dict[str, Any]:
     try:
-        return json.loads((weights.parent / "provenance.json").read_text())
+        return json.loads((weights.parent / RunFile.PROVENANCE).read_text())
     except (OSError, ValueError):
         return {}
 
@@ -138,10 +140,10 @@ def _metrics_of(weights: Path) -> Path | None:
     """metrics.json of the result whose weights these are, of its last step only."""
     run = weights.resolve().parent
     last = _provenance_of(weights).get("checkpoints", [""])[-1]
-    if weights.name not in ("final", last) or "checkpoints" not in run.parts:
+    result = result_of_run(run)
+    if weights.name not in (RunFile.FINAL, last) or result is None:
         return None
-    i = len(run.parts) - 1 - run.parts[::-1].index("checkpoints")
-    path = Path(*run.parts[:i], "results", *run.parts[i + 1 :], "metrics.json")
+    path = result / ResultFile.METRICS
     return path if path.is_file() else None
 
 

@@ -10,6 +10,7 @@ import secrets
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -271,6 +272,16 @@ def _replace_folder(
     remove_files(aside, names)
 
 
+class RunFile(StrEnum):
+    """A file of a run's folder under checkpoints/, beside its checkpoints and snapshots."""
+
+    FINAL = "final"  # the copy of the last checkpoint that Snakemake's training makes
+    PROVENANCE = "provenance.json"  # of a run that has ended well
+    HISTORY = "history.csv"
+    CONFIG = "all_config.yaml"
+    RECORD = "run.json"
+
+
 def checkpoints_of(folder: Path) -> list[Path]:
     """The `step_N` that the finished run in `folder` wrote, in order; the last is its result.
 
@@ -278,7 +289,7 @@ def checkpoints_of(folder: Path) -> list[Path]:
     TrmError where the run has not ended well.
     """
     try:
-        names = json.loads((folder / "provenance.json").read_text())["checkpoints"]
+        names = json.loads((folder / RunFile.PROVENANCE).read_text())["checkpoints"]
     except (FileNotFoundError, KeyError, ValueError):
         raise TrmError(f"no run has ended in {folder}: train first") from None
     return [folder / name for name in names]

@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 from trm.config.compose import compose, resolve
 from trm.data.arc_versions import read_checksums
 from trm.errors import TrmError
-from trm.study.status import load_study
+from trm.study.arguments import load_study
 
 NOT_SOURCE = shutil.ignore_patterns("__pycache__")
 

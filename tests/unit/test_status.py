@@ -18,9 +18,11 @@ import yaml
 
 from tests.conftest import ROOT, TINY, as_settings
 from trm.errors import TrmError
+from trm.study.arguments import load_study
 from trm.study.listing import listing
 from trm.study.run_folder import snapshots_of
-from trm.study.status import Hours, Status, as_text, load_study, statuses
+from trm.study.states import Hours, Status, statuses
+from trm.study.status import as_text
 from trm.study.table import Study
 
 NAME = "small/mlp/seed-0"

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from trm.config.types import ArchConfig, TrainConfig, _flat
 from trm.errors import TrmError, explain, suggest
-from trm.files import atomic_write, settings_folder
+from trm.files import RunFile, atomic_write, settings_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -40,6 +40,11 @@ def parse_train_config(raw: dict[str, Any], what: str = "training config") -> Tr
         return TrainConfig(**raw)
     except pydantic.ValidationError as error:
         raise explain(error, what, known_keys()) from None
+
+
+def arch_files() -> list[str]:
+    """What `arch=` may be: the files of config/arch."""
+    return sorted(path.stem for path in (settings_folder() / "arch").glob("*.yaml"))
 
 
 def compose(overrides: list[str]) -> TrainConfig:
@@ -77,15 +82,15 @@ def resolve(overrides: dict[str, Any], what: str) -> TrainConfig:
     from omegaconf import OmegaConf
 
     name = overrides.get("arch", "trm")
-    path = settings_folder() / "arch" / f"{name}.yaml"
-    if not path.is_file():
-        known = sorted(p.stem for p in path.parent.glob("*.yaml"))
+    known = arch_files()
+    if name not in known:
         raise TrmError(f"{what}: no arch {name!r}{suggest(str(name), known)}; there are {known}")
-    base = copy.deepcopy(_defaults(path))
+    base = copy.deepcopy(_defaults(settings_folder() / "arch" / f"{name}.yaml"))
     changes = {key: value for key, value in overrides.items() if key != "arch"}
     literal = {key: value for key, value in changes.items() if "${" in json.dumps(value)}
-    for key in changes.keys() - literal.keys():
-        OmegaConf.update(base, key, changes[key], force_add=True)
+    for key, value in changes.items():
+        if key not in literal:
+            OmegaConf.update(base, key, value, force_add=True)
     raw = OmegaConf.to_container(base, resolve=True)
     for key, value in literal.items():  # a name with `${` in it, which is no reference
         *parents, last = key.split(".")
@@ -101,7 +106,7 @@ def _defaults(arch: Path) -> Any:
     base = OmegaConf.load(arch.parents[1] / "pretrain.yaml")
     for key in ("defaults", "hydra"):
         del base[key]
-    base["arch"] = OmegaConf.load(arch)
+    base["arch"] = OmegaConf.merge(base["arch"], OmegaConf.load(arch))
     return base
 
 
@@ -185,7 +190,7 @@ def accept_both_spellings(arguments: list[str]) -> list[str]:
 
 
 def _check_architecture(name: str) -> None:
-    known = sorted(path.stem for path in (settings_folder() / "arch").glob("*.yaml"))
+    known = arch_files()
     if name.removesuffix(".yaml") not in known:
         names = ", ".join(known)
         raise TrmError(f"unknown arch {name!r}{suggest(name, known)}; config/arch has {names}")
@@ -261,7 +266,7 @@ def note_other_architecture(checkpoint: Path, arch: ArchConfig) -> str | None:
     """What to note where a checkpoint was trained with other settings of the architecture, by the
     all_config.yaml beside it: many change no shape, so that the weights load all the same."""
     try:
-        theirs = _flat({"arch": load_train_config(checkpoint.parent / "all_config.yaml").arch})
+        theirs = _flat({"arch": load_train_config(checkpoint.parent / RunFile.CONFIG).arch})
     except TrmError:
         return None
     ours = _flat({"arch": arch})

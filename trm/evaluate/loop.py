@@ -40,7 +40,7 @@ from trm.data.dataset import DatasetMetadata
 from trm.data.specs import Kind
 from trm.errors import TrmError, explain
 from trm.evaluate.early_exit import answer_until_sure
-from trm.files import atomic_write, check_writable, write_json
+from trm.files import RunFile, atomic_write, check_writable, write_json
 from trm.model.act import Batch, StepOutput, act_step, initial_carry, to_batch
 from trm.model.base import RecursiveModel
 from trm.model.checkpoint import (
@@ -318,7 +318,7 @@ def parse_arguments(arguments: list[str]) -> tuple[EvaluateConfig, TrainConfig]:
         raise explain(error, "trm.evaluate", list(EvaluateConfig.model_fields)) from None
     config.check_outputs()
     check_exists(config.checkpoint)
-    beside = config.checkpoint.parent / "all_config.yaml"
+    beside = config.checkpoint.parent / RunFile.CONFIG
     path = config.config or (beside if beside.is_file() else None)
     # A bare published checkpoint: its architecture is what the command line says.
     trained = compose(arch) if path is None else _with_overrides(path, arch)

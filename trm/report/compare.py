@@ -36,6 +36,8 @@ from trm.report.figures import (
     save_figure,
     thin,
 )
+from trm.scoring.metrics import Form, entry_of
+from trm.study.files import ResultFile
 
 Against = Literal["step", "elapsed_s"]
 DEFAULT_METRICS = ("ARC/pass@2", "exact_accuracy", "accuracy", "loss")  # the most telling first
@@ -72,7 +74,7 @@ class Comparison:
 
     @property
     def is_share(self) -> bool:
-        return "accuracy" in self.metric or self.metric.startswith("ARC/")
+        return entry_of(self.metric).form is Form.SHARE
 
 
 def compare(
@@ -145,10 +147,10 @@ def describe_comparison(comparison: Comparison) -> str:
 
 
 def _history_of(folder: Path) -> pd.DataFrame:
-    path = folder / "history.csv"
+    path = folder / ResultFile.HISTORY
     if not path.is_file():
         raise TrmError(
-            f"{folder} has no history.csv: give a result folder (results/BENCHMARK/VARIANT/seed-N) "
+            f"{folder} has no {path.name}: give a result folder (results/BENCHMARK/VARIANT/seed-N) "
             "or, while it trains, its run folder under checkpoints/"
         )
     return read_history(path)
@@ -179,22 +181,19 @@ def _curve(
     against: Against,
     split: str | None,
 ) -> RunCurve:
-    known = _metrics_of(history)
+    known, path = _metrics_of(history), folder / ResultFile.HISTORY
     if metric not in known:
         raise TrmError(
-            f"{folder / 'history.csv'} has no metric {metric!r}{suggest(metric, known)}; there are "
-            f"{', '.join(known)}"
+            f"{path} has no metric {metric!r}{suggest(metric, known)}; there are {', '.join(known)}"
         )
     if against not in history:
-        raise TrmError(f"{folder / 'history.csv'} has no column {against!r}: train the run again")
+        raise TrmError(f"{path} has no column {against!r}: train the run again")
     numbers = history[[against, metric]].apply(pd.to_numeric, errors="coerce")
     values = pd.concat([history["split"], numbers], axis=1).dropna()
     having = list(values["split"].unique())
     chosen = split or next((name for name in (*SPLITS, *having) if name in having), "")
     if chosen not in having:
-        raise TrmError(
-            f"{folder / 'history.csv'} has no {metric} of {chosen!r}, only of {', '.join(having)}"
-        )
+        raise TrmError(f"{path} has no {metric} of {chosen!r}, only of {', '.join(having)}")
     points = values[values["split"] == chosen].sort_values(against)[[against, metric]]
     scale = (1.0 if against == "step" else 1 / 3600, 1.0)
     return RunCurve(label, chosen, points.to_numpy(float) * scale)

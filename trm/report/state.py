@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trm.study.status import WORDS, Status, statuses
+from trm.study.states import WORDS, Status, statuses
 from trm.study.table import Study
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from trm.config.compose import resolve, save_train_config
 from trm.errors import run_cli
-from trm.files import check_writable, checkpoints_of, copy_file
+from trm.files import RunFile, check_writable, checkpoints_of, copy_file
 from trm.runtime.launch import add_job_arguments, run_job
 from trm.runtime.signals import EXIT_SAVED
 from trm.runtime.slurm import put_back_into_queue
@@ -58,8 +58,8 @@ def main() -> None:
 
     copies = {
         checkpoints_of(args.run_folder)[-1]: args.out_weights,
-        args.run_folder / "history.csv": args.out_history,
-        args.run_folder / "all_config.yaml": args.out_config,
+        args.run_folder / RunFile.HISTORY: args.out_history,
+        args.run_folder / RunFile.CONFIG: args.out_config,
     }
     for source, target in copies.items():
         copy_file(source, target)
