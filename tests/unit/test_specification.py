@@ -33,5 +33,5 @@ def test_every_mention_names_a_section() -> None:
 
 
 def test_readers_find_it() -> None:
-    for page in ("README.md", "README.zh.md"):
-        assert "(docs/specification.md)" in (ROOT / page).read_text(encoding="utf-8")
+    for page, folder in (("README.md", "docs"), ("README.zh.md", "docs/zh")):
+        assert f"({folder}/specification.md)" in (ROOT / page).read_text(encoding="utf-8")
