@@ -22,6 +22,7 @@ import yaml
 from trm.errors import TrmError, run_cli
 from trm.files import check_writable, file_sha256, new_folder, write_atomically
 from trm.model.checkpoint import PUZZLE_EMBEDDING, save_weights, write_safetensors
+from trm.puzzles.kinds import kind_named, kinds
 from trm.solve.trained import (
     CARD,
     DESCRIPTION,
@@ -34,12 +35,6 @@ from trm.solve.trained import (
 )
 
 _TEMPLATE = Path(__file__).with_name("model_card.md.j2")
-_USE = {
-    "sudoku": ("sudokus", "--sudoku puzzle.txt", '"puzzle.txt"'),
-    "maze": ("mazes by a shortest path", "--maze maze.txt", '"maze.txt"'),
-    "boards": ("boards", "--board board.txt", '"board.txt"'),
-    "arc": ("ARC tasks", "--arc-task task.json", '"task.json"'),
-}
 
 
 def export(trained: TrainedModel, folder: Path, metrics: Path | None = None) -> None:
@@ -82,7 +77,7 @@ def model_card(trained: TrainedModel, name: str, metrics: Path | None) -> str:
     state = trained.model.state_dict()
     embedding = state.get(PUZZLE_EMBEDDING)
     provenance = _provenance_of(trained.weights)
-    what, option, example = _USE[trained.kind]
+    kind = kind_named(trained.kind)
     training = trained.exported().training
     settings = {k: v for k, v in training.items() if v not in (None, [])}
     template = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(
@@ -91,7 +86,7 @@ def model_card(trained: TrainedModel, name: str, metrics: Path | None) -> str:
     return template.render(
         kind=trained.kind,
         title=name,
-        puzzles=f"{what} of {trained.rows}x{trained.side}",
+        puzzles=f"{kind.answers} of {trained.rows}x{trained.side}",
         arch=trained.model.config,
         parameters=sum(p.numel() for p in trained.model.parameters()),
         embedding=[] if embedding is None else list(embedding.shape),
@@ -102,8 +97,8 @@ def model_card(trained: TrainedModel, name: str, metrics: Path | None) -> str:
         code=_code(provenance),
         metrics={} if metrics is None else _read_metrics(metrics),
         folder=name,
-        option=option,
-        example=example,
+        option=f"--{kind.option.flag} {kind.option.example}",
+        example=f'"{kind.option.example}"',
         names=trained.kind == "arc" and bool(trained.names),
         settings=yaml.safe_dump(settings, sort_keys=False).rstrip(),
     )
@@ -168,7 +163,7 @@ def main() -> None:
     parser.add_argument("--train-config", help="default: the all_config.yaml beside the weights")
     parser.add_argument("--dataset", help="default: that of the config")
     parser.add_argument("--side", type=int, help="of the board or canvas, where no dataset tells")
-    parser.add_argument("--kind", choices=("sudoku", "maze"), help="where 4x4 cells leave it open")
+    parser.add_argument("--kind", choices=list(kinds()), help="where 4x4 cells leave it open")
     args = parser.parse_args()
     if args.out is None and args.published is None:
         raise TrmError("name what to write: --out FOLDER, --published FILE, or both")

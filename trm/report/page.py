@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +19,8 @@ from markupsafe import Markup
 
 from trm.data.overlap import Overlap
 from trm.errors import TrmError
+from trm.puzzles.kinds import kind_named, kinds
+from trm.report.boards import ARC_COLOURS
 from trm.report.curves import (
     describe_steps_curve,
     describe_votes_curve,
@@ -26,7 +28,6 @@ from trm.report.curves import (
     draw_votes_curve,
 )
 from trm.report.figures import (
-    ARC_COLOURS,
     describe_learning_curve,
     draw_learning_curve,
     save_figure,
@@ -50,15 +51,6 @@ _PICTURES = {  # in the order of the page; others follow
     "halting": "Halting",
     "examples": "Solved and failed test puzzles",
 }
-_KEYS = {
-    "arc": "A cross marks a wrong cell.",
-    "sudoku": "Bold on grey: given. Plain: filled in. Framed and struck: wrong, the right digit "
-    "beside it.",
-    "boards": "Black: as given. Blue: filled in. Framed and struck: wrong, the right one "
-    "beside it.",
-    "maze": "Dot: path, right. Ring: path, missed. Cross: wrong cell. S: start. G: goal; "
-    "white and framed by dashes where the answer has them wrong.",
-}
 _DRAWN_FROM = {  # drawn here where the picture is not there, but its table is
     "learning_curve": ("history.csv", draw_learning_curve, describe_learning_curve),
     "steps": ("steps.csv", draw_steps_curve, describe_steps_curve),
@@ -76,10 +68,7 @@ _METRIC_LABELS = {
     "halting/mean_probability": "mean halting probability",
     "halting/calibration_error": "its calibration error",
     "halting/auroc": "its AUROC for being right",
-    "valid_path": "any shortest path found",
-    "ARC/tasks": "tasks",
-    "tasks_without_solution": "tasks, their solutions unknown",
-}
+}  # and those of each kind
 
 
 @dataclass(frozen=True)
@@ -372,7 +361,10 @@ def _picture(path: Path, result: Result, has_gallery: bool) -> Picture:
 def _puzzles(
     result: Result, what: str, gallery: Gallery, words: Callable[[Gallery], str]
 ) -> Puzzles:
-    content = json.dumps(gallery.model_dump(exclude_defaults=True), separators=(",", ":"))
+    content = gallery.model_dump(exclude_defaults=True)
+    if gallery.kind != "arc":
+        content["style"] = asdict(gallery.board_kind.style)
+    content = json.dumps(content, separators=(",", ":"))
     return Puzzles(
         id=f"{what}-{_anchor(result)}",
         # In a script element `<` alone could end it.
@@ -381,7 +373,7 @@ def _puzzles(
         n=len(gallery.puzzles),
         n_solved=sum(puzzle.solved for puzzle in gallery.puzzles),
         words=words(gallery),
-        key=_KEYS[gallery.kind] if gallery.judged else "Nobody has the solutions.",
+        key=kind_named(gallery.kind).key if gallery.judged else "Nobody has the solutions.",
         search="Task" if gallery.kind == "arc" else "Number",
     )
 
@@ -446,13 +438,20 @@ def format_metric(name: str, value: float) -> str:
     return format_percent(100 * value, decimals=2) if is_share else f"{value:.4g}"
 
 
+def _metric_labels() -> dict[str, str]:
+    labels = dict(_METRIC_LABELS)
+    for kind in kinds().values():
+        labels |= kind.metric_labels
+    return labels
+
+
 def _label(metric: str) -> str:
-    return _METRIC_LABELS.get(metric, metric.removeprefix("ARC/"))
+    return _metric_labels().get(metric, metric.removeprefix("ARC/"))
 
 
 def _rank(metric: str) -> tuple[bool, int]:
     """ARC's own metrics in their own order, then the known ones, then the rest."""
-    known = list(_METRIC_LABELS)
+    known = list(_metric_labels())
     is_vote = "@" in metric
     return not is_vote, int(metric.split("@")[-1]) if is_vote else (
         known.index(metric) if metric in known else len(known)

@@ -21,6 +21,7 @@ from trm.config.compose import known_keys, resolve
 from trm.config.types import Strict
 from trm.data.specs import DatasetSpec, Kind, RawSource, TableSource
 from trm.errors import TrmError, explain, suggest
+from trm.puzzles.kinds import kind_named
 
 Scalar = bool | int | float | str | list | None  # of a training option
 Steps = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
@@ -40,13 +41,6 @@ RESULT_FILES = (
     "figures/steps.svg",
     "figures/thinking.gif",
 )
-SHARES = ("exact_accuracy", "accuracy", "q_halt_accuracy")
-METRICS = {
-    "arc": tuple(f"ARC/pass@{k}" for k in (1, 2, 5, 10, 100, 1000)) + SHARES,
-    "sudoku": SHARES,
-    "maze": (*SHARES, "valid_path"),
-    "boards": SHARES,
-}
 STDIN = Path("-")
 SEED = "0|[1-9][0-9]*"  # as it stands in paths
 NAME = r"[\w=@%][\w.=@%#-]*"
@@ -144,7 +138,7 @@ class Benchmark(Strict):
     @property
     def n_metric(self) -> str:
         """The metric that counts what `metric` averages over: tasks for ARC, else examples."""
-        return "ARC/tasks" if self.kind == "arc" else "count"
+        return kind_named(self.kind).counted
 
 
 class Raw(Strict):
@@ -281,11 +275,11 @@ class Study(Strict):
                 f"benchmark {name}: kind is {benchmark.kind}, but its dataset {benchmark.dataset} "
                 f"is built by {spec.builder}, whose puzzles are of kind {spec.kind}"
             )
-        if benchmark.metric not in METRICS[benchmark.kind]:
+        metrics = kind_named(benchmark.kind).metrics
+        if benchmark.metric not in metrics:
             raise ValueError(
                 f"benchmark {name}: no metric {benchmark.metric!r}"
-                f"{suggest(benchmark.metric, list(METRICS[benchmark.kind]))}; there are "
-                f"{', '.join(METRICS[benchmark.kind])}"
+                f"{suggest(benchmark.metric, list(metrics))}; there are {', '.join(metrics)}"
             )
         for variant in benchmark.variants:
             row = self.row(name, variant)

@@ -1,0 +1,39 @@
+"""The kinds of puzzles, found by their files: every module of this folder that has a `KIND`."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+
+from trm import puzzles
+from trm.errors import TrmError, suggest
+from trm.puzzles.kind import BoardKind, PuzzleKind
+
+
+@cache
+def kinds() -> dict[str, PuzzleKind]:
+    """Every kind by its name, in the order that they are listed in."""
+    # Compiled loops are never a kind, and importing them would load numba.
+    names = [m.name for m in iter_modules(puzzles.__path__) if not m.name.endswith("_kernels")]
+    modules = [import_module(f"{puzzles.__name__}.{name}") for name in names]
+    found = [module.KIND for module in modules if hasattr(module, "KIND")]
+    return {kind.name: kind for kind in sorted(found, key=lambda kind: (kind.place, kind.name))}
+
+
+def kind_named(name: str) -> PuzzleKind:
+    """TrmError, with the nearest name, for an unknown one."""
+    if name not in kinds():
+        raise TrmError(
+            f"no kind of puzzle {name!r}{suggest(name, list(kinds()))}; there are "
+            f"{', '.join(kinds())}"
+        )
+    return kinds()[name]
+
+
+def board_kind(name: str, characters: str = "") -> BoardKind:
+    """A kind of boards, with its dataset's `characters`. TrmError where it is not one of boards."""
+    kind = kind_named(name)
+    if not isinstance(kind, BoardKind):
+        raise TrmError(f"{kind.plural} are not boards")
+    return kind.of(characters)
