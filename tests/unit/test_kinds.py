@@ -6,7 +6,9 @@ import csv
 import itertools
 import json
 import re
+import sys
 from pathlib import Path
+from runpy import run_module
 
 import numpy as np
 import pytest
@@ -185,10 +187,17 @@ def predictions_of(dataset: Path) -> Predictions:
     return Predictions(preds, np.zeros(len(preds), "f4"))
 
 
-def test_its_own_metric_is_computed_and_named(binairo, dataset) -> None:
+def test_its_own_metric_is_among_those_of_an_evaluation(binairo, dataset, tmp_path, monkeypatch):
     test = load_split(dataset, "test").sets["all"]
     preds = predictions_of(dataset).preds
     assert binairo.further_metrics(np.array(test.inputs), preds) == {"valid": 0.75}
+    run = random_run(tmp_path / "run", dataset, 4, 4)
+    words = [f"checkpoint={run / 'final'}", f"out={tmp_path / 'metrics.json'}", "device=cpu"]
+    for kind in ("binairo", "boards"):
+        monkeypatch.setattr("sys.argv", ["evaluate", *words, f"kind={kind}"])
+        run_module("trm.evaluate", run_name="__main__")
+        metrics = json.loads((tmp_path / "metrics.json").read_text())
+        assert ("valid" in metrics) == (kind == "binairo")
 
 
 def study(metric: str = "valid") -> Study:
@@ -235,6 +244,26 @@ def test_it_is_drawn_in_figures_gallery_and_page(binairo, dataset, tmp_path) -> 
     assert "answers by the rules" in page
     assert '"style":{"drawing":"written","shaded":true,"blank":"."}' in page
     assert "Bold on grey: given. Plain: filled in." in page
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ((), r"trm/puzzles/mine.py: its KIND lacks plural, option, characters"),
+        (("plural = 'x'", "characters = 'ab'", "option = Option('board', '', '')"),
+         "two kinds of puzzles have --board: rename one of them"),
+    ],
+)  # fmt: skip
+def test_an_incomplete_kind_is_refused(monkeypatch, tmp_path, changes, words) -> None:
+    lines = ["from trm.puzzles.kind import BoardKind, Option", "class Mine(BoardKind):"]
+    lines += [f"    {line}" for line in ("name = 'mine'", *changes)]
+    (tmp_path / "mine.py").write_text("\n".join([*lines, "KIND = Mine()", ""]))
+    monkeypatch.setattr(puzzles, "__path__", [*puzzles.__path__, str(tmp_path)])
+    kinds.cache_clear()
+    with pytest.raises(TrmError, match=words):
+        kinds()
+    del sys.modules["trm.puzzles.mine"]
+    kinds.cache_clear()
 
 
 def test_a_drawing_of_its_own_is_found_by_its_name(monkeypatch) -> None:

@@ -13,12 +13,28 @@ from trm.puzzles.kind import BoardKind, PuzzleKind
 
 @cache
 def kinds() -> dict[str, PuzzleKind]:
-    """Every kind by its name, in the order that they are listed in."""
+    """Every kind by its name, in the order that they are listed in.
+
+    TrmError for a kind that lacks something, or has the name or option of another one.
+    """
     # Compiled loops are never a kind, and importing them would load numba.
     names = [m.name for m in iter_modules(puzzles.__path__) if not m.name.endswith("_kernels")]
     modules = [import_module(f"{puzzles.__name__}.{name}") for name in names]
     found = [module.KIND for module in modules if hasattr(module, "KIND")]
+    for kind in found:
+        _refuse_incomplete(kind)
+    for taken in ([kind.name for kind in found], [f"--{kind.option.flag}" for kind in found]):
+        if twice := {name for name in taken if taken.count(name) > 1}:
+            raise TrmError(f"two kinds of puzzles have {min(twice)}: rename one of them")
     return {kind.name: kind for kind in sorted(found, key=lambda kind: (kind.place, kind.name))}
+
+
+def _refuse_incomplete(kind: PuzzleKind) -> None:
+    needed = ("name", "plural", "option", "builder", "key")
+    needed += ("characters",) if isinstance(kind, BoardKind) else ()
+    if lacking := [name for name in needed if not hasattr(kind, name)]:
+        file = type(kind).__module__.replace(".", "/") + ".py"
+        raise TrmError(f"{file}: its KIND lacks {', '.join(lacking)} (trm/puzzles/kind.py)")
 
 
 def kind_named(name: str) -> PuzzleKind:
