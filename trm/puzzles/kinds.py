@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 
 from trm import puzzles
 from trm.errors import TrmError, suggest
+from trm.puzzles.board_look import read_look
 from trm.puzzles.kind import BoardKind, PuzzleKind
 
 
@@ -53,3 +55,13 @@ def board_kind(name: str, characters: str = "") -> BoardKind:
     if not isinstance(kind, BoardKind):
         raise TrmError(f"{kind.plural} are not boards")
     return kind.of(characters)
+
+
+def kind_of_boards(dataset: Path, name: str) -> tuple[BoardKind, int | None]:
+    """A kind with the characters of a dataset, and the columns of its boards; None: squares, of a
+    dataset that does not say it. TrmError where the dataset should say it and does not."""
+    kind = board_kind(name)
+    if not kind.is_described:
+        return kind, None
+    look = read_look(dataset)
+    return kind.of(look.characters), look.columns

@@ -13,9 +13,7 @@ from matplotlib.figure import Figure
 from trm.data.read import load_split
 from trm.data.specs import Kind
 from trm.errors import TrmError
-from trm.puzzles.board_look import read_look
-from trm.puzzles.kind import BoardKind
-from trm.puzzles.kinds import board_kind
+from trm.puzzles.kinds import kind_of_boards
 from trm.report import figures
 from trm.report.boards import draw_arc_task, draw_board
 from trm.scoring.arc import ScoredInput, check_predictions, score_arc
@@ -46,11 +44,7 @@ def draw_examples(dataset: Path, kind: Kind, predictions: Predictions) -> Exampl
     with mpl.rc_context(figures.STYLE):
         if kind == "arc":
             return _draw_arc(dataset, predictions)
-        known = board_kind(kind)
-        if not known.is_described:
-            return _draw_boards(dataset, known, predictions)
-        look = read_look(dataset)
-        return _draw_boards(dataset, known.of(look.characters), predictions, look.columns)
+        return _draw_boards(dataset, kind, predictions)
 
 
 def _draw_arc(dataset: Path, predictions: Predictions) -> Examples:
@@ -73,10 +67,8 @@ def _draw_arc(dataset: Path, predictions: Predictions) -> Examples:
     return Examples(figure, _describe(chosen, solved, what))
 
 
-def _draw_boards(
-    dataset: Path, kind: BoardKind, predictions: Predictions, width: int | None = None
-) -> Examples:
-    """`width` is that of a board that is no square."""
+def _draw_boards(dataset: Path, name: Kind, predictions: Predictions) -> Examples:
+    kind, columns_of_board = kind_of_boards(dataset, name)
     split = load_split(dataset, "test")
     inputs = np.concatenate([arrays.inputs for arrays in split.sets.values()])
     labels = np.concatenate([arrays.labels for arrays in split.sets.values()])
@@ -86,7 +78,7 @@ def _draw_boards(
     chosen = _choose(solved, N_EACH)
     columns = min(N_EACH, len(chosen))
     rows = -(-len(chosen) // columns)
-    width = width or isqrt(split.metadata.seq_len)
+    width = columns_of_board or isqrt(split.metadata.seq_len)
     symbols = np.array(list(kind.symbols))
     figure = figures.new_figure(7.6, 2.85 * rows)
     all_axes = figure.subplots(rows, columns, squeeze=False).ravel()

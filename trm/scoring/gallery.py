@@ -25,9 +25,8 @@ from trm.data.specs import Kind
 from trm.errors import TrmError
 from trm.files import write_atomically
 from trm.puzzles.augmentation import NAME_SEPARATOR
-from trm.puzzles.board_look import BoardsLook, read_look
 from trm.puzzles.kind import BoardKind
-from trm.puzzles.kinds import board_kind
+from trm.puzzles.kinds import board_kind, kind_of_boards
 from trm.scoring.arc import (
     Grid,
     ScoredInput,
@@ -288,25 +287,18 @@ class _Boards:
         """What a gallery says of its boards; nothing of ARC's grids."""
         if self.kind == "arc":
             return {}
+        kind, columns = self.boards
         cells = self.split.metadata.seq_len
-        if self.look is not None:
-            columns = self.look.columns
-            side = max(columns, cells // columns)
-            return {"side": side, "columns": columns, "characters": self.look.characters,
-                    "box": self.board_kind.box(side)}  # fmt: skip
-        side = isqrt(cells)
-        return {"side": side, "box": self.board_kind.box(side)}
+        if columns is None:
+            return {"side": isqrt(cells), "box": kind.box(isqrt(cells))}
+        side = max(columns, cells // columns)
+        known = {"columns": columns, "characters": kind.characters}
+        return {"side": side, "box": kind.box(side), **known}
 
     @cached_property
-    def look(self) -> BoardsLook | None:
-        """What the dataset says of its boards; None where their kind is known without it."""
-        if self.kind == "arc" or not board_kind(self.kind).is_described:
-            return None
-        return read_look(self.dataset)
-
-    @property
-    def board_kind(self) -> BoardKind:
-        return board_kind(self.kind, self.look.characters if self.look else "")
+    def boards(self) -> tuple[BoardKind, int | None]:
+        """Their kind and, where the dataset says it, how many columns they have."""
+        return kind_of_boards(self.dataset, self.kind)
 
     def _is_right(self, preds: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Which answers [n] are right in full; of ARC the cells that are no grid do not count."""
@@ -334,7 +326,7 @@ class _Boards:
         """Boards [n, seq_len] as strings."""
         if self.kind == "arc":
             return [_grid_text(grid) for grid in crop(tokens)]
-        symbols = self.board_kind.symbols
+        symbols = self.boards[0].symbols
         return ["".join(symbols[token] for token in board) for board in tokens]
 
 
