@@ -53,6 +53,7 @@ from trm.model.checkpoint import (
 from trm.model.loss import act_loss
 from trm.model.registry import build_model
 from trm.progress import Progress, say
+from trm.puzzles.kinds import kind_named
 from trm.runtime.cost import CostMeter
 from trm.runtime.ranks import Ranks, start
 from trm.scoring.arc import (
@@ -284,7 +285,7 @@ class EvaluateConfig(Strict):
     at_steps: list[int] = []  # supervision steps to take the metrics after
     steps_out: Path | None = None  # CSV of those
     cost_out: Path | None = None  # JSON of what the evaluation took
-    kind: Kind | None = None  # maze: any shortest path is scored too
+    kind: Kind | None = None  # its own metrics are computed too
     task_ids_out: Path | None = None  # CSV of metrics under own, blank and another puzzle's ids
     # reinitialise: every puzzle's is the mean of the saved ones, for puzzles of another dataset.
     puzzle_embeddings: Embeddings = "saved"
@@ -462,18 +463,16 @@ def _with_embeddings_for(
 def _further_metrics(
     config: EvaluateConfig, data: PuzzleData, result: Evaluation
 ) -> dict[str, float]:
-    """What only all predictions together tell: halting, and shortest paths of mazes."""
+    """What only all predictions together tell: halting, and the metrics of the kind's own."""
     assert result.predictions is not None
     preds = result.predictions.preds
     labels = np.concatenate([arrays.labels for arrays in data.sets])
     scored = labels != data.metadata.ignore_label_id
     exact = ((preds == labels) | ~scored).all(axis=1)
     metrics = halting_statistics(result.predictions.q_halt_logits, exact)
-    if config.kind == "maze":
-        from trm.scoring.maze import maze_metrics  # numba, which other puzzles can do without
-
-        inputs = np.concatenate([arrays.inputs for arrays in data.sets])
-        metrics |= maze_metrics(inputs, preds)
+    own = None if config.kind is None else kind_named(config.kind).further_metrics
+    if own is not None:
+        metrics |= own(np.concatenate([arrays.inputs for arrays in data.sets]), preds)
     return metrics
 
 
