@@ -328,7 +328,7 @@ def test_a_bad_grid_is_refused_by_its_task(tmp_path, grid, message):
         ({"train": [], "test": [{"input": [[1]]}]}, "no pairs"),
         ({"train": [{"input": [[1]]}], "test": [{"input": [[1]]}]}, "without an output"),
         ({"train": [{"output": [[1]]}], "test": [{"input": [[1]]}]}, "without an input"),
-        ({"train": 3, "test": []}, "no list"),
+        ({"train": 3, "test": []}, "not a list"),
     ],
 )
 def test_a_bad_task_is_refused_by_name(tmp_path, task, message):

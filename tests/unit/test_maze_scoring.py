@@ -136,9 +136,9 @@ def test_the_metric_is_a_share():
     ("inputs", "preds", "message"),
     [
         (QUESTION, QUESTION[:, :8], r"predictions \(1, 8\) do not fit .*\(1, 9\)"),
-        (QUESTION[:, :8], QUESTION[:, :8], "8 cells is no square"),
-        (tokens("S  ", " # ", "   "), QUESTION, "row 0 is no maze: its goals are 0"),
-        (tokens("S  ", " # ", " SG"), QUESTION, "row 0 is no maze: its starts are 2"),
+        (QUESTION[:, :8], QUESTION[:, :8], "8 cells is not a square"),
+        (tokens("S  ", " # ", "   "), QUESTION, "row 0 is not a maze: it has 0 goals"),
+        (tokens("S  ", " # ", " SG"), QUESTION, "row 0 is not a maze: it has 2 starts"),
     ],
 )
 def test_what_is_no_maze_is_refused(inputs, preds, message):

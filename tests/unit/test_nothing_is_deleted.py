@@ -66,8 +66,8 @@ def home(tmp_path: Path) -> Path:
         ("data/notes", ".hidden"),
         ("checkpoints", "P"),
         ("thesis.tex", "is a file"),
-        ("data/d/test", "lies inside the dataset"),
-        ("data/d/of_mine", "lies inside the dataset"),
+        ("data/d/test", "is inside the dataset"),
+        ("data/d/of_mine", "is inside the dataset"),
     ],
 )
 def test_a_builder_deletes_nothing(home, monkeypatch, builder, output_dir, named):

@@ -55,8 +55,8 @@ def test_a_subsample_is_drawn_of_train_alone(table) -> None:
     ("changes", "words"),
     [
         ({"characters": "abc "}, "row 2: its question has 'd' at cell 4"),
-        ({"columns": 4}, "no rows of 4"),
-        ({"columns": None}, "no square: set `columns`"),
+        ({"columns": 4}, "not rows of 4"),
+        ({"columns": None}, "not a square: set `columns`"),
         ({"characters": "aab"}, "has one twice"),
         ({"characters": "ä"}, "characters"),
     ],

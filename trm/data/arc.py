@@ -85,7 +85,7 @@ def read_tasks(spec: ArcSpec, prefix: str, subset: str) -> list[Group]:
     """The tasks of one subset, in the file's order, those that do not fit spec.canvas left out.
 
     Reads `{prefix}_{subset}_challenges.json` and, where there is one, `_solutions.json`; a missing
-    solution is [[0]]. Raises TrmError, naming the task, for anything that is no ARC task.
+    solution is [[0]]. Raises TrmError, naming the task, for anything that is not an ARC task.
     """
     path = Path(f"{prefix}_{subset}_challenges.json")
     raw = _read_json(path, missing=f"no such subset: {_existing_subsets(prefix)}")
@@ -103,7 +103,7 @@ def read_tasks(spec: ArcSpec, prefix: str, subset: str) -> list[Group]:
         without += _fill_solutions(task, given, where)
         groups.append(Group(name, _split_pairs(task, _is_test(spec, subset), where), task))
     if without:
-        say(f"{subset}: {without} of {len(raw)} tasks lack a solution; [[0]] stands in for it")
+        say(f"{subset}: {without} of {len(raw)} tasks lack a solution; [[0]] replaces it")
     fitting = [g for g in groups if max(p.side for p in g.splits.values()) <= spec.canvas]
     if left_out := len(groups) - len(fitting):
         say(f"{subset}: {left_out} of {len(groups)} tasks do not fit {spec.canvas}x{spec.canvas}")
@@ -157,7 +157,7 @@ def _check_task(task: object, is_test: bool, where: str) -> None:
         raise TrmError(f"{where}: its keys are {keys}; expected train and test, and no other")
     for key, pairs in task.items():
         if not isinstance(pairs, list) or not all(isinstance(pair, dict) for pair in pairs):
-            raise TrmError(f"{where}: {key} is no list of pairs")
+            raise TrmError(f"{where}: {key} is not a list of pairs")
         if any("input" not in pair for pair in pairs):
             raise TrmError(f"{where}: a {key} pair without an input")
     if any("output" not in pair for pair in task["train"]):
@@ -178,7 +178,7 @@ def _solutions_of(name: str, solutions: dict, path: Path) -> list:
 
 
 def _fill_solutions(task: dict, solutions: list, where: str) -> bool:
-    """Put the solutions in place; returns whether [[0]] had to stand in for one."""
+    """Put the solutions in place; returns whether [[0]] replaces a missing one."""
     if len(solutions) > len(task["test"]):
         raise TrmError(f"{where}: {len(solutions)} solutions for {len(task['test'])} test pairs")
     for pair, solution in zip(task["test"], solutions, strict=False):
@@ -391,7 +391,7 @@ def _joined(parts: list[Pairs]) -> Pairs:
 def _assign_ids(groups: list[Group], start: int) -> int:
     """Number the puzzles in order of appearance; equal names share a number. Returns the end.
 
-    Names can only repeat where a task stands in two subsets, so only those are looked up.
+    Names can only repeat where two subsets hold the same task, so only those are looked up.
     """
     times = Counter(group.name for group in groups)
     known: dict[str, int] = {}

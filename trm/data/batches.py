@@ -56,7 +56,7 @@ class PuzzleData:
         return int(epochs * m.total_groups * m.mean_puzzle_examples / global_batch_size)
 
     def steps_to_run(self, epochs: int, epochs_per_iteration: int, global_batch_size: int) -> int:
-        """Of `total_steps`, those that come to be: each iteration drops its last partial batch.
+        """The steps of `total_steps` that are run: each iteration drops its last partial batch.
 
         Exact for boards. What a batch's end cuts off a puzzle of several examples is drawn, so
         that of those it is only a bound.
@@ -98,7 +98,7 @@ def train_batches(
 
     Every rank draws the same global order and takes its `rows` of each batch. The published code
     picks examples from an unseeded global stream, which differs between ranks; here they come
-    from the iteration's own generator. `skip` passes over batches already trained on, at the cost
+    from the iteration's own generator. `skip` leaves out batches already trained on, at the cost
     of their draws only.
     """
     for index, arrays in enumerate(data.sets):

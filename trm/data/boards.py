@@ -59,7 +59,7 @@ class BoardTable:
         return rows
 
     def first_question(self) -> tuple[int, int]:
-        """The first row and the characters of its question, to tell the size of the boards."""
+        """The first row and the characters of its question, which give the size of the boards."""
         for number, fields in self.rows():
             return number, len(fields[COLUMNS.index("question")])
         raise TrmError(f"{self.path} has no rows")
@@ -309,7 +309,7 @@ def first_question(path: Path) -> tuple[int, int]:
 
 
 def side_of(path: Path, sides: Collection[int]) -> int:
-    """Side of the square boards in a CSV file, told by its first question.
+    """Side of the square boards in a CSV file, found from its first question.
 
     Raises TrmError where they are not square, or of another side than `sides` has.
     """

@@ -1,6 +1,6 @@
 """Puzzles made here, under names of their own: mazes, and sudokus with exactly one solution.
 
-They stand in for the published tables where no hub is at hand, and never bear their names.
+They replace the published tables where no hub can be reached, and never bear their names.
 
 A sudoku is digits 0 (blank) to side, row by row, [side·side]; its boxes are `box_of(side)`.
 """
@@ -31,7 +31,7 @@ PATIENCE = 2000  # boards refused in a row before giving up
 
 @dataclass(frozen=True)
 class Puzzle:
-    """A row of a table to be, and what tells it from the others."""
+    """A row of a table to be, and the form that equal puzzles share."""
 
     question: str
     answer: str
@@ -195,7 +195,7 @@ def canonical_form(
     The orders are those of `line_orders`.
     """
     side = row_orders.shape[1]
-    # Orders that begin with the same lines stand together, equally many for every beginning: an
+    # Orders that begin with the same lines are neighbours, equally many for every beginning: an
     # image that is higher in one of these lines rules out all of them.
     together = np.empty(side, dtype=np.int64)
     for row in range(side):
@@ -406,7 +406,7 @@ def guesses(question: np.ndarray, box_rows: int, box_columns: int) -> int:
     side = box_rows * box_columns
     stack = np.empty((len(question) * side, len(question)), dtype=question.dtype)
     stack[0] = question
-    depth, total = 1, -1  # the question itself is no guess
+    depth, total = 1, -1  # the question itself is not a guess
     while depth:
         depth -= 1
         total += 1

@@ -37,7 +37,7 @@ class PaintedExamples:
         return self.shape[0]
 
     def __getitem__(self, index: slice | np.ndarray | int) -> np.ndarray:
-        """By a slice, by indices [k] from 0 on, or by one index."""
+        """Tokens of the rows of a slice, of indices [k] from 0 on, or of one index."""
         if isinstance(index, slice):
             return self.paint(np.arange(*index.indices(len(self))))
         examples = np.atleast_1d(index)

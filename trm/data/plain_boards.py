@@ -65,7 +65,7 @@ def _shape(spec: BoardsSpec, kind: BoardKind, path: Path) -> tuple[int, int]:
     row, cells = first_question(path)
     columns = isqrt(cells) if spec.columns is None else spec.columns
     if cells % columns or (spec.columns is None and columns**2 != cells):
-        shape = "no square" if spec.columns is None else f"no rows of {columns}"
+        shape = "not a square" if spec.columns is None else f"not rows of {columns}"
         raise TrmError(
             f"{path}, row {row}: a question of {cells} characters is {shape}: set "
             "`columns` of the dataset to the length of a row"

@@ -58,7 +58,7 @@ def load_identifiers(folder: Path) -> list[str]:
 def dataset_fingerprint(folder: Path) -> str:
     """SHA-256 (hex) over the sorted lines `<sha256 of file>  <relative path>`.
 
-    Hidden files (a workflow's timestamps) are no part of the dataset.
+    Hidden files (a workflow's timestamps) are not part of the dataset.
     """
     folder = Path(folder)
     relative = sorted(path.relative_to(folder).as_posix() for path in _visible_files(folder))

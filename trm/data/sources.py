@@ -59,7 +59,7 @@ def fetch_arc_subset(
     """Put `out_dir/arc-agi_{subset}_challenges.json` and `_solutions.json` in place.
 
     The sources are tried in order; a file takes its name only with the SHA-256 that `checksums`
-    gives for it. A file that is there is never overwritten: the right one is kept, and any other is
+    gives for it. An existing file is never overwritten: the right one is kept, and any other is
     a TrmError. A subset without a recorded checksum (a hidden test set changes) is taken as it is,
     from a path or from Kaggle only. Raises TrmError where no source has them, with each one's
     reason.
@@ -80,7 +80,7 @@ def fetch_arc_subset(
                 _verify(name, contents[name], checksums)
         except _PassedOver as reason:
             reasons.append(f"{source.kind}: {reason}")
-            say(f"{subset}: passed over {reasons[-1]}")
+            say(f"{subset}: skipped {reasons[-1]}")
             continue
         refuse_to_overwrite({out_dir / name: contents[name] for name in missing}, source.kind)
         for name in missing:
@@ -107,7 +107,7 @@ def _fetch_unrecorded(
                 _refuse_other_than_json(name, contents[name])
         except _PassedOver as reason:
             reasons.append(f"{source.kind}: {reason}")
-            say(f"{subset}: passed over {reasons[-1]}")
+            say(f"{subset}: skipped {reasons[-1]}")
             continue
         refuse_to_overwrite({out_dir / name: contents[name] for name in names}, source.kind)
         for name in names:
@@ -224,7 +224,7 @@ def _from_url(base: str | None, subset: str) -> dict[str, bytes]:
                 if path.suffix == ".json" and path.parts[-3:-2] == ("corpus",)
             }
     except ARCHIVE_FAULTS as error:
-        raise _PassedOver(f"{CONCEPTARC_ARCHIVE} is no archive: {first_line(error)}") from None
+        raise _PassedOver(f"{CONCEPTARC_ARCHIVE} is not an archive: {first_line(error)}") from None
     return _combine_concept(files, CONCEPTARC_ARCHIVE)
 
 
@@ -238,7 +238,7 @@ def _download(url: str) -> bytes:
 
 def _from_path(folder: Path, subset: str) -> dict[str, bytes]:
     if not folder.is_dir():
-        raise _PassedOver(f"{folder} is no folder")
+        raise _PassedOver(f"{folder} is not a folder")
     try:
         if subset == "concept" and (folder / "corpus").is_dir():
             files = {path.stem: path.read_bytes() for path in folder.glob("corpus/*/*.json")}

@@ -80,7 +80,7 @@ def first_invalid(boards: np.ndarray, box_rows: int, box_columns: int) -> int:
 def draw_shuffles(
     state: np.ndarray, count: int, box_rows: int, box_columns: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Of `count` images of one board, the plain one first: digits [count, side + 1], transposed
+    """Draw `count` images of one board, the plain one first: digits [count, side + 1], transposed
     [count], rows [count, side] and columns [count, side], all uint8."""
     side = box_rows * box_columns
     digits = np.empty((count, side + 1), dtype=np.uint8)

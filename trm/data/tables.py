@@ -101,9 +101,9 @@ def fetch_csv(
 ) -> None:
     """Put train.csv and test.csv of the hub dataset `repo` in out_dir, checked against `sha256`.
 
-    The first call records their sizes and SHA-256 in out_dir/SHA256SUMS; later calls verify what
-    is there, and whatever is fetched again. Raises TrmError where a file differs or cannot be had,
-    within seconds when offline.
+    The first call records their sizes and SHA-256 in out_dir/SHA256SUMS; later calls verify the
+    existing files, and whatever is fetched again. TrmError where a file differs or cannot be
+    fetched, within seconds when offline.
     """
     record, origin = Record.read(out_dir), f"{repo}, revision {revision or 'main'}"
     right = dict(sha256 or {})

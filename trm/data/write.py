@@ -26,14 +26,14 @@ def new_dataset(folder: Path, extra_files: Collection[str] = ()) -> Iterator[Pat
     """A temporary folder to build a dataset in, which takes the place of `folder` on success.
 
     `extra_files` are those that the builder writes beside the files of every dataset. Raises
-    TrmError at once, and deletes nothing, where `folder` holds any other file, or lies inside
+    TrmError at once, and deletes nothing, where `folder` holds any other file, or is inside
     another dataset.
     """
     for parent in Path(folder).resolve().parents:
         if (parent / "identifiers.json").is_file() and any(
             (parent / split / "dataset.json").is_file() for split in SPLITS
         ):
-            raise TrmError(f"{folder} lies inside the dataset {parent}: choose another folder")
+            raise TrmError(f"{folder} is inside the dataset {parent}: choose another folder")
     with new_folder(folder, dataset_files(extra_files), "the dataset that is built") as partial:
         yield partial
 

@@ -78,7 +78,7 @@ def check_task(raw: Any, canvas: int, name: str) -> Task:
     for part, needed in (("train", ("input", "output")), ("test", ("input",))):
         pairs = raw[part]
         if not isinstance(pairs, list) or not pairs:
-            raise TrmError(f"task {name}: {part} is no list of pairs")
+            raise TrmError(f"task {name}: {part} is not a list of pairs")
         task[part] = []
         for number, pair in enumerate(pairs, start=1):
             where = f"task {name}, {part} pair {number}"

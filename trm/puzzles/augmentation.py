@@ -16,7 +16,7 @@ DIHEDRALS = 8
 IDENTITY_COLOURS = np.arange(COLOURS, dtype=np.uint8)
 DIHEDRAL_INVERSE = (0, 3, 2, 1, 4, 5, 6, 7)
 NAME_SEPARATOR = "|||"
-NO_SOLUTION = [[0]]  # stands in for a solution that is missing, as published
+NO_SOLUTION = [[0]]  # in place of a missing solution, as published
 
 _AUGMENTED_NAME = re.compile(r"(?P<base>.+)\|\|\|t(?P<dihedral>[0-7])\|\|\|(?P<colours>\d{10})")
 
@@ -38,7 +38,7 @@ def dihedral_transform(grid: np.ndarray, dihedral: int) -> np.ndarray:
             return grid.T
         case 7:
             return np.fliplr(np.rot90(grid))
-    raise TrmError(f"dihedral id {dihedral} is none of 0..7")
+    raise TrmError(f"dihedral id {dihedral} is not one of 0..7")
 
 
 def apply_augmentation(grid: np.ndarray, dihedral: int, colour_map: np.ndarray) -> np.ndarray:

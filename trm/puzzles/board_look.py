@@ -41,7 +41,7 @@ def read_look(dataset: Path) -> BoardsLook:
     try:
         return BoardsLook.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise TrmError(f"{dataset} is no dataset of boards: it has no {BOARDS}") from None
+        raise TrmError(f"{dataset} is not a dataset of boards: it has no {BOARDS}") from None
     except ValidationError as error:
         raise TrmError(f"{path} is damaged ({error}): build the dataset again") from None
 

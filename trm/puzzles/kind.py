@@ -116,7 +116,7 @@ class BoardKind(PuzzleKind):
 
     @property
     def symbols(self) -> str:
-        """By token from 0 on: how a board is written in gallery.json."""
+        """How a board is written in gallery.json: a character per token, from token 0 on."""
         return PADDING + self.characters
 
     def charset(self, side: int) -> Charset:
@@ -135,7 +135,7 @@ class BoardKind(PuzzleKind):
 
     def read(self, text: str, rows: int, columns: int) -> np.ndarray:
         """Tokens uint8 [rows, columns] of a board as a person types it: one line a row, or all in
-        one line. TrmError, naming the cell, where it is no such board."""
+        one line. TrmError, naming the cell, where it is not such a board."""
         lines = text.replace("\r", "").strip("\n").split("\n")
         if len(lines) == 1 and rows > 1:
             lines = [lines[0][i : i + columns] for i in range(0, len(lines[0]), columns)]
@@ -143,7 +143,7 @@ class BoardKind(PuzzleKind):
             for c, character in enumerate(line, start=1):
                 if character not in self.characters:
                     raise TrmError(
-                        f"row {r}, column {c} of the board is {character!r}, which is none of its "
+                        f"row {r}, column {c} of the board is {character!r}, not one of its "
                         f"characters {self.characters!r}"
                     )
         if [len(line) for line in lines] != [columns] * rows:

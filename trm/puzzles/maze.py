@@ -58,7 +58,7 @@ class Maze(BoardKind):
             for c, character in enumerate(line, start=1):
                 if character not in CHARACTERS:
                     raise TrmError(
-                        f"row {r}, column {c} of the maze is {character!r}, which is none of "
+                        f"row {r}, column {c} of the maze is {character!r}, not one of "
                         "# (wall), space (floor), S (start), G (goal) and o (path)"
                     )
         check_size(lines, side, "maze", "; a floor at the end of a line is a space")

@@ -91,19 +91,19 @@ def valid_shortest_path(inputs: np.ndarray, preds: np.ndarray) -> np.ndarray:
         bool [N].
 
     Raises:
-        TrmError: the shapes differ, the boards are no squares, or a question has not one S and
+        TrmError: the shapes differ, the boards are not square, or a question has not one S and
             one G.
     """
     if inputs.ndim != 2 or inputs.shape != preds.shape:
         raise TrmError(f"predictions {preds.shape} do not fit the test split's {inputs.shape}")
     side = math.isqrt(inputs.shape[1])
     if side**2 != inputs.shape[1]:
-        raise TrmError(f"a board of {inputs.shape[1]} cells is no square maze")
+        raise TrmError(f"a board of {inputs.shape[1]} cells is not a square maze")
     for name, token in (("start", START), ("goal", GOAL)):
         counts = (inputs == token).sum(axis=1)
         if (counts != 1).any():
             row = int(np.argmax(counts != 1))
-            raise TrmError(f"test row {row} is no maze: its {name}s are {counts[row]}, not 1")
+            raise TrmError(f"test row {row} is not a maze: it has {counts[row]} {name}s, not 1")
     return _valid(np.ascontiguousarray(inputs), np.ascontiguousarray(preds), side)
 
 

@@ -1,6 +1,6 @@
 """Puzzles as people write them: found, cut into rows, and of the right size.
 
-Rows and columns are counted from 1 in what the user is told.
+Messages count rows and columns from 1.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def box_of(side: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Conflict:
-    """Two equal digits where only one may stand; places as `row 1, column 4`."""
+    """Two equal digits where only one is allowed; places as `row 1, column 4`."""
 
     digit: int
     first: str
@@ -40,7 +40,7 @@ class Conflict:
 
 def conflicts(board: np.ndarray, side: int) -> list[Conflict]:
     """Every pair of equal digits in a row, column or box of a board [side·side], 0 for a blank; a
-    pair that stands in two of them is named once."""
+    pair that shares two of them is named once."""
     found: dict[tuple[int, int], Conflict] = {}
     for where, cells in _units(side):
         for a, b in combinations(cells, 2):
@@ -72,7 +72,7 @@ class Sudoku(BoardKind):
     plural = "sudokus"
     option = Option("sudoku", "its cells row by row, . or 0 for a blank; or a file", "puzzle.txt")
     characters, open = ".123456789", "."
-    # A blank and padding are no digit; galleries of published boards go up to 16x16.
+    # A blank and padding are not digits; galleries of published boards go up to 16x16.
     symbols = "00123456789abcdefg"
     sides = SIDES
     has_boxes = True
@@ -98,7 +98,7 @@ class Sudoku(BoardKind):
         return box_of(side)
 
     def sides_of(self, vocab_size: int) -> tuple[int, ...]:
-        """As many digits as rows."""
+        """The sides of boards with this vocabulary: one digit per row."""
         return tuple(side for side in SIDES if self.vocab_size(side) == vocab_size)
 
     def read(self, text: str, rows: int, columns: int) -> np.ndarray:
@@ -120,8 +120,7 @@ class Sudoku(BoardKind):
         board = charset.decode("".join(lines).encode(), charset.questions).astype(np.uint8)
         if found := conflicts(board, side):
             shown = "; ".join(
-                f"{c.digit} stands at {c.first} and at {c.second}, in one {c.where}"
-                for c in found[:3]
+                f"{c.digit} is at {c.first} and at {c.second}, in one {c.where}" for c in found[:3]
             )
             more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
             raise TrmError(f"the sudoku contradicts itself: {shown}{more}")
@@ -141,7 +140,7 @@ class Sudoku(BoardKind):
         return "\n".join([*drawn, rule])
 
     def mistake(self, answer: np.ndarray) -> str | None:
-        digits = np.maximum(answer.ravel().astype(int), 1) - 1  # the padding token is no digit
+        digits = np.maximum(answer.ravel().astype(int), 1) - 1  # the padding token is not a digit
         side = len(answer)
         if not digits.all():
             return f"has no digit at {cell_name(int(np.argmin(digits)), side)}"
