@@ -1,4 +1,4 @@
-"""Train, evaluate and use models, and see how a study stands.
+"""Train, evaluate and use models, and see the state of a study.
 
     trm train              train a model: the keys of config/pretrain.yaml as key=value
     trm evaluate           measure a checkpoint

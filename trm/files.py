@@ -95,7 +95,7 @@ def write_error(path: Path, error: OSError) -> WriteError:
 
 
 def _file_in_the_way(path: Path) -> Path | None:
-    """The file that stands where a folder on the way to `path` has to be."""
+    """The file in the place of a folder on the way to `path`."""
     above = (p for p in path.parents if os.path.lexists(p))
     nearest = next(above, None)
     return None if nearest is None or _is_folder(nearest) else nearest
@@ -179,7 +179,7 @@ def new_folder(folder: Path, names: Collection[str], what: str) -> Iterator[Path
     `names` are the files that may be written there, as patterns relative to the folder
     (`train/*.npy`). An older folder is replaced only if it holds nothing else: TrmError names the
     first other file, and nothing is deleted. WriteError where the folder cannot be written. On any
-    exception, Ctrl-C included, the sibling is removed and what stood at `folder` stays.
+    exception, Ctrl-C included, the sibling is removed and an older `folder` stays.
     """
     folder = Path(folder).resolve()
     _refuse_to_replace(folder, names, what)
@@ -213,7 +213,7 @@ def _refuse_to_replace(folder: Path, names: Collection[str], what: str) -> None:
 
 def first_other_file(folder: Path, names: Collection[str]) -> str | None:
     """The first path in `folder`, relative to it, that matches none of the patterns `names` and is
-    no folder on the way to one; None where there is no such path. Links are not followed."""
+    not a folder on the way to one; None where there is no such path. Links are not followed."""
     for parent, subfolders, files in os.walk(folder):
         inside = Path(parent).relative_to(folder)
         links = [name for name in subfolders if (Path(parent) / name).is_symlink()]
@@ -285,7 +285,7 @@ class RunFile(StrEnum):
 def checkpoints_of(folder: Path) -> list[Path]:
     """The `step_N` that the finished run in `folder` wrote, in order; the last is its result.
 
-    From the run's provenance.json, not from what lies there: an earlier run's may lie there too.
+    Read from the run's provenance.json: the folder may also hold those of an earlier run.
     TrmError where the run has not ended well.
     """
     try:

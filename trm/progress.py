@@ -26,7 +26,7 @@ def say(message: str) -> None:
 
 
 def _terminal_size() -> os.terminal_size:
-    """Of the terminal that stderr is; 0 where it is none or does not say."""
+    """The size of the terminal that stderr is; 0 where it is not one or gives no size."""
     try:
         return os.get_terminal_size(sys.stderr.fileno())
     except (OSError, ValueError):
@@ -61,7 +61,7 @@ class Progress:
         )
 
     def update(self, count: int = 1, note: str = "") -> None:
-        """`count` more are done; `note` (say, a loss) stands behind the counts."""
+        """`count` more are done; `note` (say, a loss) is printed behind the counts."""
         self.done += count
         self.note = note or self.note
         if note:
@@ -72,7 +72,7 @@ class Progress:
             self._start_bar(count)
         else:
             self.bar.update(count)
-        # The first line comes early, so that a log shows at once that work goes on.
+        # The first line comes early, so that a log shows at once that work continues.
         due = SECONDS_BETWEEN_LINES if self.last_line > self.began else 5.0
         if self.lines and now - self.last_line >= due:
             self.last_line = now

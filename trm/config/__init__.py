@@ -1,1 +1,1 @@
-"""What a training may be told: types, and how settings are composed."""
+"""The settings of a training: their types, and how they are composed."""

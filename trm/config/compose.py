@@ -92,7 +92,7 @@ def resolve(overrides: dict[str, Any], what: str) -> TrainConfig:
         if key not in literal:
             OmegaConf.update(base, key, value, force_add=True)
     raw = OmegaConf.to_container(base, resolve=True)
-    for key, value in literal.items():  # a name with `${` in it, which is no reference
+    for key, value in literal.items():  # a name with `${` in it, not a reference
         *parents, last = key.split(".")
         reduce(lambda node, name: node[name], parents, raw)[last] = value
     return parse_train_config(raw, what)
@@ -244,7 +244,7 @@ def load_train_config(path: Path) -> TrainConfig:
     """Read the `all_config.yaml` that a run, ours or the published code's, left behind."""
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: it is no text
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: it is not text
         raise TrmError(f"cannot read the training config {path}: {error}") from None
     if not isinstance(raw, dict):
         raise TrmError(f"{path} holds no training config")

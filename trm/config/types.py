@@ -1,4 +1,4 @@
-"""What a training may be told: every key, its type and its limits, checked by pydantic.
+"""The settings of a training: every key, its type and its limits, checked by pydantic.
 
 Field names are those of the published code, so that its commands and its saved `all_config.yaml`
 are understood. Anything unknown is an error before any work starts.
@@ -141,7 +141,7 @@ SAVABLE_OUTPUTS = ("inputs", "labels", "puzzle_identifiers", "preds", "logits", 
 
 
 Embeddings = Literal["saved", "reinitialise"]
-"""Of a checkpoint's puzzles: as they are saved, or every one the mean of the saved ones."""
+"""A checkpoint's puzzle embeddings: as they are saved, or each the mean of the saved ones."""
 
 
 IMMATERIAL = (
@@ -155,8 +155,8 @@ IMMATERIAL = (
 
 
 class TrainConfig(Strict):
-    """One training run. The defaults are those of config/pretrain.yaml; the same stand below for
-    keys that a saved config may lack, being older or of the published code."""
+    """One training run. The defaults are those of config/pretrain.yaml; they are repeated below for
+    keys that a saved config may lack because it is older or of the published code."""
 
     arch: ArchConfig
     data_paths: list[str] = Field(min_length=1)

@@ -57,7 +57,7 @@ def check_exists(path: Path) -> None:
 
 
 def missing_checkpoint(path: Path) -> TrmError:
-    """What to say of a path that is no file."""
+    """The error for a path that is not a file."""
     what = "is a folder, not a file" if path.is_dir() else "does not exist"
     folder = path if path.is_dir() else path.parent
     return TrmError(f"checkpoint {path} {what}{_beside(folder)}")
@@ -129,7 +129,7 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def _what_else(start: bytes) -> str:
-    """What a file is that begins so and is none of weights."""
+    """What a file is that begins so and holds no weights."""
     if not start:
         return "empty"
     if start.startswith(b"version https://git-lfs"):

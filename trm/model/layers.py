@@ -194,7 +194,7 @@ class SwiGLU(nn.Module):
         return self.down_proj(gated(self.gate_up_proj(x)))
 
     def over_first(self, x: Tensor) -> Tensor:  # [D, N] -> [D, N]
-        """`forward` over the first axis, with x as it lies: the weights multiply from the left."""
+        """`forward` over the first axis of x, not copied: the weights multiply from the left."""
         w_gate_up, w_down = (p.weight.to(x.dtype) for p in (self.gate_up_proj, self.down_proj))
         return product(w_down, gated(product(w_gate_up, x), dim=0))
 
@@ -246,7 +246,7 @@ class Net(nn.Module):
         if inject is not None:
             h = h + inject
         if self.positions_first:
-            # What is returned lies in memory as [S, B, D], and so does its sum with another such
+            # What is returned is [S, B, D] in memory, and so is its sum with another such
             # state: from the second call on nothing is copied here.
             h = h.transpose(0, 1).contiguous()
         for block in self.layers:

@@ -1,4 +1,4 @@
-"""What work costs: time, GPU-hours, and energy where NVIDIA's management library tells it."""
+"""What work costs: time, GPU-hours, and energy where NVIDIA's management library measures it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class CostMeter:
         )
 
     def read(self, name: str, examples: int) -> dict[str, float | None]:
-        """The total under the names that stand in provenance.json."""
+        """The total under the names of provenance.json."""
         cost = self.total()
         return {
             f"{name}_wall_s": round(cost.wall_s, 1),

@@ -25,7 +25,7 @@ SECONDS_OF_A_LOOK = 0.05
 
 
 def visible_gpus() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES lists, or all that nvidia-smi does; each as CUDA may be told it."""
+    """What CUDA_VISIBLE_DEVICES lists, or all that nvidia-smi does; each in a form CUDA accepts."""
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if listed is not None:
         return [name.strip() for name in listed.split(",") if name.strip() not in ("", "-1")]
@@ -53,7 +53,7 @@ class Claim:
 
     @property
     def gpus(self) -> str:
-        """As CUDA_VISIBLE_DEVICES lists them; empty where nothing is claimed."""
+        """The GPUs as CUDA_VISIBLE_DEVICES lists them; empty where nothing is claimed."""
         return self.environment.get("CUDA_VISIBLE_DEVICES", "")
 
 

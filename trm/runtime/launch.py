@@ -26,9 +26,9 @@ def run_ranks(
     """Run `python COMMAND…` (`-m module …` or a script) to its end, its output passed through.
 
     `threads` are a node's, shared out over its ranks; `ranks` and `gpus` are of all nodes together.
-    Several nodes are those of the Slurm job that this runs in, one torchrun on each. Signals go on
-    to the ranks, which may save before they end. A failure ends this process too, with its exit
-    status: what went wrong is already on stderr.
+    Several nodes are those of the Slurm job that this runs in, one torchrun on each. Signals are
+    forwarded to the ranks, which may save before they end. A failure ends this process too, with
+    its exit status: what went wrong is already on stderr.
     """
     if ranks < 1 or threads < 1:
         raise TrmError(f"ranks ({ranks}) and threads ({threads}) must be at least 1")
@@ -109,7 +109,7 @@ def run_job(args: argparse.Namespace, command: Sequence[str]) -> None:
 
 
 def add_evaluation_arguments(parser: argparse.ArgumentParser, weights: bool = True) -> None:
-    """What every script that evaluates a result is told; without `weights` it finds its own."""
+    """Arguments of every script that evaluates a result; without `weights` it finds its own."""
     parser.add_argument("--dataset", required=True, help="data/NAME")
     if weights:
         parser.add_argument("--weights", required=True, help="a checkpoint")

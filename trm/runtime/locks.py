@@ -123,7 +123,7 @@ class _Owner:
         return self.host == socket.gethostname()
 
     def is_alive(self) -> bool:
-        """Of an owner on this host."""
+        """Whether the owner, a process of this host, still runs."""
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:

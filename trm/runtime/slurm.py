@@ -28,7 +28,7 @@ def put_back_into_queue() -> None:
         return
     if _scontrol("requeue", job) is None:
         return
-    say(f"Slurm job {job} is back in the queue and goes on when it is started again")
+    say(f"Slurm job {job} is back in the queue and resumes when Slurm starts it again")
     time.sleep(SECONDS_FOR_SLURM)
 
 
