@@ -165,7 +165,7 @@ def parser() -> Parser:
     parser.add_argument("--metrics", type=Path, help="for the model card; default: the result's")
     parser.add_argument("--train-config", help="default: the all_config.yaml beside the weights")
     parser.add_argument("--dataset", help="default: that of the config")
-    parser.add_argument("--side", type=int, help="of the board or canvas, where no dataset tells")
+    parser.add_argument("--side", type=int, help="of the board or canvas, if no dataset gives it")
     parser.add_argument("--kind", choices=list(kinds()), help="where 4x4 cells leave it open")
     return parser
 

@@ -61,7 +61,7 @@ class BoardAnswer:
 
     @property
     def confidence(self) -> float:
-        """Of the last step, 0..1."""
+        """The confidence of the last step, 0..1."""
         return self.steps[-1].confidence
 
     @property
@@ -70,7 +70,7 @@ class BoardAnswer:
         return "\n".join(self.rows(self.answer))
 
     def rows(self, board: np.ndarray) -> list[str]:
-        """Tokens [rows, columns] as lines of text; `?` for what is no cell's token."""
+        """Tokens [rows, columns] as lines of text; `?` for a token that no cell has."""
         characters = "?" + self.characters
         return ["".join(characters[token] for token in row) for row in board.tolist()]
 
@@ -113,7 +113,7 @@ class TaskAnswer:
 
     @property
     def tests(self) -> tuple[TaskInput, ...]:
-        """By test input, after the last supervision step."""
+        """The answers after the last supervision step, one per test input."""
         return self.steps[-1]
 
 
@@ -173,7 +173,7 @@ def _supervision_steps(
     for _ in range(steps):
         carry, output = act_step(model, carry, batch)
         yield carry, output
-        # More steps than in training are no new puzzle.
+        # More steps than in training do not begin a new puzzle.
         carry = replace(carry, halted=torch.zeros_like(carry.halted))
 
 
@@ -205,7 +205,7 @@ def answer_task(
 def _vote(
     group: Group, inputs: np.ndarray, places: np.ndarray, predictions: Predictions
 ) -> tuple[TaskInput, ...]:
-    # Numbered anew, by place: a name may have any id in the model's table.
+    # Numbered by place: a name may have any id in the model's table.
     votes = Votes({group.name: group.raw}, [BLANK_NAME, *group.names()])
     votes.add(places + 1, inputs, predictions.preds, predictions.q_halt_logits)
     (task,) = votes.score((1,)).tasks

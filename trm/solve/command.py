@@ -95,17 +95,17 @@ def parser() -> Parser:
         "--learning-steps", type=int, default=1000, help="at most that many; default: 1000"
     )
     arc.add_argument("--seed", type=int, default=0, help="of what is drawn for an unseen task")
-    where = parser.add_argument_group("what a file of weights does not tell")
+    where = parser.add_argument_group("what a file of weights does not say")
     where.add_argument("--train-config", help="default: the all_config.yaml beside it")
     where.add_argument("--dataset", help="default: that of the config")
-    where.add_argument("--side", type=int, help="of the board or canvas, where no dataset tells")
+    where.add_argument("--side", type=int, help="of the board or canvas, if no dataset gives it")
     return parser
 
 
 def _solve_task(trained: TrainedModel, puzzle: str, args: argparse.Namespace) -> TaskAnswer:
     if not trained.names and trained.model.config.puzzle_emb_ndim:
-        say("note: the names of the tasks it was trained on are not at hand (--dataset), so that "
-            "every task counts as unseen")  # fmt: skip
+        say("note: the names of the tasks it was trained on are not available, so that every task "
+            "counts as unseen: give the dataset by --dataset")  # fmt: skip
     return trained.solve_task(
         Path(puzzle),
         task_id=args.task_id,

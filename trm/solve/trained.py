@@ -1,12 +1,12 @@
-"""A trained model at hand: found, sized, loaded, and asked.
+"""A trained model: found, sized, loaded and run.
 
     import trm
     model = trm.load("checkpoints/sudoku-6x6/quick/seed-0")
     print(model.solve("1.....").text)
 
 Weights alone do not say which puzzles they are for. Their dataset does, where it is one of plain
-boards; else their vocabulary, with the length of the puzzles: that stands in the weights where they
-mix or number positions, else in the dataset, else `side` says it.
+boards; else their vocabulary with the length of the puzzles. The weights hold that length where
+they mix or number positions; else the dataset does, else `side` gives it.
 """
 
 from __future__ import annotations
@@ -95,12 +95,12 @@ class TrainedModel:
 
     @property
     def side(self) -> int:
-        """Of ARC's canvas; cells of a board's row."""
+        """The side of ARC's canvas; the cells of a board's row."""
         return isqrt(self.model.config.seq_len) if self.look is None else self.look.columns
 
     @cached_property
     def names(self) -> Sequence[str]:
-        """Of the puzzles it has embeddings of, by id; empty where they are not at hand."""
+        """Names by id of the puzzles it has embeddings of; empty where they are not available."""
         if self.names_in is None:
             return ()
         names = load_identifiers(self.names_in)
@@ -126,7 +126,8 @@ class TrainedModel:
         """Answer a puzzle of the model's kind, as a text, a file or, for ARC, a dictionary.
 
         `max_steps` supervision steps are made (default: as many as in training); further
-        arguments are those of `solve_task`. TrmError, naming the cell, where it is no such puzzle.
+        arguments are those of `solve_task`. TrmError, naming the cell, where it is not such a
+        puzzle.
         """
         if self.kind == "arc":
             return self.solve_task(puzzle, max_steps=max_steps, **of_tasks)
@@ -144,7 +145,7 @@ class TrainedModel:
 
     @property
     def rows(self) -> int:
-        """Of a board, or of ARC's canvas."""
+        """The rows of a board, or of ARC's canvas."""
         return self.model.config.seq_len // self.side
 
     def solve_task(
@@ -161,10 +162,10 @@ class TrainedModel:
     ) -> TaskAnswer:
         """Answer an ARC task by the votes of its augmentations.
 
-        A task that the model was trained on, by the name `task_id` (default: the file's), is asked
+        A task that the model was trained on, by the name `task_id` (default: the file's), is solved
         with the embeddings it has, of all its augmentations or of the first few. The embeddings
-        of any other, of 32 augmentations unless told otherwise, are learned first, for `minutes`
-        or `learning_steps`, whichever end first.
+        of any other, of 32 augmentations by default, are learned first, for `minutes` or
+        `learning_steps`, whichever end first.
         """
         if self.kind != "arc":
             raise TrmError(f"{self.weights} solves {self.describe()}, not ARC tasks")
@@ -232,7 +233,7 @@ def _check_limits(
     if augmentations is not None and augmentations < 1:
         raise TrmError(f"{augmentations} augmentations cast no vote: ask for at least 1")
     if not (isfinite(minutes) and minutes >= 0):
-        raise TrmError(f"{minutes} minutes are no time to learn in: give a number from 0 on")
+        raise TrmError(f"cannot learn for {minutes} minutes: give a number from 0 on")
     if learning_steps < 0:
         raise TrmError(f"{learning_steps} learning steps cannot be made: give a number from 0 on")
     if not 0 <= seed < 2**64:
@@ -263,14 +264,14 @@ def load(
         checkpoint: what `python -m trm.export` wrote; a folder of checkpoints/ or results/; or a
             file of weights, ours or published, beside its all_config.yaml.
         device: auto, cuda, mps or cpu.
-        train_config: its all_config.yaml, where that lies elsewhere.
+        train_config: its all_config.yaml, where that is in another folder.
         dataset: the dataset it was trained on, where that is not where the config says. It is
             looked at only for what the weights leave open.
-        side: of the board or canvas, where neither weights nor dataset tell.
+        side: of the board or canvas, where neither weights nor dataset give it.
         kind: its name, where 6 tokens and 4x4 cells leave it open whether it is sudoku or maze.
 
     Raises:
-        TrmError: nothing to load is there, or what is there does not fit together.
+        TrmError: there is nothing to load, or the files do not fit together.
     """
     path = Path(checkpoint)
     if path.name in (WEIGHTS, DESCRIPTION) and (path.parent / DESCRIPTION).is_file():
@@ -283,7 +284,7 @@ def load(
         say(f"note: {note}")
     state = read_state_dict(weights)
     if EMBEDDED_TOKENS not in state:
-        raise TrmError(f"checkpoint {weights} holds no {EMBEDDED_TOKENS}: it is no such model")
+        raise TrmError(f"checkpoint {weights} holds no {EMBEDDED_TOKENS}: it is not a model of trm")
     vocab_size = state[EMBEDDED_TOKENS].shape[0]
     folder = _dataset_of(training, weights, dataset)
     look = read_look(folder) if folder is not None and (folder / BOARDS).is_file() else None
@@ -314,14 +315,14 @@ def _load_exported(folder: Path, device: str) -> TrainedModel:
 
 
 def read_description(folder: Path) -> Exported:
-    """config.json of an exported folder; TrmError where it is none of ours."""
+    """config.json of an exported folder; TrmError where it is not one of ours."""
     path = folder / DESCRIPTION
     try:
         raw = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise TrmError(f"{path} cannot be read: {error}") from None
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        raise TrmError(f"{path} is no description of an exported model ({FORMAT!r})")
+        raise TrmError(f"{path} is not a description of an exported model ({FORMAT!r})")
     try:
         return Exported(**raw)
     except pydantic.ValidationError as error:
@@ -388,7 +389,7 @@ def _config_of(weights: Path, given: Path, train_config: str | Path | None) -> P
 
 
 def _dataset_of(training: TrainConfig, weights: Path, given: str | Path | None) -> Path | None:
-    """The folder of the training's dataset; None where it is not at hand.
+    """The folder of the training's dataset; None where it is not available.
 
     Its path in the config is taken from here, or from a folder above the weights.
     """
@@ -409,7 +410,7 @@ def _puzzle_length(
     data: Path | None,
     look: BoardsLook | None,
 ) -> int:
-    """Tokens of a puzzle. TrmError where nothing tells, or two things contradict each other."""
+    """Tokens of a puzzle. TrmError where nothing gives them, or two sources contradict."""
     vocab_size = state[EMBEDDED_TOKENS].shape[0]
     told = _length_in_weights(state, arch)
     if told is None and look is None:
@@ -424,7 +425,7 @@ def _puzzle_length(
     split = next((data / s for s in ("test", "train") if data and (data / s).is_dir()), None)
     if split is None:
         raise TrmError(
-            f"nothing tells the size of the puzzles of {weights}: its dataset is not here. Name "
+            f"the size of the puzzles of {weights} is unknown: its dataset is not here. Name "
             "it by --dataset, or give the side of its board or canvas by --side (30 for the "
             "published ARC and Maze-Hard)"
         )

@@ -29,7 +29,7 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
 def parse_study_arguments(
     parser: argparse.ArgumentParser, words: Sequence[str]
 ) -> argparse.Namespace:
-    """`words` parsed; what stands behind --config and is plainly no file is a BENCHMARK."""
+    """`words` parsed; a word behind --config that is plainly not a file is a BENCHMARK."""
     args = parser.parse_intermixed_args(words)
     names = [p for p in args.config if not p.suffix and p != Path("-") and not p.is_file()]
     args.config = [path for path in args.config if path not in names]

@@ -53,7 +53,7 @@ def listing(study: Study, words: Sequence[str] = ()) -> str:
     made = ", ".join(study.default)
     lines += _columns(
         [
-            (study.paths.report, f"the report of {made} and all that is there"),
+            (study.paths.report, f"the report of {made} and every other existing result"),
             ("tables", "all tables"),
             ("complete", "every result, table and report there is"),
         ]

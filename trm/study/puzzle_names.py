@@ -75,7 +75,7 @@ def _has_names_of_training(checkpoint: Path, dataset: Path) -> bool | None:
 
 
 def _dataset_hashes(run: Path) -> dict[str, str]:
-    """Of the training's datasets by path, from the other files of a run folder."""
+    """Hashes of the training's datasets by path, from the other files of a run folder."""
     try:
         facts = json.loads((run / RunFile.PROVENANCE).read_text())
     except (OSError, ValueError):

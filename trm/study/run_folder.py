@@ -3,7 +3,7 @@
 RUN/.lock                      held by the process that trains into it (trm.runtime.locks)
 RUN/run.json                   what its checkpoints are, and how it ended (trm.model.run_record)
 RUN/snapshots/step_00000120/   the whole state (trm.training.snapshot); facts: manifest.json
-RUN/snapshots/interrupted      the step at which the run was told to stop
+RUN/snapshots/interrupted      the step at which a signal stopped the run
 RUN/provenance.json            of a run that has ended well
 """
 
@@ -53,7 +53,7 @@ def discard_snapshots(run: Path) -> None:
 
 
 def mark_interrupted(run: Path, step: int) -> None:
-    """Note that the run was told to stop, and did so with `step` saved."""
+    """Note that a signal stopped the run, with `step` saved."""
     write_atomically(run / FOLDER / INTERRUPTED, f"{step}\n".encode())
 
 
@@ -62,7 +62,7 @@ def clear_interrupted(run: Path) -> None:
 
 
 def interrupted_at(run: Path) -> int | None:
-    """The step at which the run, told to stop, stopped; None where it did not stop so."""
+    """The step at which a signal stopped the run; None where none did."""
     try:
         return int((run / FOLDER / INTERRUPTED).read_text())
     except (OSError, ValueError):
@@ -76,7 +76,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
         if facts["format"] != FORMAT:
             raise TrmError(
                 f"{folder} has format {facts['format']}, this version of trm writes {FORMAT}; use "
-                "the version that wrote it, or start anew with resume=False"
+                "the version that wrote it, or start from scratch with resume=False"
             )
         return facts
     except (OSError, ValueError, KeyError, TypeError) as error:

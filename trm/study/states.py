@@ -44,7 +44,7 @@ class Hours:
 
 @dataclass(frozen=True)
 class Status:
-    """One result. `step` is what it is at or, stopped, what it goes on from."""
+    """One result. `step` is the last one done or, of a stopped run, the one it resumes from."""
 
     result: str  # BENCHMARK/VARIANT/seed-N
     dataset: str
@@ -80,7 +80,8 @@ class _Place:
 
 
 def statuses(study: Study, words: Sequence[str] = ()) -> list[Status]:
-    """Of every result that `words` (of `Study.select`) name: the seeds of the table, and others."""
+    """The status of every result that `words` (of `Study.select`) name: the seeds of the table,
+    and others."""
     wanted = {word.strip("/") for word in words}
     found = []
     for name in study.select(words):
@@ -204,7 +205,7 @@ def _percent(place: _Place, benchmark: Benchmark) -> float | None:
 
 
 def _log(place: _Place, state: State) -> str | None:
-    """Of the last job that wrote one."""
+    """The log of the last job that wrote one."""
     rules = ("train",) if state in ("training", "interrupted") else ("evaluate", "train")
     found = [(t, p) for p in map(place.log, rules) if (t := modified(p)) is not None]
     return str(max(found)[1]) if found else None

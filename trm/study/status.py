@@ -21,7 +21,7 @@ from trm.study.states import WORDS, Hours, Status, statuses
 
 HELP = """\
 hours are GPU-hours, or CPU-hours where a row asks for no GPU. `at most` is what its jobs ask for,
-training and evaluation together; `about` is reckoned from the steps so far."""
+training and evaluation together; `about` is estimated from the steps so far."""
 
 
 def as_text(found: Sequence[Status]) -> str:

@@ -93,7 +93,7 @@ class Benchmark(Strict):
 
     @model_validator(mode="after")
     def _stands_in(self) -> Benchmark:
-        """A published figure is of the benchmark itself, never of what stands in for it."""
+        """A published figure is of the benchmark itself, never of a stand-in for it."""
         if self.stand_in:
             for variant in self.variants.values():
                 variant.published = variant.published_source = None
@@ -111,7 +111,7 @@ class Raw(Strict):
 
 
 class Table(Strict):
-    """One table of the paper: which results stand in it, from top to bottom."""
+    """One table of the paper: which results it lists, from top to bottom."""
 
     title: str
     rows: list[str] = Field(min_length=1)  # BENCHMARK/VARIANT
@@ -177,7 +177,7 @@ class Study(Strict):
 
     @staticmethod
     def load(*paths: Path) -> Study:
-        """The files laid over each other, the last on top, as Snakemake's --configfile does.
+        """The files merged, a later one over an earlier one, as Snakemake's --configfile does.
 
         `-` is standard input, as JSON. TrmError names every mistake.
         """
@@ -218,7 +218,7 @@ class Study(Strict):
         return self
 
     def _check_names(self) -> None:
-        """That what becomes a part of paths can stand in the shell commands of the rules."""
+        """Check that what becomes a part of paths is safe in the shell commands of the rules."""
         names = [*self.datasets, *self.benchmarks, *self.raw.tables, *self.tables]
         names += [
             variant for benchmark in self.benchmarks.values() for variant in benchmark.variants
@@ -231,7 +231,7 @@ class Study(Strict):
                 )
 
     def _check_variants(self, name: str) -> None:
-        """That each variant's training would start, and its score be found: told before any job."""
+        """Check before any job that each variant's training starts, and that its score exists."""
         benchmark = self.benchmarks[name]
         spec = self.datasets[benchmark.dataset]
         if spec.kind != benchmark.kind:
@@ -258,7 +258,7 @@ class Study(Strict):
         seed = parts[-1].removeprefix("seed-")
         if len(parts) != 3 or not seed.isdigit() or "/".join(parts[:2]) not in known:
             raise ValueError(
-                f"{result!r} is no result{suggest('/'.join(parts[:2]), known)}; a result is "
+                f"{result!r} is not a result{suggest('/'.join(parts[:2]), known)}; a result is "
                 f"BENCHMARK/VARIANT/seed-N with BENCHMARK/VARIANT of {', '.join(known)}"
             )
 

@@ -56,7 +56,7 @@ def read_training(run: Path, dataset: Path, resources: Resources, is_running: bo
 
 
 def _total_steps(config: Path, dataset: Path) -> int | None:
-    """Of a run that has saved nothing yet: from its settings and its dataset's size."""
+    """Steps of a run that has saved nothing yet, from its settings and its dataset's size."""
     try:
         settings = yaml.safe_load(config.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
