@@ -356,7 +356,7 @@ def test_page_without_provenance_figures_or_results_still_stands(folders, config
 def test_a_broken_figure_is_named(folders, config):
     path = folders[0] / "figures" / "learning_curve.svg"
     path.write_text("<svg")
-    with pytest.raises(TrmError, match=r"learning_curve.svg is no SVG"):
+    with pytest.raises(TrmError, match=r"learning_curve.svg is not an SVG"):
         page_of(folders, config)
 
 

@@ -209,7 +209,7 @@ def draw_path(
 
 
 drawings: dict[str, Callable[..., None]] = {"written": draw_written, "path": draw_path}
-"""By the name in a kind's style; page.js has the same ones."""
+"""Drawing by its name in a kind's style; page.js has the same ones."""
 
 
 def _draw_grid(axes: Axes, grid: np.ndarray | list[list[int]], title: str) -> None:
@@ -276,8 +276,8 @@ def _write(axes: Axes, row: float, column: float, text: str, size: float, **styl
 
 
 def _add(axes: Axes, artist: Artist) -> None:
-    """Add what lies inside the board. `_bare` sets the board's limits, so that nobody needs to ask
-    each of hundreds of artists for its extent, which takes longer than to draw it."""
+    """Add what is inside the board. `_bare` sets the board's limits, so that nothing computes the
+    extent of each of hundreds of artists, which takes longer than to draw it."""
     axes.add_artist(artist).set_in_layout(False)
 
 

@@ -88,7 +88,7 @@ def compare(
     Args:
         folders: result or run folders, at least one.
         metric: a column of history.csv; by default the first of DEFAULT_METRICS that all have.
-        against: what lies on the x axis; `elapsed_s` is drawn in hours.
+        against: what the x axis shows; `elapsed_s` is drawn in hours.
         split: whose rows; by default the first of SPLITS that a run has values for.
 
     Raises:
@@ -106,7 +106,7 @@ def compare(
 
 
 def draw_comparison(comparison: Comparison) -> Figure:
-    """All curves on one axis, each told apart by colour, line and marker."""
+    """All curves on one axis, each distinguished by colour, line and marker."""
     with mpl.rc_context(STYLE):
         figure = new_figure(7.2, 4.2)
         axes = figure.add_subplot()

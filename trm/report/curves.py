@@ -189,7 +189,7 @@ def _read(csv: Path, kind: _Kind) -> pd.DataFrame:
     except (FileNotFoundError, pd.errors.EmptyDataError):
         raise TrmError(f"{csv} is missing or empty: {kind.remedy}") from None
     except pd.errors.ParserError as error:
-        raise TrmError(f"{csv} is no CSV ({error}): {kind.remedy}") from None
+        raise TrmError(f"{csv} is not a CSV ({error}): {kind.remedy}") from None
     table = table.rename(columns=lambda name: name.removeprefix("ARC/"))
     for column in (kind.against, kind.n):
         if column not in table:

@@ -98,7 +98,7 @@ def read_history(history_csv: Path) -> pd.DataFrame:
     except (FileNotFoundError, pd.errors.EmptyDataError):
         raise TrmError(f"{history_csv} is missing or empty: train the run first") from None
     except pd.errors.ParserError as error:
-        raise TrmError(f"{history_csv} is no CSV ({error}): train the run again") from None
+        raise TrmError(f"{history_csv} is not a CSV ({error}): train the run again") from None
     lacking = {"step", "split", "loss"} - set(history.columns)
     if lacking or history.empty:
         what = f"no column {sorted(lacking)[0]!r}" if lacking else "no rows"

@@ -129,5 +129,6 @@ def describe_halting(halting: Halting) -> str:
         return f"{words}."
     words += f"; the halting head gives them {known['halting/mean_probability']:.1%} on average"
     auroc = known.get("halting/auroc")
-    tells = "" if auroc is None else f", and tells right from wrong with an AUROC of {auroc:.3f}"
-    return f"{words}{tells}."
+    if auroc is not None:
+        words += f", and separates right from wrong with an AUROC of {auroc:.3f}"
+    return f"{words}."

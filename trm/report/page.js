@@ -71,7 +71,7 @@ function drawGrid(text, label, cell, truth = text) {
   return board;
 }
 
-/** Framed; what was answered is struck, and what is right stands beside it, as large. */
+/** Framed; the answer is struck, and the right digit is written beside it, as large. */
 function* wrongCell(x, y, answered, right) {
   yield svgOf("rect", { x: x + 0.05, y: y + 0.05, width: 0.9, height: 0.9, class: "framed" });
   yield svgOf("path", { d: `M${x + 0.1} ${y + 0.5}l.42 -.38`, class: "strike" });
@@ -153,7 +153,7 @@ function mistakes(kind, shown, truth) {
 
 const nameOf = (kind, puzzle) => (kind === "arc" ? puzzle.name : `no.\u00a0${puzzle.name}`);
 
-/** Cells along the sides of every grid; what is no grid has none. */
+/** Cells along the sides of every grid; a text that is not a grid has none. */
 const sidesOf = (texts) => texts.map(rowsOf).filter((rows) => rows.length)
   .flatMap((rows) => [rows.length, rows[0].length]);
 
@@ -237,7 +237,7 @@ function newEnlargeable(gallery, puzzle) {
   return card;
 }
 
-/** Small boards stand side by side, also on a phone; large ones need the room. */
+/** Small boards are placed side by side, also on a phone; large ones need the room. */
 function makeRoom(cards, { kind, side }) {
   cards.classList.toggle("tasks", kind === "arc");
   const small = "max(10.25rem, min(13rem, 45%))"; // two of them beside each other on a phone

@@ -100,7 +100,7 @@ class Picture:
     uri: str
     title: str
     alt: str
-    without_script: bool  # stands in where the gallery cannot be drawn
+    without_script: bool  # shown where the gallery cannot be drawn
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ def _gpu_hours(runs: list[Result]) -> str:
 
 
 def _gpu_hours_of(provenance: dict[str, Any]) -> float:
-    """Of training; older results say only how many processes they had, each on a GPU."""
+    """GPU-hours of training; older results give only their number of processes, each on a GPU."""
     if provenance.get("train_gpu_hours") is not None:
         return provenance["train_gpu_hours"]
     device, seconds = provenance.get("device") or "cpu", provenance.get("train_wall_s") or 0
@@ -343,7 +343,7 @@ def _picture(path: Path, name: str, result: Result, has_gallery: bool) -> Pictur
     try:
         description = ElementTree.fromstring(content).findtext(_DESCRIPTION)
     except ElementTree.ParseError as error:
-        raise TrmError(f"{path} is no SVG ({error}): delete it and draw it again") from None
+        raise TrmError(f"{path} is not an SVG ({error}): delete it and draw it again") from None
     title = _PICTURES.get(name, path.stem.replace("_", " ").capitalize())
     return Picture(
         uri=f"data:image/svg+xml;base64,{b64encode(content).decode('ascii')}",
@@ -393,7 +393,7 @@ def _gallery_words(gallery: Gallery) -> str:
 def _thinking_words(gallery: Gallery) -> str:
     alone = " Each is the plain puzzle alone, without votes." if gallery.kind == "arc" else ""
     return (
-        "The model answers anew at every supervision step; its halting probability is how sure it "
+        "The model answers again at every supervision step; its halting probability is how sure it "
         f"is to be right.{alone} The same as an animation: {ResultFile.THINKING_FIGURE} in the "
         "result's folder."
     )

@@ -39,13 +39,13 @@ def load_result(folder: Path) -> Result:
     Only metrics.json must be there; provenance.json and config.yaml may be missing.
 
     Raises:
-        TrmError: the path is none of a result, or metrics.json is missing or damaged.
+        TrmError: the path is not that of a result, or metrics.json is missing or damaged.
     """
     folder = Path(folder)
     parts = folder.resolve().parts
     seed = _SEED_FOLDER.fullmatch(parts[-1]) if len(parts) >= 3 else None
     if seed is None:
-        raise TrmError(f"{folder} is no result folder: expected .../BENCHMARK/VARIANT/seed-N")
+        raise TrmError(f"{folder} is not a result folder: expected .../BENCHMARK/VARIANT/seed-N")
     metrics = _read_object(folder / ResultFile.METRICS)
     if metrics is None:
         raise TrmError(
@@ -92,7 +92,7 @@ def load_results(folders: Iterable[Path], benchmarks: dict[str, Benchmark]) -> l
 
 
 def existing_results(folders: Iterable[Path], benchmarks: dict[str, Benchmark]) -> list[Result]:
-    """The results among `folders` that are there: those with a metrics.json.
+    """The results among `folders` that exist: those with a metrics.json.
 
     A machine with part of the results so fills its part of a table, and of the report.
 
@@ -111,5 +111,5 @@ def _read_object(path: Path) -> dict[str, Any] | None:
     except json.JSONDecodeError as error:
         raise TrmError(f"{path} is not JSON ({error}): delete it and run again") from None
     if not isinstance(content, dict):
-        raise TrmError(f"{path} is no JSON object: delete it and run again")
+        raise TrmError(f"{path} is not a JSON object: delete it and run again")
     return content

@@ -99,8 +99,8 @@ def summary_rows(results: Iterable[Result], benchmarks: dict[str, Benchmark]) ->
         Rows in the order of the table of experiments.
 
     Raises:
-        TrmError: a result lacks its benchmark's metric, holds a value that is no share, or is
-            there twice.
+        TrmError: a result lacks its benchmark's metric, holds a value that is not a share, or is
+            given twice.
     """
     by_variant: dict[tuple[str, str], list[Result]] = {}
     for result in results:

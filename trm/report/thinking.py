@@ -1,4 +1,4 @@
-"""thinking.gif: some test puzzles, answered anew after each supervision step."""
+"""thinking.gif: some test puzzles, answered again after each supervision step."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _frame(thinking: Gallery, step: int) -> Image.Image:
 
 
 def _draw_task(figure: FigureBase, thinking: Gallery, puzzle: Puzzle, step: int) -> None:
-    """As the report's slider does: one cell size for the input, the truth and all answers."""
+    """Draw a task like the report's slider: input, truth and all answers with one cell size."""
     question, truth, *answers = map(_grid, (puzzle.question, puzzle.answer, *puzzle.answers))
     cells = max(_LEAST_CELLS, *(max(grid.shape) for grid in (question, truth, *answers)))
     draw_arc_answer(figure, question, answers[step], truth if thinking.judged else None, cells)

@@ -159,7 +159,7 @@ class Votes:
         except KeyError:
             raise TrmError(
                 f"puzzle {name!r} asks no test input of {TEST_PUZZLES}: the dataset folder mixes "
-                "files of two builds; build it anew"
+                "files of two builds; build it again"
             ) from None
         tally = ballot.setdefault(_key(invert_augmentation(answer, dihedral, colours)), _Tally())
         tally.votes += 1
@@ -218,7 +218,7 @@ def score_arc(
         ks: the K of pass@K.
 
     Raises:
-        TrmError: the dataset is no ARC dataset, or the predictions are not of its test split.
+        TrmError: the dataset is not an ARC dataset, or the predictions are not of its test split.
     """
     test = _TestSplit.load(dataset_dir)
     votes = test.new_votes()
@@ -229,7 +229,7 @@ def score_arc(
 
 def lacks_solutions(dataset_dir: Path) -> bool:
     """Whether nobody has a solution of this dataset's test set, as of a competition's; no accuracy
-    means anything there. False for what is no ARC dataset."""
+    means anything there. False for what is not an ARC dataset."""
     path = Path(dataset_dir) / TEST_PUZZLES
     return path.is_file() and not _any_solution(read_test_puzzles(Path(dataset_dir)))
 
@@ -427,7 +427,7 @@ def crop(tokens: np.ndarray) -> Iterator[np.ndarray]:
         tokens: [B, seq_len], a square canvas row by row.
 
     Yields:
-        B grids, uint8 [H, W] of colours 0..9; [0, 0] if the first token is no colour.
+        B grids, uint8 [H, W] of colours 0..9; [0, 0] if the first token is not a colour.
     """
     side = isqrt(tokens.shape[1])
     canvas = np.asarray(tokens).reshape(-1, side, side)
@@ -499,4 +499,4 @@ def read_test_puzzles(dataset_dir: Path) -> dict[str, dict[str, list[dict[str, G
             "python -m dataset.build_arc_dataset"
         ) from None
     except json.JSONDecodeError as error:
-        raise TrmError(f"{path} is not JSON ({error}); build the dataset anew") from None
+        raise TrmError(f"{path} is not JSON ({error}); build the dataset again") from None

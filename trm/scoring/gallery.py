@@ -1,7 +1,7 @@
 """gallery.json and thinking.json: answered test puzzles, compact enough to be drawn in a page.
 
 A board is a string of its kind's symbols (trm/puzzles/), one a cell, row by row. ARC: a colour per
-cell, `/` between rows; an empty string is no grid.
+cell, `/` between rows; an empty string is not a grid.
 """
 
 from __future__ import annotations
@@ -83,10 +83,10 @@ class Gallery(_Strict):
     kind: Kind
     total: int = Field(ge=0)
     total_solved: int = Field(ge=0)
-    judged: bool = True  # False: nobody has the solutions, and every answer stands unmarked
+    judged: bool = True  # False: nobody has the solutions, and no answer is marked
     side: int = 0  # of a board, its longer one
     columns: int = 0  # of a board whose dataset says it; else it is a square
-    characters: str = ""  # that may stand on it, by its dataset
+    characters: str = ""  # that its cells may hold, by its dataset
     box: tuple[int, int] | None = None  # rows and columns of a sudoku's box
     puzzles: list[Puzzle]
 
@@ -301,7 +301,7 @@ class _Boards:
         return kind_of_boards(self.dataset, self.kind)
 
     def _is_right(self, preds: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Which answers [n] are right in full; of ARC the cells that are no grid do not count."""
+        """Which answers [n] are right in full; of ARC the cells outside the grid do not count."""
         ignored = self.split.metadata.ignore_label_id if self.kind == "arc" else None
         free = np.zeros(labels.shape, bool) if ignored is None else labels == ignored
         return ((preds == labels) | free).all(axis=1)

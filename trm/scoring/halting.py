@@ -1,4 +1,4 @@
-"""What the halting head knows: how well its probability tells whether the answer is right."""
+"""What the halting head knows: how well its probability separates right answers from wrong."""
 
 from __future__ import annotations
 

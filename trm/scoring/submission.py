@@ -46,7 +46,7 @@ _TASK = TypeAdapter(list[Attempts])
 
 
 def read_challenges(paths: Iterable[Path]) -> Challenges:
-    """The tasks of `arc-agi_*_challenges.json` files; TrmError where one is none."""
+    """The tasks of `arc-agi_*_challenges.json` files; TrmError where one is not such a file."""
     challenges: Challenges = {}
     for path in paths:
         tasks = _read_object(path, "fetch it again")
@@ -63,7 +63,7 @@ def complete_submission(
     submission: Mapping[str, list[dict[str, Any]]], challenges: Challenges
 ) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
     """The submission with every task of `challenges`, in their order, and the names of those that
-    PLACEHOLDER had to stand in for, wholly or where an attempt held no grid."""
+    hold a PLACEHOLDER, in full or where an attempt held no grid."""
     completed: dict[str, list[dict[str, Any]]] = {}
     unanswered = []
     for name, n_inputs in challenges.items():
@@ -99,7 +99,7 @@ def check_submission_file(path: Path, challenges: Challenges) -> None:
     try:
         check_submission(submission, challenges)
     except TrmError as error:
-        raise TrmError(f"{path} is no valid submission: {error}") from None
+        raise TrmError(f"{path} is not a valid submission: {error}") from None
 
 
 def _refuse_names(what: str, names: list[str]) -> None:
