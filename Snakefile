@@ -2,7 +2,7 @@
 #   snakemake --cores 2                                                   the two small benchmarks
 #   snakemake --cores 8 results/sudoku-extreme/mlp/seed-0/metrics.json    one result
 #   snakemake --profile slurm results/arc-agi-1/summary.csv               on a cluster
-#   snakemake --cores 2 tables                                            the paper's tables, from what is there
+#   snakemake --cores 2 tables                                            the paper's tables, from existing results
 from pathlib import Path
 
 from snakemake.utils import min_version
@@ -17,7 +17,7 @@ ROOT = Path(str(workflow.current_basedir))
 configfile: f"{ROOT}/config/config.yaml"
 
 
-# Snakemake's own report (--report FILE.html or .zip): captions stand beside this description.
+# Snakemake's own report (--report FILE.html or .zip): captions are stored beside this description.
 report: "workflow/report/workflow.rst"
 
 

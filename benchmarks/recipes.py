@@ -69,8 +69,8 @@ RECIPES: dict[str, dict] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one run: steps and FLOP to the target (None where it was not reached); the best shares of
-    exact answers and of right cells."""
+    """The outcome of one run: steps and FLOP to the target (None where it was not reached); the
+    best shares of exact answers and of right cells."""
 
     steps: float | None
     flop: float | None
@@ -97,7 +97,7 @@ def main() -> None:
     for part in {part for recipe in recipes for part in recipe.split("+")} - set(RECIPES):
         parser.error(f"no recipe {part!r}{suggest(part, list(RECIPES))}; there are {list(RECIPES)}")
     if args.experiment.count("/") != 1:
-        parser.error(f"{args.experiment!r} is no BENCHMARK/VARIANT")
+        parser.error(f"{args.experiment!r} is not of the form BENCHMARK/VARIANT")
     study = Study.load(ROOT / "config" / "config.yaml")
     row = study.row(*args.experiment.split("/"))
     dataset = str(Path(args.dataset or ROOT / "data" / row.dataset).resolve())

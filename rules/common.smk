@@ -26,7 +26,7 @@ from trm.study.targets import (
 
 
 def config_files():
-    """As given, the lowest first: Snakemake lists those of --configfile before the Snakefile's."""
+    """Paths, the lowest first: Snakemake lists those of --configfile before the Snakefile's."""
     own, given = workflow.configfiles[-1], workflow.configfiles[:-1]
     return dict.fromkeys(os.path.relpath(file) for file in (own, *given))
 
@@ -49,7 +49,7 @@ def command_prefix():
 shell.prefix(command_prefix().replace("{", "{{").replace("}", "}}"))
 
 
-# A mistake in the table is told before any job starts.
+# A mistake in the table is reported before any job starts.
 try:
     study = Study.of(config, " with ".join(config_files()))
 except TrmError as error:
@@ -101,8 +101,8 @@ def on(several, value):
 # node brings `gres`, and one task a node starts the ranks there, with srun, inside the rule's own
 # command (Snakemake's `mpi`). Unless `tasks_per_gpu` is 0 the plugin asks for tasks per GPU beside
 # the GPUs, `tasks` of them or, up to version 2.6, one, and newer Slurm refuses that. `ranks`,
-# `devices` and `hosts` only tell the command: as resources, unlike parameters, they may be changed
-# without making a result again.
+# `devices` and `hosts` are for the command only: as resources, unlike parameters, they may be
+# changed without making a result again.
 JOB = dict(
     gpu=on(False, lambda r: r.gpus),
     gres=on(True, lambda r: f"gpu:{r.gpus // r.nodes}" if r.gpus else None),
@@ -180,7 +180,7 @@ def hidden_challenges(wildcards):
 
 
 def finished(names):
-    """Folders of the results of BENCHMARK/VARIANT `names` that are there."""
+    """Folders of the existing results of BENCHMARK/VARIANT `names`."""
     return sorted(
         str(folder)
         for name in names

@@ -1,6 +1,6 @@
 # Raw files. Each is verified before it gets its name, so that no bad file becomes a target. They are
-# marked `update`, so that Snakemake does not delete what is there before the rule runs: it may be
-# yours. The scripts keep what is right, and overwrite nothing that they did not write.
+# marked `update`, so that Snakemake does not delete existing files before the rule runs: they may
+# be yours. The scripts keep what is right, and overwrite nothing that they did not write.
 
 
 rule download_arc:

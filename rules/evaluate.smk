@@ -1,4 +1,4 @@
-# Evaluation of the trained weights on the whole test split. `trained_with` stands in no command: when
+# Evaluation of the trained weights on the whole test split. `trained_with` is in no command: when
 # a retraining fails, Snakemake removes its outputs and forgets why it ran, and would take the older
 # evaluation, whose own parameters are the same, for up to date.
 

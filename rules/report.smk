@@ -114,10 +114,10 @@ rule summary:
         "2> >(tee {log} >&2)"
 
 
-# A table of the paper, from the results that are there. They are no input, unless `tables_take: all`
+# A table of the paper, from the existing results. They are not input, unless `tables_take: all`
 # asks for them: a machine that has only the results, without data and checkpoints, must not train
 # them again for a table. What was seen of them is a parameter, so that a new result makes the table
-# anew.
+# again.
 rule table:
     input:
         table_inputs,
@@ -151,8 +151,8 @@ rule tables:
         ),
 
 
-# The default results are made for the report; whatever else is there when Snakemake starts stands in
-# it as it is, and is no input, for the reason that it is none of a table.
+# The default results are made for the report; it also shows every other result that
+# exists when Snakemake starts, which is not input, for the same reason as of a table.
 rule report:
     input:
         study=paths.study,

@@ -1,4 +1,4 @@
-# Training. Checkpoints, snapshots and run.json are no declared outputs: Snakemake deletes those of a
+# Training. Checkpoints, snapshots and run.json are not declared outputs: Snakemake deletes those of a
 # failed job. An interrupted training resumes from its last snapshot; one that has ended, whose job
 # failed afterwards, is not trained again (`train_again`).
 

@@ -4,7 +4,7 @@
         --train-config results/B/V/seed-0/config.yaml --out results/B/V/seed-0/pooled.csv
 
 The published code pools: it never clears its votes between the evaluations of a run. The two kinds
-of figures stand side by side here, under different names.
+of figures are printed side by side here, under different names.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
 
         def answers() -> Iterator[Predictions]:
-            """Of each checkpoint in turn; its own score becomes a row on the way."""
+            """Answers of each checkpoint in turn; its own score becomes a row on the way."""
             file = Path(scratch) / "predictions.npz"
             for checkpoint in checkpoints:
                 args.weights = checkpoint

@@ -37,7 +37,7 @@ def main() -> None:
     study = Study.load(*args.config)
     for folder in args.results:
         if not folder.is_dir():
-            raise TrmError(f"no folder {folder}: give result folders that are there")
+            raise TrmError(f"there is no folder {folder}: give existing result folders")
     results = existing_results(args.results, study.benchmarks)
     page = render_page(results, study.benchmarks, study)
     with atomic_write(args.out) as file:

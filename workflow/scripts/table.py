@@ -1,6 +1,6 @@
 """Write one of the paper's tables: our results beside the published figures, and what they say.
 
-Any result folders may be given; those not evaluated yet stand in the table as "not run".
+Any result folders may be given; the table lists those not evaluated yet as "not run".
 
 python workflow/scripts/table.py --config results/study.json --table table1 \
     --results results/sudoku-extreme/*/seed-* --out-csv results/tables/table1.csv \

@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def train_or_requeue(args: argparse.Namespace, command: list[str]) -> None:
-    """Train to the end. A run that was told to stop, and has got on, goes back into Slurm's queue;
+    """Train to the end. A run stopped by a signal that has made steps returns to Slurm's queue;
     elsewhere, or without progress, it ends with the exit status of a failure."""
     began_at = (newest_facts(args.run_folder) or {}).get("step", 0)
     try:
