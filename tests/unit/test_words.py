@@ -27,19 +27,29 @@ PAGES = [
 ]
 # Code, for its messages, docstrings and comments, and page templates.
 CODE = [
+    "Snakefile",
+    "benchmarks/*.py",
     "dataset/*.py",
+    "pretrain.py",
+    "rules/*.smk",
+    "trm/**/*.j2",
+    "trm/**/*.js",
+    "trm/**/*.py",
+    "workflow/**/*.py",
     "workflow/report/*.rst",
 ]
+# Code whose texts are not plain yet.
+NOT_YET = ("trm/training/", "trm/evaluate/", "trm/model/act.py")
 
 WORDS = {
     r"(?:tells?|told)(?!.{1,40} apart)": "prints, reports; is rejected with a message",
     r"(?:that|which|what|whatever) (?:is|are) there": "exists",
-    r"lies(?! within)|lay (?:in|there|beside)": "is, is stored in",
+    r"lies(?! within| outside)|lay (?:in|there|beside)": "is, is stored in",
     r"stands?(?!-in| for| alone| still)": "is stored in, is listed in, is written",
     r"stood": "was",
     r"go(?:es|ing)? on|went on": "resumes, continues",
     r"anew": "again, from scratch",
-    r"is none|(?<!there )(?:is|are) no(?! longer| more)": "is not a; invalid",
+    r"(?<!there )(?:is|are) (?:no(?! longer| more)|(?-i:none))": "is not a; invalid",
     r"reckon(?:s|ed|ing)?": "estimated",
     r"pass(?:es|ed|ing)? over": "skipped",
     r"at hand": "available",
@@ -61,7 +71,8 @@ def stumbles(text: str) -> list[str]:
 
 
 def files(globs: list[str]) -> list[Path]:
-    return sorted({path for pattern in globs for path in ROOT.glob(pattern)})
+    paths = {path for pattern in globs for path in ROOT.glob(pattern)}
+    return sorted(path for path in paths if not named(path).startswith(NOT_YET))
 
 
 def prose(path: Path) -> str:
@@ -70,7 +81,9 @@ def prose(path: Path) -> str:
     if path.suffix == ".md":
         text = re.sub(r"^```.*?^```$|^    [^\n]*$", "", text, flags=re.MULTILINE | re.DOTALL)
         return re.sub(r"`[^`]*`", "`…`", text)
-    return "\n".join(re.findall(r"(?:^|\s)#(.*)", text)) if path.suffix == ".yaml" else text
+    if path.suffix == ".yaml":
+        return "\n".join(re.findall(r"(?:^|\s)#(.*)", text))
+    return re.sub(r"^\s*(?:#|//)", "", text, flags=re.MULTILINE)  # a comment of several lines
 
 
 def python_texts(path: Path) -> Iterator[str]:
@@ -81,12 +94,6 @@ def python_texts(path: Path) -> Iterator[str]:
     with path.open("rb") as file:
         comments = [t for t in tokenize.tokenize(file.readline) if t.type == tokenize.COMMENT]
     yield "\n".join(comment.string.lstrip("# ") for comment in comments)
-
-
-def docstrings(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            yield ast.get_docstring(node) or ""
 
 
 def named(path: Path) -> str:
@@ -104,9 +111,10 @@ def test_messages_and_docstrings_are_in_plain_words(path: Path) -> None:
     assert [found for text in texts for found in stumbles(text)] == []
 
 
-@pytest.mark.parametrize("path", [p for p in files(CODE) if p.suffix == ".py"], ids=named)
+@pytest.mark.parametrize("path", files(CODE), ids=named)
 def test_a_docstring_is_a_sentence_of_its_own(path: Path) -> None:
-    assert [d for d in docstrings(path) if re.match(r"(Of|By|As)\b", d)] == []
+    text = path.read_text(encoding="utf-8")
+    assert re.findall(r'"""\s*(?:Of|By|As)\b.*', text) == []
 
 
 def test_every_glob_finds_a_file() -> None:
@@ -134,11 +142,14 @@ def test_it_finds(text: str) -> None:
     "text",
     [
         "if there is no GPU",
+        "-1 where there is none",
+        "the whole where it is None",
         "it is no longer needed",
         "`…` stands for the rest",
         "a tiny stand-in for Maze-Hard",
         "how to tell two runs apart",
         "the interval lies within the range",
+        "the whole interval lies outside",
         "the run folder is stored in checkpoints/",
     ],
 )
