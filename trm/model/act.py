@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trm.data.batches import Rows
-from trm.model.base import RecursiveModel, State
+from trm.model.base import Depth, RecursiveModel, State
 
 
 @dataclass(frozen=True)
@@ -141,16 +141,17 @@ def act_step(
     carry: Carry,
     batch: Batch,
     exploration: Exploration | None = None,
+    depth: Depth | None = None,
 ) -> tuple[Carry, StepOutput]:
     """One supervision step. In training mode rows may halt early; in evaluation all run to the end.
 
-    `exploration` may be left out where chance has no say.
+    `exploration` may be left out where chance has no say, `depth` where it is the model's own.
     """
     config = model.config
     carry = _replace_halted(model, carry, batch)
     current = carry.current
     rows = model.puzzle_rows(current.puzzle_identifiers, requires_grad=torch.is_grad_enabled())
-    state, (logits, q_halt, q_continue) = model(carry.state, current.inputs, rows)
+    state, (logits, q_halt, q_continue) = model(carry.state, current.inputs, rows, depth)
 
     target = None
     with torch.no_grad():
@@ -165,7 +166,7 @@ def act_step(
             if learns if learns is not None else not config.no_ACT_continue:
                 # Q-learning without a replay buffer: the value of going on is the better of the
                 # two choices at the next step, where only halting is left at the last.
-                _, (_, next_halt, next_continue) = model(state, current.inputs, rows)
+                _, (_, next_halt, next_continue) = model(state, current.inputs, rows, depth)
                 best = torch.where(last, next_halt, torch.maximum(next_halt, next_continue))
                 target = torch.sigmoid(best)
     new_carry = Carry(state=state, steps=steps, halted=halted, current=current)

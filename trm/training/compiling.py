@@ -9,7 +9,7 @@ import sys
 import torch
 
 from trm.model.act import Batch, act_step, initial_carry
-from trm.model.base import RecursiveModel
+from trm.model.base import Depth, RecursiveModel
 from trm.model.layers import compile_model
 from trm.model.loss import act_loss
 
@@ -33,7 +33,9 @@ def _cpp_compiler() -> str | None:
     return shutil.which(os.environ.get("CXX", default))
 
 
-def compile_and_try(model: RecursiveModel, batch: Batch, loss_type: str) -> str | None:
+def compile_and_try(
+    model: RecursiveModel, batch: Batch, loss_type: str, depth: Depth
+) -> str | None:
     """Compile the nets and try them, in training, on one batch of the run's shape.
 
     Returns why they cannot be compiled (no Python headers, an unknown processor), None if they can.
@@ -41,7 +43,7 @@ def compile_and_try(model: RecursiveModel, batch: Batch, loss_type: str) -> str 
     """
     compile_model(model, batch.inputs.device)
     try:
-        carry, output = act_step(model, initial_carry(model, batch), batch)
+        carry, output = act_step(model, initial_carry(model, batch), batch, depth=depth)
         loss, _, _ = act_loss(loss_type, carry, output)
         loss.backward()
         if not loss.isfinite():

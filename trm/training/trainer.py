@@ -22,7 +22,7 @@ from trm.errors import TrmError, WriteError
 from trm.evaluate.loop import TEST_PUZZLES, Evaluation, evaluate, model_for
 from trm.files import atomic_write, file_sha256, write_json, writing
 from trm.model.act import Batch, to_batch
-from trm.model.base import RecursiveModel
+from trm.model.base import Depth, RecursiveModel
 from trm.model.checkpoint import (
     embedding_rows,
     fit_weights,
@@ -521,10 +521,7 @@ class Trainer:
     def _estimate(self) -> StepEstimate:
         config = self.config
         model = self.state.model.train()
-        # What is kept for the backward pass grows with n alone.
-        stages = [(stage.H_cycles, stage.L_cycles) for stage in config.depth_schedule]
-        model.train_depth = max(stages, default=model.train_depth, key=lambda depth: depth[1])
-        return estimate(model, self._rows(1), config.arch.loss.loss_type)
+        return estimate(model, self._rows(1), config.arch.loss.loss_type, deepest(config))
 
     def _compile(self) -> bool:
         """Compile the nets where `compile` says so; returns whether they are compiled."""
@@ -535,7 +532,9 @@ class Trainer:
         if config.compile == "off" or "DISABLE_COMPILE" in os.environ or not self._pays():
             return False
         batch = self._rows(self._rows_at_once())
-        problem = compile_and_try(self.state.model, batch, config.arch.loss.loss_type)
+        problem = compile_and_try(
+            self.state.model, batch, config.arch.loss.loss_type, deepest(config)
+        )
         if not self.ranks.any([problem is not None])[0]:
             return True
         run_eagerly(self.state.model)
@@ -675,6 +674,14 @@ def _learns_continue(model: RecursiveModel) -> bool:
     if model.learns_continue is None:
         return not model.config.no_ACT_continue
     return model.learns_continue
+
+
+def deepest(config: TrainConfig) -> Depth:
+    """The depth that takes the most memory: what is kept for the backward pass grows with n
+    alone."""
+    stages = [Depth(stage.H_cycles, stage.L_cycles) for stage in config.depth_schedule]
+    own = Depth(config.arch.H_cycles, config.arch.L_cycles)
+    return max(stages, default=own, key=lambda depth: depth.L_cycles)
 
 
 def _device_name(ranks: Ranks) -> str:
