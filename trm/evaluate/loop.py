@@ -41,7 +41,7 @@ from trm.data.specs import Kind
 from trm.errors import TrmError, explain
 from trm.evaluate.early_exit import answer_until_sure
 from trm.files import atomic_write, check_writable, write_json
-from trm.model.act import Batch, StepOutput, act_step, initial_carry, to_batch
+from trm.model.act import Batch, StepOutput, supervision_steps, to_batch
 from trm.model.base import RecursiveModel
 from trm.model.checkpoint import (
     check_exists,
@@ -139,9 +139,7 @@ def evaluate(
                 before_batch()
             batch_rows = _with_task_ids(batch_rows, task_ids, data.metadata)
             batch = to_batch(batch_rows, ranks.device)
-            carry = initial_carry(model, batch)
-            for step in range(1, last + 1):
-                carry, output = act_step(model, carry, batch)
+            for step, (carry, output) in enumerate(supervision_steps(model, batch), start=1):
                 if step in sums:
                     everyone = replace(carry, halted=torch.ones_like(carry.halted))
                     _, metrics, answer = act_loss(loss_type, everyone, output)

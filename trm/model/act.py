@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -171,3 +172,20 @@ def act_step(
                 target = torch.sigmoid(best)
     new_carry = Carry(state=state, steps=steps, halted=halted, current=current)
     return new_carry, StepOutput(logits, q_halt, q_continue, target, rows)
+
+
+def supervision_steps(
+    model: RecursiveModel, batch: Batch, steps: int | None = None
+) -> Iterator[tuple[Carry, StepOutput]]:
+    """What each of `steps` supervision steps (default: halt_max_steps) makes of a batch whose rows
+    all stay to the end.
+
+    The model is in evaluation mode. Where rows leave and are replaced (in training, and in
+    evaluation with early exit), the loop is the caller's, by `act_step`.
+    """
+    carry = initial_carry(model, batch)
+    for _ in range(steps or model.config.halt_max_steps):
+        carry, output = act_step(model, carry, batch)
+        yield carry, output
+        # More steps than in training are no new puzzle.
+        carry = replace(carry, halted=torch.zeros_like(carry.halted))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isqrt
 
 import numpy as np
@@ -17,7 +17,7 @@ from trm.data.arc import Group
 from trm.data.batches import PuzzleData, Rows, take_examples, train_batches
 from trm.data.dataset import BLANK_NAME
 from trm.data.specs import BoardKind
-from trm.model.act import Batch, Carry, StepOutput, act_step, initial_carry, to_batch
+from trm.model.act import supervision_steps, to_batch
 from trm.model.base import RecursiveModel
 from trm.model.loss import act_loss
 from trm.progress import Progress, duration, say
@@ -174,22 +174,11 @@ def predict(
             part = slice(start, start + ROWS_AT_ONCE)
             tokens = inputs[part].astype(np.int32)
             batch = to_batch(Rows(tokens, tokens, identifiers[part].astype(np.int32)), device)
-            for step, (_, output) in enumerate(_supervision_steps(model, batch, steps)):
+            for step, (_, output) in enumerate(supervision_steps(model, batch, steps)):
                 preds[step, part] = output.logits.argmax(-1).to(torch.uint8).cpu().numpy()
                 q_halt[step, part] = output.q_halt.cpu().numpy()
             progress.update(len(tokens))
     return [Predictions(*both) for both in zip(preds, q_halt, strict=True)]
-
-
-def _supervision_steps(
-    model: RecursiveModel, batch: Batch, steps: int
-) -> Iterator[tuple[Carry, StepOutput]]:
-    carry = initial_carry(model, batch)
-    for _ in range(steps):
-        carry, output = act_step(model, carry, batch)
-        yield carry, output
-        # More steps than in training are no new puzzle.
-        carry = replace(carry, halted=torch.zeros_like(carry.halted))
 
 
 def _sigmoid(logit: float) -> float:
@@ -322,6 +311,6 @@ def _loss(
     model.eval()
     own = np.arange(data.sets[0].puzzle_indices[1])
     batch = to_batch(take_examples(data, own), device)
-    *_, (carry, output) = _supervision_steps(model, batch, model.config.halt_max_steps)
+    *_, (carry, output) = supervision_steps(model, batch)
     _, metrics, _ = act_loss(config.arch.loss.loss_type, carry, output)
     return metrics["lm_loss"].item() / len(own)
