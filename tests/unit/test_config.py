@@ -20,7 +20,7 @@ from trm.config.compose import (
 )
 from trm.config.types import ARCHITECTURE_NAMES, ArchConfig, TrainConfig
 from trm.errors import TrmError
-from trm.evaluate.loop import parse_arguments
+from trm.evaluate.settings import parse_arguments
 
 PUBLISHED = [
     "arch=trm",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trm.config.compose import known_keys
-from trm.evaluate.loop import EvaluateConfig
+from trm.evaluate.settings import EvaluateConfig
 from trm.study.table import ARC_FILES, METRICS, RESULT_FILES
 
 PAGE = (Path(__file__).parents[2] / "docs/reference.md").read_text()

@@ -12,7 +12,8 @@ import torch
 from tests.runs import ALONE, config_of
 from trm.config.types import TrainConfig
 from trm.errors import TrmError
-from trm.evaluate.loop import evaluate_checkpoint, parse_arguments
+from trm.evaluate.command import evaluate_checkpoint
+from trm.evaluate.settings import parse_arguments
 from trm.files import copy_file
 from trm.model.checkpoint import read_state_dict
 from trm.model.run_record import forget_end, read_record

@@ -17,13 +17,9 @@ from trm.config.compose import compose
 from trm.config.types import TrainConfig
 from trm.data.batches import PuzzleData, Rows, take_examples
 from trm.errors import TrmError
-from trm.evaluate.loop import (
-    _with_task_ids,
-    evaluate,
-    evaluate_checkpoint,
-    model_for,
-    parse_arguments,
-)
+from trm.evaluate.command import evaluate_checkpoint
+from trm.evaluate.loop import Evaluation, evaluate, model_for, with_task_ids
+from trm.evaluate.settings import Settings, parse_arguments
 from trm.evaluate.step_by_step import think
 from trm.model.checkpoint import read_state_dict
 from trm.model.registry import build_model
@@ -159,9 +155,9 @@ def test_task_ids_reach_the_embedding(run: Path, tmp_path: Path) -> None:
     metadata = PuzzleData.load([str(yaml_data_path(run))], "test").metadata.model_copy(
         update={"num_puzzle_identifiers": 5}
     )
-    other = _with_task_ids(rows, "other", metadata).puzzle_identifiers
+    other = with_task_ids(rows, "other", metadata).puzzle_identifiers
     assert list(other) == [0, 3, 2]
-    assert list(_with_task_ids(rows, "blank", metadata).puzzle_identifiers) == [0, 0, 0]
+    assert list(with_task_ids(rows, "blank", metadata).puzzle_identifiers) == [0, 0, 0]
 
 
 def yaml_data_path(run: Path) -> str:
@@ -339,8 +335,12 @@ def test_wrong_evaluate_words(words: list[str], message: str) -> None:
 
 
 def let_go(model, data: PuzzleData, size: int, threshold: float):
-    loss_type = "stablemax_cross_entropy"
-    return evaluate(model, data, loss_type, size, ALONE, halting="act", halting_threshold=threshold)
+    settings = Settings("stablemax_cross_entropy", size, halting="act", halting_threshold=threshold)
+    return evaluate(model, data, settings, ALONE)
+
+
+def after_every_step(model, data: PuzzleData, steps: tuple[int, ...]) -> Evaluation:
+    return evaluate(model, data, Settings("stablemax_cross_entropy", 50, at_steps=steps), ALONE)
 
 
 def halting_model(data: PuzzleData):
@@ -357,7 +357,7 @@ def halting_model(data: PuzzleData):
 
 def logits_by_step(model, data: PuzzleData) -> np.ndarray:  # [5, N]
     every = tuple(range(1, 6))
-    whole = evaluate(model, data, "stablemax_cross_entropy", 50, ALONE, at_steps=every)
+    whole = after_every_step(model, data, every)
     return np.stack([whole.at_steps[s].predictions.q_halt_logits for s in every])
 
 
@@ -368,7 +368,7 @@ def test_a_sure_example_leaves_with_the_answer_of_that_step(
     data = PuzzleData.load([str(sudoku_data)], "test")
     model = halting_model(data)
     every = tuple(range(1, 6))
-    whole = evaluate(model, data, "stablemax_cross_entropy", 50, ALONE, at_steps=every)
+    whole = after_every_step(model, data, every)
     logits = logits_by_step(model, data)
     sure = logits > threshold
     leaves = np.where(sure.any(0), sure.argmax(0), 4)
@@ -409,7 +409,7 @@ def test_thinking_is_the_evaluation_step_by_step(sudoku_data: Path) -> None:
     data = PuzzleData.load([str(sudoku_data)], "test")
     model = halting_model(data)
     every = tuple(range(1, 6))
-    whole = evaluate(model, data, "stablemax_cross_entropy", 50, ALONE, at_steps=every)
+    whole = after_every_step(model, data, every)
     rows = np.array([0, 7, 60, 99])
     thoughts = think(model, take_examples(data, rows), ALONE.device)
     assert len(thoughts.preds) == len(every)

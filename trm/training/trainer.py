@@ -19,7 +19,8 @@ from trm.data.batches import PuzzleData, check_compatible, rank_rows, train_batc
 from trm.data.overlap import overlap_of_datasets
 from trm.data.read import dataset_fingerprint
 from trm.errors import TrmError, WriteError
-from trm.evaluate.loop import TEST_PUZZLES, Evaluation, evaluate, model_for
+from trm.evaluate.loop import Evaluation, evaluate, model_for
+from trm.evaluate.settings import Settings
 from trm.files import atomic_write, file_sha256, write_json, writing
 from trm.model.act import Batch, to_batch
 from trm.model.base import Depth, RecursiveModel
@@ -39,7 +40,13 @@ from trm.runtime.locks import Lock, holder_of, try_lock
 from trm.runtime.provenance import code_and_packages
 from trm.runtime.ranks import Ranks, lost_peer
 from trm.runtime.signals import EXIT_SAVED, Interrupted, Signals, signals_noted
-from trm.scoring.arc import lacks_solutions, score_arc, without_accuracy, write_submission
+from trm.scoring.arc import (
+    TEST_PUZZLES,
+    lacks_solutions,
+    score_arc,
+    without_accuracy,
+    write_submission,
+)
 from trm.study.puzzle_names import names_sha256, why_other_puzzles
 from trm.study.run_folder import (
     LOCK,
@@ -224,11 +231,14 @@ class Trainer:
 
     def _evaluate(self, data: PuzzleData, keep: tuple[str, ...] = ()) -> Evaluation:
         config = self.config
-        return evaluate(
-            self.state.model, data, config.arch.loss.loss_type, config.global_batch_size,
-            self.ranks, keep, before_batch=self._stop_if_told,
-            halting=config.eval_halting, halting_threshold=config.eval_halting_threshold,
-        )  # fmt: skip
+        settings = Settings(
+            config.arch.loss.loss_type,
+            config.global_batch_size,
+            halting=config.eval_halting,
+            halting_threshold=config.eval_halting_threshold,
+            keep=keep,
+        )
+        return evaluate(self.state.model, data, settings, self.ranks, self._stop_if_told)
 
     def _record_test(
         self, path: str, result: Evaluation, progress: Progress, raw: bool = False
