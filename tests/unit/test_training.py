@@ -25,8 +25,9 @@ from trm.model.checkpoint import read_state_dict
 from trm.model.registry import build_model
 from trm.runtime.ranks import Ranks, choose_device
 from trm.runtime.signals import Signals
+from trm.training.folder import wait_for_lock
 from trm.training.step import Meter
-from trm.training.trainer import _locked, train
+from trm.training.trainer import train
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 
@@ -283,9 +284,9 @@ def test_submission_of_no_arc_dataset_is_refused(run: Path, tmp_path: Path) -> N
 def test_one_run_folder_one_process(
     sudoku_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trm.training.trainer.SECONDS_TO_WAIT_FOR_LOCK", 0.5)
+    monkeypatch.setattr("trm.training.folder.SECONDS_TO_WAIT_FOR_LOCK", 0.5)
     with (
-        _locked(tmp_path, Signals()),
+        wait_for_lock(tmp_path, Signals()),
         pytest.raises(TrmError, match="another process is training into"),
     ):
         train(config_for(sudoku_data, tmp_path), ALONE)

@@ -137,6 +137,13 @@ def wants_to_halt(model: RecursiveModel, q_halt: Tensor, q_continue: Tensor) -> 
     return q_halt > q_continue if against else q_halt > 0
 
 
+def learns_continue(model: RecursiveModel) -> bool:
+    """Whether q_continue has a target in training."""
+    if model.learns_continue is None:
+        return not model.config.no_ACT_continue
+    return model.learns_continue
+
+
 def act_step(
     model: RecursiveModel,
     carry: Carry,
@@ -163,8 +170,7 @@ def act_step(
             halted = last | wants_to_halt(model, q_halt, q_continue)
             if exploration is not None:
                 halted = halted & (steps >= exploration.min_steps) | exploration.leaves
-            learns = model.learns_continue
-            if learns if learns is not None else not config.no_ACT_continue:
+            if learns_continue(model):
                 # Q-learning without a replay buffer: the value of going on is the better of the
                 # two choices at the next step, where only halting is left at the last.
                 _, (_, next_halt, next_continue) = model(state, current.inputs, rows, depth)

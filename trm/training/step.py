@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -120,6 +121,13 @@ def _update(
         state.ema.update(model, state.step)
 
 
+class Averages(NamedTuple):
+    """Metrics of a training over some of its steps."""
+
+    metrics: dict[str, float]
+    examples_per_s: float
+
+
 class Meter:
     """Sums metrics on the device and reads them, over all ranks, only when a record is due."""
 
@@ -138,8 +146,8 @@ class Meter:
             self.sums[name] = self.sums[name] + value if name in self.sums else value
         self.steps += 1
 
-    def read(self) -> tuple[dict[str, float], float]:
-        """(averages, examples per second) since the last reading; accuracies of halted rows."""
+    def read(self) -> Averages:
+        """The averages since the last reading; accuracies of halted rows."""
         names = sorted(self.sums)
         values = torch.stack([self.sums[name] for name in names])
         self.ranks.sum_([values])
@@ -153,4 +161,4 @@ class Meter:
         }
         rate = rows / max(time.monotonic() - self.began, 1e-9)
         self._reset()
-        return averages | {"count": count}, rate
+        return Averages(averages | {"count": count}, rate)

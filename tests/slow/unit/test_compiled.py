@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -24,10 +25,12 @@ from trm.model.layers import compile_model
 from trm.model.loss import act_loss
 from trm.model.registry import build_model
 from trm.runtime import processor
-from trm.runtime.signals import Interrupted, Signals
+from trm.study.run_folder import newest_facts
 from trm.training import compiling
 from trm.training.optim import AdamATan2
-from trm.training.trainer import Trainer, train
+from trm.training.records import Records
+from trm.training.step import Averages
+from trm.training.trainer import train
 
 __all__ = ["nothing_compiled_before", "pytestmark"]  # what holds for every compiling test
 
@@ -143,16 +146,19 @@ def test_an_interrupted_run_stays_compiled_to_the_last_bit(
     settings = {"compile": "auto", "log_interval": 1, "save_every_steps": 1, "keep_snapshots": 1}
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(config_of(sudoku_data, whole, **settings), ALONE)
-    signals = Signals()
-    first = Trainer(config_of(sudoku_data, parts, **settings), ALONE, signals)
-    monkeypatch.setattr(first, "_record_training", lambda: signals.note(15, None) or "")
-    with pytest.raises(Interrupted):
-        first.run()
+
+    class Interrupting(Records):
+        def stepped(self, averages: Averages | None) -> None:
+            super().stepped(averages)
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(SystemExit):
+        train(config_of(sudoku_data, parts, **settings), ALONE, Interrupting)
+    assert newest_facts(parts)["compiled"]
     monkeypatch.setattr(compiling, "FLOP_THAT_PAY", float("inf"))
     torch.compiler.reset()
-    second = Trainer(config_of(sudoku_data, parts, **settings), ALONE, Signals())
-    second.run()
-    assert first.compiled and second.compiled
+    train(config_of(sudoku_data, parts, **settings), ALONE)
+    assert newest_facts(parts)["compiled"]
     last = max(whole.glob("step_*")).name
     one, other = (torch.load(folder / last) for folder in (whole, parts))
     assert all(torch.equal(one[name], other[name]) for name in one)
