@@ -26,7 +26,6 @@ from trm.scoring.predictions import Predictions
 N_EACH = 3  # solved and failed pictures of square puzzles
 N_EACH_ARC = 2  # an ARC task takes a whole row
 
-_ATTEMPTS = 2
 _TITLE = {"fontsize": 8.5, "weight": "bold"}
 _SUDOKU_KEY = "bold on grey: given   plain: filled in   framed and struck: wrong (bold: right)"
 _CHARACTERS_KEY = "black: as given   blue: filled in   framed and struck: wrong (bold: right)"
@@ -76,7 +75,7 @@ def draw_examples(dataset: Path, kind: Kind, predictions: Predictions) -> Exampl
 def _draw_arc(dataset: Path, predictions: Predictions) -> Examples:
     score = score_arc(dataset, predictions.preds, predictions.q_halt_logits)
     asked = [(task, test) for task in score.tasks for test in task.tests]
-    solved = np.array([test.solved(_ATTEMPTS) for _, test in asked])
+    solved = np.array([test.solved() for _, test in asked])
     chosen = _choose(solved, N_EACH_ARC)
     figure = figures.new_figure(7.6, 2.75 * len(chosen))
     parts = figure.subfigures(len(chosen), 1, squeeze=False)[:, 0]
@@ -85,7 +84,7 @@ def _draw_arc(dataset: Path, predictions: Predictions) -> Examples:
         verdict = _verdict(solved[index]) if score.metrics else "No solution known"
         title = f"{verdict}: task {task.name}, {_votes(test)}"
         part.suptitle(title, **_TITLE)
-        figures.draw_arc_task(part, task, test, [c.grid for c in test.candidates[:_ATTEMPTS]])
+        figures.draw_arc_task(part, task, test, [c.grid for c in test.attempts])
     what = "test inputs (two attempts each)"
     if not score.metrics:
         described = f"{len(chosen)} of {len(solved):,} {what} without known solutions."
@@ -153,7 +152,7 @@ def _verdict(solved: bool) -> str:
 
 
 def _votes(test: ScoredInput) -> str:
-    votes = " and ".join(f"{candidate.votes:,}" for candidate in test.candidates[:_ATTEMPTS])
+    votes = " and ".join(f"{candidate.votes:,}" for candidate in test.attempts)
     total = sum(candidate.votes for candidate in test.candidates)
     return f"{votes} of {total:,} votes"
 

@@ -35,7 +35,7 @@ VOTE_COUNTS = (1, 10, 100, 300, 1000)  # puzzles of a group that may vote
 NEED_NO_SOLUTION = ("count", "steps", "halting/mean_probability")  # of an evaluation's metrics
 
 _FIRST_COLOUR = 2  # tokens: 0 pad, 1 end of grid, 2..11 the colours 0..9
-_ATTEMPTS = 2  # what Kaggle's submission format holds per test input
+ATTEMPTS = 2  # answers that count for a test input, as in Kaggle's submission format
 _CHUNK_ROWS = 4096  # bounds the working memory, whatever the number of augmentations
 
 
@@ -57,7 +57,12 @@ class ScoredInput:
     candidates: tuple[Candidate, ...]
     truth_rank: int | None  # position of the truth among the candidates, from 0
 
-    def solved(self, k: int) -> bool:
+    @property
+    def attempts(self) -> tuple[Candidate, ...]:
+        """The answers that count (fewer, where all votes agree)."""
+        return self.candidates[:ATTEMPTS]
+
+    def solved(self, k: int = ATTEMPTS) -> bool:
         """Whether the truth is among the first k candidates."""
         return self.truth_rank is not None and self.truth_rank < k
 
@@ -450,10 +455,10 @@ def write_submission(path: Path, submission: dict[str, list[dict[str, Grid]]]) -
 
 def _attempts(test: ScoredInput) -> dict[str, Grid]:
     """First two candidates; the one guess repeated where there is no second."""
-    guesses = [candidate.grid.tolist() for candidate in test.candidates[:_ATTEMPTS]]
+    guesses = [candidate.grid.tolist() for candidate in test.attempts]
     # A test input that nobody answered still needs an entry, or Kaggle shifts the others.
     guesses = guesses or [[[0]]]
-    return {f"attempt_{i + 1}": guesses[min(i, len(guesses) - 1)] for i in range(_ATTEMPTS)}
+    return {f"attempt_{i + 1}": guesses[min(i, len(guesses) - 1)] for i in range(ATTEMPTS)}
 
 
 def _mean(shares: list[float]) -> float:

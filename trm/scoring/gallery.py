@@ -50,7 +50,6 @@ MAZE = "?#.SGo"  # by token; ? is padding, no cell of a maze
 MAX_SHOWN = 400  # puzzles of a gallery: an ARC result with all of its tasks is 1 MB
 N_THINKING_EACH = 3  # solved and failed puzzles whose thinking is shown
 
-_ATTEMPTS = 2
 _GRID = re.compile(r"([0-9]+(/[0-9]+)*)?")
 _CELLS = {"sudoku": re.compile(f"[{SUDOKU}]+"), "maze": re.compile(f"[{re.escape(MAZE)}]+")}
 
@@ -152,7 +151,7 @@ def gallery_of(
     if kind == "arc":
         score = score_arc(dataset, predictions.preds, predictions.q_halt_logits)
         asked = [(task, test) for task in score.tasks for test in range(len(task.tests))]
-        solved = np.array([task.tests[test].solved(_ATTEMPTS) for task, test in asked], dtype=bool)
+        solved = np.array([task.tests[test].solved() for task, test in asked], dtype=bool)
         shown = choose(solved, max_shown)
         return Gallery(
             kind=kind,
@@ -330,10 +329,10 @@ class _Boards:
 
 def _voted(task: ScoredTask, number: int) -> Puzzle:
     test: ScoredInput = task.tests[number]
-    attempts = test.candidates[:_ATTEMPTS]
+    attempts = test.attempts
     return Puzzle(
         name=task.name + _test_of(number, len(task.tests)),
-        solved=test.solved(_ATTEMPTS),
+        solved=test.solved(),
         question=_grid_text(np.array(test.input)),
         answer="" if test.truth is None else _grid_text(np.array(test.truth)),
         answers=[_grid_text(candidate.grid) for candidate in attempts] or [""],

@@ -24,7 +24,7 @@ from trm.progress import Progress, duration, say
 from trm.puzzles.maze_kernels import CHARACTERS
 from trm.puzzles.questions import NO_OUTPUT
 from trm.runtime.ranks import Ranks
-from trm.scoring.arc import Candidate, Grid, ScoredInput, Votes
+from trm.scoring.arc import ATTEMPTS, Candidate, Grid, ScoredInput, Votes
 from trm.scoring.maze import valid_shortest_path
 from trm.scoring.predictions import Predictions
 from trm.scoring.sudoku import solves
@@ -32,7 +32,6 @@ from trm.solve.arc_task import demonstrations, paint_questions
 from trm.training.optim import SignSGD
 from trm.training.step import TrainState, train_step
 
-ATTEMPTS = 2  # answers that count for a test input of ARC
 ROWS_AT_ONCE = 64
 LEARNING_ROWS = 32  # of a batch
 
