@@ -16,7 +16,7 @@ from trm.progress import say
 from trm.runtime.ranks import Ranks
 from trm.scoring.arc import TEST_PUZZLES, ArcScore, score_arc, write_submission
 from trm.scoring.halting import halting_statistics
-from trm.scoring.predictions import save_predictions
+from trm.scoring.predictions import exactly_right, save_predictions
 from trm.scoring.submission import check_submission, complete_submission, read_challenges
 
 
@@ -27,8 +27,7 @@ def further_metrics(
     assert result.predictions is not None
     preds = result.predictions.preds
     labels = np.concatenate([arrays.labels for arrays in data.sets])
-    scored = labels != data.metadata.ignore_label_id
-    exact = ((preds == labels) | ~scored).all(axis=1)
+    exact = exactly_right(preds, labels, data.metadata.ignore_label_id)
     metrics = halting_statistics(result.predictions.q_halt_logits, exact)
     if config.kind == "maze":
         from trm.scoring.maze import maze_metrics  # numba, which other puzzles can do without

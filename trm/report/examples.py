@@ -21,7 +21,7 @@ from trm.puzzles.sudoku_rules import box_of
 from trm.report import figures
 from trm.scoring.arc import ScoredInput, check_predictions, score_arc
 from trm.scoring.gallery import spread
-from trm.scoring.predictions import Predictions
+from trm.scoring.predictions import Predictions, exactly_right
 
 N_EACH = 3  # solved and failed pictures of square puzzles
 N_EACH_ARC = 2  # an ARC task takes a whole row
@@ -105,7 +105,7 @@ def _draw_boards(
     labels = np.concatenate([arrays.labels for arrays in split.sets.values()])
     preds = predictions.preds
     check_predictions(preds, predictions.q_halt_logits, len(inputs), split.metadata)
-    solved = (preds == labels).all(axis=1)
+    solved = exactly_right(preds, labels, split.metadata.ignore_label_id)
     chosen = _choose(solved, N_EACH)
     columns = min(N_EACH, len(chosen))
     rows = -(-len(chosen) // columns)

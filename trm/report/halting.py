@@ -14,7 +14,7 @@ from trm.data.read import load_split
 from trm.report.figures import BLUE, GREY, ORANGE, STYLE, new_figure
 from trm.scoring.arc import check_predictions, lacks_solutions
 from trm.scoring.halting import BINS, halting_statistics
-from trm.scoring.predictions import Predictions
+from trm.scoring.predictions import Predictions, exactly_right
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,7 @@ class Halting:
         for labels in parts:
             labels = np.asarray(labels)
             preds = predictions.preds[start : start + len(labels)]
-            free = labels == split.metadata.ignore_label_id
-            exact.append(((preds == labels) | free).all(axis=1))
+            exact.append(exactly_right(preds, labels, split.metadata.ignore_label_id))
             start += len(labels)
         return Halting(predictions.q_halt_logits, np.concatenate(exact))
 

@@ -37,7 +37,7 @@ from trm.scoring.arc import (
     read_test_puzzles,
     score_arc,
 )
-from trm.scoring.predictions import Predictions
+from trm.scoring.predictions import Predictions, exactly_right
 
 if TYPE_CHECKING:
     from trm.data.painted import PaintedExamples
@@ -246,7 +246,8 @@ class _Boards:
         """Which of the rows [R] are answered right; TrmError where the answers are of others."""
         metadata = self.split.metadata
         check_predictions(predictions.preds, predictions.q_halt_logits, len(self.names), metadata)
-        return self._is_right(predictions.preds[self.rows], self._take("labels", self.rows))
+        labels = self._take("labels", self.rows)
+        return exactly_right(predictions.preds[self.rows], labels, self.ignored)
 
     def gallery(
         self, rows: np.ndarray, preds: np.ndarray, q: np.ndarray, solved: np.ndarray
@@ -261,7 +262,7 @@ class _Boards:
         questions = self._texts(self._take("inputs", rows), look)
         truths = self._texts(labels, look) if judged else [""] * len(rows)
         steps = [self._texts(answers, look) for answers in preds]
-        right = self._is_right(preds[-1], labels) & judged
+        right = exactly_right(preds[-1], labels, self.ignored) & judged
         tasks = self._tasks(rows)
         cells = self.split.metadata.seq_len
         side = isqrt(cells) if look is None else max(look.columns, cells // look.columns)
@@ -289,11 +290,9 @@ class _Boards:
             puzzles=puzzles,
         )
 
-    def _is_right(self, preds: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Which answers [n] are right in full; of ARC the cells that are no grid do not count."""
-        ignored = self.split.metadata.ignore_label_id if self.kind == "arc" else None
-        free = np.zeros(labels.shape, bool) if ignored is None else labels == ignored
-        return ((preds == labels) | free).all(axis=1)
+    @property
+    def ignored(self) -> int | None:
+        return self.split.metadata.ignore_label_id
 
     def _take(self, name: str, rows: np.ndarray) -> np.ndarray:
         """Ascending rows [n] of the split's inputs or labels, [n, seq_len]."""
