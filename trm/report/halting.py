@@ -13,7 +13,7 @@ from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 from trm.data.read import load_split
 from trm.report.figures import BLUE, GREY, ORANGE, STYLE, new_figure
 from trm.scoring.arc import check_predictions, lacks_solutions
-from trm.scoring.halting import BINS, halting_statistics
+from trm.scoring.halting import BINS, halting_probability, halting_statistics
 from trm.scoring.predictions import Predictions, exactly_right
 
 
@@ -44,7 +44,7 @@ class Halting:
 
     @property
     def probabilities(self) -> np.ndarray:
-        return 0.5 * (1.0 + np.tanh(0.5 * self.logits.astype(np.float64)))
+        return halting_probability(self.logits)
 
 
 def draw_halting(halting: Halting) -> Figure:

@@ -26,6 +26,7 @@ from trm.errors import TrmError
 from trm.files import atomic_write
 from trm.progress import Progress
 from trm.puzzles.augmentation import NO_SOLUTION, invert_augmentation, parse_puzzle_name
+from trm.scoring.halting import halting_probability
 from trm.scoring.predictions import Predictions
 
 Grid = list[list[int]]  # rows of colours 0..9, as in the ARC files
@@ -150,7 +151,7 @@ class Votes:
         Raises:
             TrmError: a row belongs to no test input of `test_puzzles`.
         """
-        q_halt = _sigmoid(q_halt_logits)
+        q_halt = halting_probability(q_halt_logits)
         rows = zip(puzzle_identifiers, crop(inputs), crop(preds), q_halt, strict=True)
         for identifier, question, answer, q in rows:
             if identifier != self.blank_id:
@@ -467,11 +468,6 @@ def _mean(shares: list[float]) -> float:
     for share in shares:
         total += share
     return total / len(shares)
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    # float64, as the means are compared; the clip only silences exp's overflow (sigmoid < 1e-300).
-    return 1.0 / (1.0 + np.exp(-np.clip(logits.astype(np.float64), -700.0, 700.0)))
 
 
 def _array(grid: Grid) -> np.ndarray:

@@ -37,6 +37,7 @@ from trm.scoring.arc import (
     read_test_puzzles,
     score_arc,
 )
+from trm.scoring.halting import halting_probability
 from trm.scoring.predictions import Predictions, exactly_right
 
 if TYPE_CHECKING:
@@ -372,4 +373,4 @@ def _grid_text(grid: np.ndarray) -> str:
 
 
 def _probability(logit: float) -> float:
-    return round(float(0.5 * (1.0 + np.tanh(0.5 * float(logit)))), 4)
+    return round(float(halting_probability(logit)), 4)

@@ -25,6 +25,7 @@ from trm.puzzles.maze_kernels import CHARACTERS
 from trm.puzzles.questions import NO_OUTPUT
 from trm.runtime.ranks import Ranks
 from trm.scoring.arc import ATTEMPTS, Candidate, Grid, ScoredInput, Votes
+from trm.scoring.halting import halting_probability
 from trm.scoring.maze import valid_shortest_path
 from trm.scoring.predictions import Predictions
 from trm.scoring.sudoku import solves
@@ -137,7 +138,9 @@ def answer_board(
     flat = question.ravel()
     predictions = predict(model, flat[None], np.zeros(1, np.int32), device, max_steps)
     steps = tuple(
-        BoardStep(p.preds[0].reshape(question.shape), _sigmoid(float(p.q_halt_logits[0])))
+        BoardStep(
+            p.preds[0].reshape(question.shape), float(halting_probability(p.q_halt_logits[0]))
+        )
         for p in predictions
     )
     valid = _is_valid(kind, flat, predictions[-1].preds[0])
@@ -178,10 +181,6 @@ def predict(
                 q_halt[step, part] = output.q_halt.cpu().numpy()
             progress.update(len(tokens))
     return [Predictions(*both) for both in zip(preds, q_halt, strict=True)]
-
-
-def _sigmoid(logit: float) -> float:
-    return torch.tensor(logit, dtype=torch.float64).sigmoid().item()
 
 
 # --- ARC ------------------------------------------------------------------------------------------
