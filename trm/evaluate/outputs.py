@@ -51,21 +51,37 @@ def write_outputs(
     def named(path: Path) -> Path:
         return path.with_stem(path.stem + suffix)
 
+    own = _votes_on(data_path, result)
+
+    def row(evaluation: Evaluation) -> dict[str, float]:
+        counted = evaluation.predictions is result.predictions
+        votes = own if counted else _votes_on(data_path, evaluation)
+        return evaluation.metrics | ({} if votes is None else votes.metrics)
+
     if config.predictions is not None:
         save_predictions(named(config.predictions), result.predictions)
     if config.steps_out is not None:
-        _write_by(named(config.steps_out), "supervision_steps", data_path, result.at_steps)
+        after = {step: row(evaluation) for step, evaluation in result.at_steps.items()}
+        _write_by(named(config.steps_out), "supervision_steps", after)
     if config.task_ids_out is not None:
-        _write_by(named(config.task_ids_out), "task_ids", data_path, by_ids)
-    if not (data_path / TEST_PUZZLES).is_file():
+        under = {ids: row(evaluation) for ids, evaluation in by_ids.items()}
+        _write_by(named(config.task_ids_out), "task_ids", under)
+    if own is None:
         return {}
-    score = score_arc(data_path, result.predictions.preds, result.predictions.q_halt_logits)
-    _write_submission(
-        named(config.submission or config.out.parent / "submission.json"), score, config.challenges
-    )
-    if not score.metrics:
-        return {"tasks_without_solution": score.n_tasks}
-    return {**score.metrics, "ARC/tasks": score.n_tasks}
+    submission = named(config.submission or config.out.parent / "submission.json")
+    _write_submission(submission, own, config.challenges)
+    if not own.metrics:
+        return {"tasks_without_solution": own.n_tasks}
+    return {**own.metrics, "ARC/tasks": own.n_tasks}
+
+
+def _votes_on(data_path: Path, evaluation: Evaluation) -> ArcScore | None:
+    """ARC's votes; None for a dataset of other puzzles. The ids that name ARC's augmentations are
+    the puzzles' own, whatever the model was shown."""
+    if not (data_path / TEST_PUZZLES).is_file():
+        return None
+    assert evaluation.predictions is not None
+    return score_arc(data_path, evaluation.predictions.preds, evaluation.predictions.q_halt_logits)
 
 
 def _write_submission(path: Path, score: ArcScore, challenge_files: list[Path]) -> None:
@@ -83,19 +99,11 @@ def _write_submission(path: Path, score: ArcScore, challenge_files: list[Path]) 
     write_submission(path, submission)
 
 
-def _write_by(path: Path, index: str, data_path: Path, results: Mapping[Any, Evaluation]) -> None:
-    """One row per evaluation, named in the column `index`; for ARC with the votes' pass@1 and 2.
-
-    The ids that name ARC's augmentations are the puzzles' own, whatever the model was shown.
-    """
+def _write_by(path: Path, index: str, rows: Mapping[Any, dict[str, float]]) -> None:
+    """One row per evaluation, named in the column `index`; for ARC with the votes' pass@1 and 2."""
     names = ["accuracy", "exact_accuracy", "q_halt_accuracy", "count"]
-    rows = {key: dict(result.metrics) for key, result in results.items()}
-    if (data_path / TEST_PUZZLES).is_file():
-        names += ["ARC/pass@1", "ARC/pass@2"]
-        for key, result in results.items():
-            assert result.predictions is not None
-            p = result.predictions
-            rows[key] |= score_arc(data_path, p.preds, p.q_halt_logits, (1, 2)).metrics
+    passed = ["ARC/pass@1", "ARC/pass@2"]
+    names += [name for name in passed if all(name in row for row in rows.values())]
     lines = [",".join([index, *names])]
     lines += [
         ",".join([str(key), *(f"{row[name]:.9g}" for name in names)]) for key, row in rows.items()
