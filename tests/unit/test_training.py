@@ -109,9 +109,14 @@ def test_checkpoint_holds_the_averaged_weights(
 def test_evaluating_the_checkpoint_gives_the_metrics_of_its_run(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "metrics.json"
     config, trained = parse_arguments(
-        [f"checkpoint={run / 'step_12'}", f"out={out}", f"predictions={tmp_path / 'p.npz'}",
-         "global_batch_size=32", "device=cpu"]
-    )  # fmt: skip
+        [
+            f"checkpoint={run / 'step_12'}",
+            f"out={out}",
+            f"predictions={tmp_path / 'p.npz'}",
+            "global_batch_size=32",
+            "device=cpu",
+        ]
+    )
     evaluate_checkpoint(config, trained, ALONE)
     metrics = json.loads(out.read_text())
     history = pd.read_csv(run / "history.csv")

@@ -40,10 +40,19 @@ MLP = {"mlp_t": True, "pos_encodings": "none"}
 
 def small(architecture: str, **changes: object) -> RecursiveModel:
     arch = ArchConfig(
-        name=architecture, hidden_size=32, num_heads=2, puzzle_emb_ndim=32, puzzle_emb_len=1,
-        H_cycles=2, L_cycles=2, H_layers=2, L_layers=2, halt_max_steps=4, forward_dtype="float32",
+        name=architecture,
+        hidden_size=32,
+        num_heads=2,
+        puzzle_emb_ndim=32,
+        puzzle_emb_len=1,
+        H_cycles=2,
+        L_cycles=2,
+        H_layers=2,
+        L_layers=2,
+        halt_max_steps=4,
+        forward_dtype="float32",
         **changes,
-    )  # fmt: skip
+    )
     torch.manual_seed(0)
     return build_model(ModelConfig.of(arch, LENGTH, VOCAB, 3)).train()
 
@@ -60,10 +69,16 @@ def loss_and_gradient(
 
 @pytest.mark.parametrize(
     ("architecture", "changes"),
-    [("trm", MLP), ("trm", {}), ("trm_singlez", MLP), ("trm_hier6", {}), ("hrm", {}),
-     ("transformers_baseline", {})],
+    [
+        ("trm", MLP),
+        ("trm", {}),
+        ("trm_singlez", MLP),
+        ("trm_hier6", {}),
+        ("hrm", {}),
+        ("transformers_baseline", {}),
+    ],
     ids=lambda v: v if isinstance(v, str) else "mlp" * bool(v) or "att",
-)  # fmt: skip
+)
 def test_fifty_steps_have_the_plain_losses(architecture: str, changes: dict) -> None:
     """Each from where the plain path is, since the recursion amplifies any difference of rounding
     (one thread instead of two moves a loss by 5e-3 within twelve steps of the golden figures)."""
@@ -102,9 +117,13 @@ def every_training_pays(monkeypatch: pytest.MonkeyPatch) -> None:
 def in_a_process_of_its_own(code: str, **environment: str) -> subprocess.CompletedProcess:
     """torch remembers what it has found out about the compiler."""
     return subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=os.environ | environment, text=True,
-        capture_output=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | environment,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
 
 
 TRAIN_AUTO_AND_OFF = """
