@@ -3,13 +3,18 @@
 #   snakemake --cores 8 results/sudoku-extreme/mlp/seed-0/metrics.json    one result
 #   snakemake --profile slurm results/arc-agi-1/summary.csv               on a cluster
 #   snakemake --cores 2 tables                                            the paper's tables, from what is there
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.8")
 
 
-# Found from any folder that Snakemake works in, as the scripts are.
-configfile: f"{workflow.basedir}/config/config.yaml"
+# The folder of this file, from which table and scripts are found, whatever folder Snakemake works in.
+ROOT = Path(str(workflow.current_basedir))
+
+
+configfile: f"{ROOT}/config/config.yaml"
 
 
 # Snakemake's own report (--report FILE.html or .zip): captions stand beside this description.
@@ -17,6 +22,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/scheduling.smk"
 include: "rules/download.smk"
 include: "rules/dataset.smk"
 include: "rules/train.smk"
@@ -29,13 +35,7 @@ include: "rules/unknown.smk"
 onstart:
     refuse_to_delete_other_files(workflow.dag.needrun_jobs())
     train_again(workflow)
-    # Under its default limit of 100 starts a second, Snakemake 9 looks for jobs once more each second
-    # for every job that has ended, as long as jobs wait: over a run of 270 it took 40 % of a core.
-    # Nothing here starts as often. Without the limit it looks when a job ends; another
-    # --max-jobs-per-timespan stays.
-    limit = getattr(workflow.scheduling_settings, "max_jobs_per_timespan", None)
-    if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
-        workflow.scheduler.job_rate_limiter = None
+    look_for_jobs_only_when_one_ends(workflow)
 
 
 # On a cluster these run where snakemake does: they want a network, or take seconds.
@@ -61,13 +61,13 @@ localrules:
 # Everything that the table of experiments asks for: every variant and seed, every question.
 rule complete:
     input:
-        study.all_files(),
-        expand(f"{RESULTS}/{{benchmark}}/summary.csv", benchmark=study.benchmarks),
+        all_files(study),
+        expand(paths.summary("{benchmark}"), benchmark=study.benchmarks),
         rules.tables.input,
-        f"{RESULTS}/report.html",
+        paths.report,
 
 
 rule all:
     default_target: True
     input:
-        f"{RESULTS}/report.html",
+        paths.report,

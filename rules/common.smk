@@ -9,13 +9,20 @@ from pathlib import Path
 from snakemake_interface_executor_plugins.settings import DeploymentMethod
 from snakemake.common import async_run
 
-from trm.config.compose import hydra_word
 from trm.data.dataset import dataset_files
 from trm.data.specs import HIDDEN_SUBSETS
 from trm.errors import TrmError
-from trm.files import first_other_file
+from trm.files import RunFile, first_other_file
 from trm.model.run_record import forget_end
-from trm.study.table import REPORT_FILES, SEED, STEPS_FILES, VOTES_FILES, Study, seed_of
+from trm.study.files import SHOWN_FILES, ResultFile
+from trm.study.paths import SEED, TABLE_ENDINGS, result_name
+from trm.study.table import Study, seed_of
+from trm.study.targets import (
+    all_files,
+    benchmark_pattern,
+    explain_target,
+    unknown_target_pattern,
+)
 
 
 def config_files():
@@ -31,12 +38,11 @@ def config_files():
 def command_prefix():
     own = shlex.quote(sys.executable)
     in_conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
-    root = Path(workflow.basedir).absolute()
     # PYTHONPATH is set in the command, as Snakemake unsets it where it activates an environment.
     return (
         f"set -euo pipefail; SNAKEMAKE_PYTHON={own}; PYTHON={'python' if in_conda else own}; "
-        f"SCRIPTS={shlex.quote(str(root / 'workflow' / 'scripts'))}; "
-        f"export PYTHONPATH={shlex.quote(str(root))}${{PYTHONPATH:+:$PYTHONPATH}}; "
+        f"SCRIPTS={shlex.quote(str(ROOT / 'workflow' / 'scripts'))}; "
+        f"export PYTHONPATH={shlex.quote(str(ROOT))}${{PYTHONPATH:+:$PYTHONPATH}}; "
     )
 
 
@@ -51,7 +57,7 @@ except TrmError as error:
 
 
 wildcard_constraints:
-    benchmark=study.benchmark_pattern(),
+    benchmark=benchmark_pattern(study),
     variant="|".join(study.variants()),
     dataset="|".join(study.datasets),
     table="|".join(study.raw.tables),
@@ -62,12 +68,10 @@ wildcard_constraints:
 
 ENV = f"../envs/{study.env}.yaml"  # of every rule, with --sdm conda
 # A scale of its own (config/tiny.yaml) keeps its files apart from those of the full study.
-RESULTS = f"results{study.subfolder}"
-DATA = f"data{study.subfolder}"
-LOGS = f"logs{study.subfolder}"
-RESULT = f"{RESULTS}/{{benchmark}}/{{variant}}/seed-{{seed}}"
-RUN = f"checkpoints{study.subfolder}/{{benchmark}}/{{variant}}/seed-{{seed}}"
-RUN_LOG = "{benchmark}/{variant}/seed-{seed}"
+paths = study.paths
+RESULTS, DATA, LOGS = paths.results, paths.data, paths.logs
+NAME = result_name("{benchmark}", "{variant}", "{seed}")
+RESULT, RUN = paths.result(NAME), paths.run(NAME)
 
 
 def row(wildcards):
@@ -75,7 +79,7 @@ def row(wildcards):
 
 
 def dataset_of(wildcards):
-    return f"{DATA}/{row(wildcards).dataset}"
+    return paths.dataset(row(wildcards).dataset)
 
 
 def resource(name):
@@ -124,10 +128,9 @@ ONE_PROCESS = dict(
 )
 
 
-def overrides_of(wildcards):
-    """Training options as the words that pretrain.py takes."""
-    words = (hydra_word(key, value) for key, value in row(wildcards).overrides.items())
-    return " ".join(map(shlex.quote, words))
+def settings_of(wildcards):
+    """The row's training settings as a JSON object."""
+    return json.dumps(row(wildcards).overrides, ensure_ascii=False)
 
 
 def refuse_to_delete_other_files(jobs):
@@ -183,7 +186,7 @@ def finished(names):
         for name in names
         for folder in Path(RESULTS, name).glob("seed-*")
         if seed_of(f"{name}/{folder.name}", name) is not None
-        and (folder / "metrics.json").exists()
+        and (folder / ResultFile.METRICS).exists()
     )
 
 
@@ -199,13 +202,16 @@ def table_inputs(wildcards):
     """Nothing where a table takes what exists: it must not train again what it finds."""
     if study.tables_take == "existing":
         return []
-    return [f"{folder}/metrics.json" for folder in table_results(wildcards.table_name)]
+    return [
+        f"{folder}/{ResultFile.METRICS}"
+        for folder in table_results(wildcards.table_name)
+    ]
 
 
 def report_inputs(wildcards):
     """All that the report shows of the default results."""
     return [
-        f"{RESULTS}/{result}/{file}"
+        f"{paths.result(result)}/{file}"
         for result in study.default
         for file in study.report_files(result.split("/")[0])
     ]
@@ -213,17 +219,13 @@ def report_inputs(wildcards):
 
 def report_results():
     """Result folders of the report: the default ones, and whatever else is there."""
-    default = [f"{RESULTS}/{result}" for result in study.default]
+    default = [paths.result(result) for result in study.default]
     return sorted({*default, *finished(study.result_names())})
 
 
 def found_for_report(wildcards):
     """Files that the report shows beyond its inputs: it must not train again what it finds."""
-    files = (
-        f"{folder}/{file}"
-        for folder in report_results()
-        for file in (*REPORT_FILES, *STEPS_FILES, *VOTES_FILES)
-    )
+    files = (f"{folder}/{file}" for folder in report_results() for file in SHOWN_FILES)
     return sorted({*files} - {*report_inputs(wildcards)})
 
 
@@ -262,4 +264,6 @@ def in_tables(path, what):
 
 def refuse_target(wildcards):
     """Raise, with what there is, for a target that no other rule makes."""
-    raise WorkflowError(study.explain_target(f"{wildcards.folder}/{wildcards.unknown}"))
+    raise WorkflowError(
+        explain_target(study, f"{wildcards.folder}/{wildcards.unknown}")
+    )

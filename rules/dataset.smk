@@ -5,9 +5,9 @@ rule dataset:
     input:
         raw_files,
     output:
-        directory(f"{DATA}/{{dataset}}"),
+        directory(paths.dataset("{dataset}")),
     log:
-        f"{LOGS}/dataset/{{dataset}}.log",
+        paths.log("dataset", "{dataset}"),
     benchmark:
         f"{LOGS}/dataset/{{dataset}}.benchmark.tsv"
     conda:

@@ -6,24 +6,24 @@
 rule evaluate:
     input:
         data=dataset_of,
-        weights=f"{RUN}/final",
-        provenance=f"{RUN}/provenance.json",
-        config=f"{RESULT}/config.yaml",
+        weights=f"{RUN}/{RunFile.FINAL}",
+        provenance=f"{RUN}/{RunFile.PROVENANCE}",
+        config=f"{RESULT}/{ResultFile.CONFIG}",
     output:
-        metrics=in_report(f"{RESULT}/metrics.json", "metrics", "metrics"),
-        predictions=f"{RESULT}/predictions.npz",
-        provenance=f"{RESULT}/provenance.json",
+        metrics=in_report(f"{RESULT}/{ResultFile.METRICS}", "metrics", "metrics"),
+        predictions=f"{RESULT}/{ResultFile.PREDICTIONS}",
+        provenance=f"{RESULT}/{ResultFile.PROVENANCE}",
     log:
-        f"{LOGS}/evaluate/{RUN_LOG}.log",
+        paths.log("evaluate", NAME),
     benchmark:
-        f"{LOGS}/evaluate/{RUN_LOG}.benchmark.tsv"
+        f"{LOGS}/evaluate/{NAME}.benchmark.tsv"
     conda:
         ENV
     threads: resource("threads")
     resources:
         **JOB,
     params:
-        trained_with=overrides_of,
+        trained_with=settings_of,
         kind=lambda wildcards: row(wildcards).kind,
         submission="",
     shell:
@@ -40,19 +40,19 @@ rule evaluate:
 use rule evaluate as evaluate_arc with:
     input:
         data=dataset_of,
-        weights=f"{RUN}/final",
-        provenance=f"{RUN}/provenance.json",
-        config=f"{RESULT}/config.yaml",
+        weights=f"{RUN}/{RunFile.FINAL}",
+        provenance=f"{RUN}/{RunFile.PROVENANCE}",
+        config=f"{RESULT}/{ResultFile.CONFIG}",
         challenges=hidden_challenges,
     output:
-        metrics=in_report(f"{RESULT}/metrics.json", "metrics", "metrics"),
-        predictions=f"{RESULT}/predictions.npz",
-        provenance=f"{RESULT}/provenance.json",
-        submission=f"{RESULT}/submission.json",
+        metrics=in_report(f"{RESULT}/{ResultFile.METRICS}", "metrics", "metrics"),
+        predictions=f"{RESULT}/{ResultFile.PREDICTIONS}",
+        provenance=f"{RESULT}/{ResultFile.PROVENANCE}",
+        submission=f"{RESULT}/{ResultFile.SUBMISSION}",
     wildcard_constraints:
-        benchmark=study.benchmark_pattern("arc"),
+        benchmark=benchmark_pattern(study, "arc"),
     params:
-        trained_with=overrides_of,
+        trained_with=settings_of,
         kind=lambda wildcards: row(wildcards).kind,
         submission=lambda wildcards, input, output: " ".join(
             [f"--out-submission {output.submission}"]
@@ -67,19 +67,19 @@ ruleorder: evaluate_arc > evaluate
 rule steps:
     input:
         data=dataset_of,
-        weights=f"{RUN}/final",
-        config=f"{RESULT}/config.yaml",
+        weights=f"{RUN}/{RunFile.FINAL}",
+        config=f"{RESULT}/{ResultFile.CONFIG}",
     output:
-        f"{RESULT}/steps.csv",
+        f"{RESULT}/{ResultFile.STEPS}",
     log:
-        f"{LOGS}/steps/{RUN_LOG}.log",
+        paths.log("steps", NAME),
     conda:
         ENV
     threads: resource("threads")
     resources:
         **JOB,
     params:
-        trained_with=overrides_of,
+        trained_with=settings_of,
         steps=lambda wildcards: study.steps_of(wildcards.benchmark),
     shell:
         '"$PYTHON" "$SCRIPTS/steps.py" --dataset {input.data} --weights {input.weights} '
@@ -92,20 +92,20 @@ rule steps:
 rule thinking:
     input:
         data=dataset_of,
-        weights=f"{RUN}/final",
-        config=f"{RESULT}/config.yaml",
-        predictions=f"{RESULT}/predictions.npz",
+        weights=f"{RUN}/{RunFile.FINAL}",
+        config=f"{RESULT}/{ResultFile.CONFIG}",
+        predictions=f"{RESULT}/{ResultFile.PREDICTIONS}",
     output:
-        f"{RESULT}/thinking.json",
+        f"{RESULT}/{ResultFile.THINKING}",
     log:
-        f"{LOGS}/thinking/{RUN_LOG}.log",
+        paths.log("thinking", NAME),
     conda:
         ENV
     threads: resource("threads")
     resources:
         **ONE_PROCESS,
     params:
-        trained_with=overrides_of,
+        trained_with=settings_of,
         kind=lambda wildcards: row(wildcards).kind,
     shell:
         '"$PYTHON" "$SCRIPTS/thinking.py" --dataset {input.data} --kind {params.kind} '
@@ -117,19 +117,19 @@ rule thinking:
 rule task_ids:
     input:
         data=dataset_of,
-        weights=f"{RUN}/final",
-        config=f"{RESULT}/config.yaml",
+        weights=f"{RUN}/{RunFile.FINAL}",
+        config=f"{RESULT}/{ResultFile.CONFIG}",
     output:
-        f"{RESULT}/task-ids.csv",
+        f"{RESULT}/{ResultFile.TASK_IDS}",
     log:
-        f"{LOGS}/task_ids/{RUN_LOG}.log",
+        paths.log("task_ids", NAME),
     conda:
         ENV
     threads: resource("threads")
     resources:
         **JOB,
     params:
-        trained_with=overrides_of,
+        trained_with=settings_of,
     shell:
         '"$PYTHON" "$SCRIPTS/task_ids.py" --dataset {input.data} --weights {input.weights} '
         "--train-config {input.config} --ranks {resources.ranks} --gpus {resources.devices} "
@@ -140,21 +140,21 @@ rule task_ids:
 rule pooled:
     input:
         data=dataset_of,
-        provenance=f"{RUN}/provenance.json",
-        config=f"{RESULT}/config.yaml",
+        provenance=f"{RUN}/{RunFile.PROVENANCE}",
+        config=f"{RESULT}/{ResultFile.CONFIG}",
     output:
-        f"{RESULT}/pooled.csv",
+        f"{RESULT}/{ResultFile.POOLED}",
     log:
-        f"{LOGS}/pooled/{RUN_LOG}.log",
+        paths.log("pooled", NAME),
     wildcard_constraints:
-        benchmark=study.benchmark_pattern("arc"),
+        benchmark=benchmark_pattern(study, "arc"),
     conda:
         ENV
     threads: resource("threads")
     resources:
         **JOB,
     params:
-        trained_with=overrides_of,
+        trained_with=settings_of,
         run=subpath(input.provenance, parent=True),
     shell:
         '"$PYTHON" "$SCRIPTS/pooled.py" --dataset {input.data} --run-folder {params.run} '

@@ -4,18 +4,18 @@
 rule figures:
     input:
         data=dataset_of,
-        metrics=f"{RESULT}/metrics.json",
-        predictions=f"{RESULT}/predictions.npz",
-        history=f"{RESULT}/history.csv",
+        metrics=f"{RESULT}/{ResultFile.METRICS}",
+        predictions=f"{RESULT}/{ResultFile.PREDICTIONS}",
+        history=f"{RESULT}/{ResultFile.HISTORY}",
     output:
         curve=in_report(
-            f"{RESULT}/figures/learning_curve.svg", "learning_curve", "learning curve"
+            f"{RESULT}/{ResultFile.LEARNING_CURVE}", "learning_curve", "learning curve"
         ),
-        examples=in_report(f"{RESULT}/figures/examples.svg", "examples", "examples"),
-        halting=in_report(f"{RESULT}/figures/halting.svg", "halting", "halting"),
-        gallery=f"{RESULT}/gallery.json",
+        examples=in_report(f"{RESULT}/{ResultFile.EXAMPLES}", "examples", "examples"),
+        halting=in_report(f"{RESULT}/{ResultFile.HALTING}", "halting", "halting"),
+        gallery=f"{RESULT}/{ResultFile.GALLERY}",
     log:
-        f"{LOGS}/figures/{RUN_LOG}.log",
+        paths.log("figures", NAME),
     conda:
         ENV
     params:
@@ -30,14 +30,14 @@ rule figures:
 rule votes:
     input:
         data=dataset_of,
-        predictions=f"{RESULT}/predictions.npz",
+        predictions=f"{RESULT}/{ResultFile.PREDICTIONS}",
     output:
-        csv=f"{RESULT}/votes.csv",
-        figure=in_report(f"{RESULT}/figures/votes.svg", "votes", "votes"),
+        csv=f"{RESULT}/{ResultFile.VOTES}",
+        figure=in_report(f"{RESULT}/{ResultFile.VOTES_FIGURE}", "votes", "votes"),
     log:
-        f"{LOGS}/votes/{RUN_LOG}.log",
+        paths.log("votes", NAME),
     wildcard_constraints:
-        benchmark=study.benchmark_pattern("arc"),
+        benchmark=benchmark_pattern(study, "arc"),
     conda:
         ENV
     shell:
@@ -48,11 +48,11 @@ rule votes:
 
 rule steps_figure:
     input:
-        f"{RESULT}/steps.csv",
+        f"{RESULT}/{ResultFile.STEPS}",
     output:
-        in_report(f"{RESULT}/figures/steps.svg", "steps", "supervision steps"),
+        in_report(f"{RESULT}/{ResultFile.STEPS_FIGURE}", "steps", "supervision steps"),
     log:
-        f"{LOGS}/steps_figure/{RUN_LOG}.log",
+        paths.log("steps_figure", NAME),
     conda:
         ENV
     shell:
@@ -62,11 +62,11 @@ rule steps_figure:
 
 rule thinking_figure:
     input:
-        f"{RESULT}/thinking.json",
+        f"{RESULT}/{ResultFile.THINKING}",
     output:
-        in_report(f"{RESULT}/figures/thinking.gif", "thinking", "thinking"),
+        in_report(f"{RESULT}/{ResultFile.THINKING_FIGURE}", "thinking", "thinking"),
     log:
-        f"{LOGS}/thinking_figure/{RUN_LOG}.log",
+        paths.log("thinking_figure", NAME),
     conda:
         ENV
     shell:
@@ -77,7 +77,7 @@ rule thinking_figure:
 # The table of experiments as it was used, with --configfile and --config merged in.
 rule study:
     output:
-        f"{RESULTS}/study.json",
+        paths.study,
     log:
         f"{LOGS}/study.log",
     conda:
@@ -90,13 +90,14 @@ rule study:
 
 rule summary:
     input:
-        study=f"{RESULTS}/study.json",
+        study=paths.study,
         metrics=lambda wildcards: expand(
-            "{result}/metrics.json", result=study.results_of(wildcards.benchmark)
+            f"{{result}}/{ResultFile.METRICS}",
+            result=study.results_of(wildcards.benchmark),
         ),
     output:
         report(
-            f"{RESULTS}/{{benchmark}}/summary.csv",
+            paths.summary("{benchmark}"),
             caption="../workflow/report/summary.rst",
             category=category_of,
             labels={"variant": "all", "seed": "all", "figure": "summary"},
@@ -120,11 +121,11 @@ rule summary:
 rule table:
     input:
         table_inputs,
-        study=f"{RESULTS}/study.json",
+        study=paths.study,
     output:
-        csv=in_tables(f"{RESULTS}/tables/{{table_name}}.csv", "values"),
-        markdown=f"{RESULTS}/tables/{{table_name}}.md",
-        figure=in_tables(f"{RESULTS}/tables/{{table_name}}.svg", "drawn"),
+        csv=in_tables(paths.table("{table_name}", "csv"), "values"),
+        markdown=paths.table("{table_name}", "md"),
+        figure=in_tables(paths.table("{table_name}", "svg"), "drawn"),
     log:
         f"{LOGS}/table/{{table_name}}.log",
     conda:
@@ -132,7 +133,8 @@ rule table:
     params:
         results=lambda wildcards: table_results(wildcards.table_name),
         seen=lambda wildcards: what_was_seen(
-            f"{folder}/metrics.json" for folder in table_results(wildcards.table_name)
+            f"{folder}/{ResultFile.METRICS}"
+            for folder in table_results(wildcards.table_name)
         ),
     shell:
         '"$PYTHON" "$SCRIPTS/table.py" --config {input.study} --table {wildcards.table_name} '
@@ -143,9 +145,9 @@ rule table:
 rule tables:
     input:
         expand(
-            f"{RESULTS}/tables/{{table_name}}.{{ending}}",
+            paths.table("{table_name}", "{ending}"),
             table_name=study.tables,
-            ending=["csv", "md", "svg"],
+            ending=TABLE_ENDINGS,
         ),
 
 
@@ -153,11 +155,11 @@ rule tables:
 # it as it is, and is no input, for the reason that it is none of a table.
 rule report:
     input:
-        study=f"{RESULTS}/study.json",
+        study=paths.study,
         results=report_inputs,
     output:
         report(
-            f"{RESULTS}/report.html",
+            paths.report,
             caption="../workflow/report/report.rst",
             category="Report of all results",
             labels={"variant": "all", "seed": "all", "figure": "report"},

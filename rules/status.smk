@@ -1,6 +1,6 @@
 # How far the study is and what can be asked for. Both always run and make no file: they hand over to
 # a command, whose words come straight to the terminal. While Snakemake works, ask it alone:
-#   python -m trm status
+#   trm status
 
 
 rule status:

@@ -7,21 +7,21 @@ rule train:
     input:
         dataset_of,
     output:
-        weights=f"{RUN}/final",
-        provenance=f"{RUN}/provenance.json",
-        history=f"{RESULT}/history.csv",
-        config=f"{RESULT}/config.yaml",
+        weights=f"{RUN}/{RunFile.FINAL}",
+        provenance=f"{RUN}/{RunFile.PROVENANCE}",
+        history=f"{RESULT}/{ResultFile.HISTORY}",
+        config=f"{RESULT}/{ResultFile.CONFIG}",
     log:
-        f"{LOGS}/train/{RUN_LOG}.log",
+        paths.log("train", NAME),
     benchmark:
-        f"{LOGS}/train/{RUN_LOG}.benchmark.tsv"
+        f"{LOGS}/train/{NAME}.benchmark.tsv"
     conda:
         ENV
     threads: resource("threads")
     resources:
         **{**JOB, "runtime": resource("runtime")},
     params:
-        overrides=overrides_of,
+        settings=settings_of,
         run=subpath(output.weights, parent=True),
     # Signals are for the trainer, which saves: it takes the shell's place, and tee outlives it.
     shell:
@@ -30,5 +30,5 @@ rule train:
         "--seed {wildcards.seed} --ranks {resources.ranks} --gpus {resources.devices} "
         "--nodes {resources.hosts} --threads {threads} "
         "--out-weights {output.weights} --out-history {output.history} "
-        "--out-config {output.config} -- {params.overrides} "
+        "--out-config {output.config} --settings {params.settings:q} "
         "2> >(trap '' INT TERM USR1; exec tee -a {log} >&2)"

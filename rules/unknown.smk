@@ -11,7 +11,7 @@ rule unknown_target:
         f"{LOGS}/unknown_target/{{folder}}/{{unknown}}.log",
     wildcard_constraints:
         folder=f"{RESULTS}|{DATA}",
-        unknown=study.unknown_target_pattern(),
+        unknown=unknown_target_pattern(study),
     conda:
         ENV
     shell:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from hypothesis import settings
 
 if TYPE_CHECKING:
@@ -74,6 +76,12 @@ def overrides(**changes: object) -> list[str]:
     """TINY as command-line words; a key's dots are written `__`."""
     values = TINY | {key.replace("__", "."): value for key, value in changes.items()}
     return [f"{key}={value}" for key, value in values.items()]
+
+
+def as_settings(words: list[str]) -> str:
+    """Command-line words (key=value) as the JSON that the rule for training passes on."""
+    pairs = (word.partition("=") for word in words)
+    return json.dumps({key: yaml.safe_load(value) for key, _, value in pairs})
 
 
 @pytest.fixture(scope="session")

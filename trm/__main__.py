@@ -1,11 +1,17 @@
-"""See how a study stands, without running anything.
+"""Train, evaluate and use models, and see how a study stands.
 
-    python -m trm status     how far every result is, what it cost, where its log is
-    python -m trm list       what can be asked for, as targets to copy
-    python -m trm plot       the curves of two or more runs over each other
-    python -m trm schema     what config.yaml may hold, as a JSON schema for editors
+    trm train              train a model: the keys of config/pretrain.yaml as key=value
+    trm evaluate           measure a checkpoint
+    trm solve              solve one puzzle with a trained model
+    trm export             write a trained model as a folder that needs nothing else
+    trm status             print how far every result is, what it cost, where its log is
+    trm list               print what Snakemake can make, as targets to copy
+    trm plot               draw the curves of several runs in one figure
+    trm check-submission   check a submission.json before Kaggle does
+    trm schema             print the JSON schema of config.yaml, for editors
+    trm completion         print what makes bash or zsh complete these words
 
-Each says more with --help. `python pretrain.py` trains, `python -m trm.evaluate` evaluates.
+`trm NAME --help` shows the options and an example. `python -m trm` is the same program.
 """
 
 from __future__ import annotations
@@ -14,29 +20,33 @@ import signal
 import sys
 from importlib import import_module
 
+from trm import __version__
+from trm.commands import COMMANDS
 from trm.errors import TrmError, run_cli, suggest
 
-COMMANDS = {
-    "status": "trm.study.status",
-    "list": "trm.study.listing",
-    "plot": "trm.report.compare",
-    "schema": "trm.study.schema",
-}
+LONG = ("train", "evaluate")
 
 
 def main() -> None:
     command, *words = sys.argv[1:] or ["--help"]
     if command in ("-h", "--help"):
         print(__doc__)
-        return
-    if command not in COMMANDS:
+    elif command == "--version":
+        print(f"trm {__version__}")
+    elif command not in COMMANDS:
         raise TrmError(
-            f"no command {command!r}{suggest(command, list(COMMANDS))}; there are "
-            f"{', '.join(COMMANDS)}: python -m trm --help"
+            f"no command {command!r}{suggest(command, list(COMMANDS))}; the commands are "
+            f"{', '.join(COMMANDS)}; see trm --help"
         )
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `python -m trm status | head`
-    import_module(COMMANDS[command]).main(words)
+    else:
+        if command not in LONG:
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `trm status | head`
+        import_module(COMMANDS[command]).main(words)
+
+
+def entry() -> None:
+    run_cli(main)
 
 
 if __name__ == "__main__":
-    run_cli(main)
+    entry()

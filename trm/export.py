@@ -1,7 +1,7 @@
 """Write a trained model as a folder that needs nothing else, or as a published checkpoint.
 
-    python -m trm.export --checkpoint checkpoints/sudoku-6x6/quick/seed-0 --out exported/sudoku-6x6
-    python -m trm.export --checkpoint exported/sudoku-6x6 --published step_558
+    trm export --checkpoint checkpoints/sudoku-6x6/quick/seed-0 --out exported/sudoku-6x6
+    trm export --checkpoint exported/sudoku-6x6 --published step_558
 
 The folder holds model.safetensors, config.json, README.md (a model card) and, where puzzles have
 embeddings of their own, identifiers.json with their names.
@@ -9,18 +9,19 @@ embeddings of their own, identifiers.json with their names.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import yaml
 
+from trm.arguments import Parser
 from trm.errors import TrmError, run_cli
-from trm.files import check_writable, file_sha256, new_folder, write_atomically
+from trm.files import RunFile, check_writable, file_sha256, new_folder, write_atomically
 from trm.model.checkpoint import PUZZLE_EMBEDDING, save_weights, write_safetensors
 from trm.solve.trained import (
     CARD,
@@ -32,6 +33,8 @@ from trm.solve.trained import (
     load,
     read_description,
 )
+from trm.study.files import ResultFile
+from trm.study.paths import result_of_run
 
 _TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 _USE = {
@@ -111,7 +114,7 @@ def model_card(trained: TrainedModel, name: str, metrics: Path | None) -> str:
 
 def _provenance_of(weights: Path) -> dict[str, Any]:
     try:
-        return json.loads((weights.parent / "provenance.json").read_text())
+        return json.loads((weights.parent / RunFile.PROVENANCE).read_text())
     except (OSError, ValueError):
         return {}
 
@@ -137,10 +140,10 @@ def _metrics_of(weights: Path) -> Path | None:
     """metrics.json of the result whose weights these are, of its last step only."""
     run = weights.resolve().parent
     last = _provenance_of(weights).get("checkpoints", [""])[-1]
-    if weights.name not in ("final", last) or "checkpoints" not in run.parts:
+    result = result_of_run(run)
+    if weights.name not in (RunFile.FINAL, last) or result is None:
         return None
-    i = len(run.parts) - 1 - run.parts[::-1].index("checkpoints")
-    path = Path(*run.parts[:i], "results", *run.parts[i + 1 :], "metrics.json")
+    path = result / ResultFile.METRICS
     return path if path.is_file() else None
 
 
@@ -155,8 +158,8 @@ def _read_metrics(path: Path) -> dict[str, float]:
 # --- the command ----------------------------------------------------------------------------------
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parser() -> Parser:
+    parser = Parser("export", __doc__)
     parser.add_argument(
         "--checkpoint",
         required=True,
@@ -169,7 +172,11 @@ def main() -> None:
     parser.add_argument("--dataset", help="default: that of the config")
     parser.add_argument("--side", type=int, help="of the board or canvas, where no dataset tells")
     parser.add_argument("--kind", choices=("sudoku", "maze"), help="where 4x4 cells leave it open")
-    args = parser.parse_args()
+    return parser
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    args = parser().parse_args(words)
     if args.out is None and args.published is None:
         raise TrmError("name what to write: --out FOLDER, --published FILE, or both")
     if args.published is not None:

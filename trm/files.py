@@ -10,13 +10,28 @@ import secrets
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from trm.errors import TrmError, WriteError
 
+SETTINGS = Path(__file__).resolve().parents[1] / "config"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+def settings_folder() -> Path:
+    """config/ of the checkout that this package is part of.
+
+    TrmError where the package is installed without its repository, as from a wheel.
+    """
+    if not SETTINGS.is_dir():
+        raise TrmError(
+            f"{SETTINGS} does not exist: this needs the repository; run it in a checkout that is "
+            "installed by `pip install -e .`"
+        )
+    return SETTINGS
 
 
 @contextmanager
@@ -257,6 +272,16 @@ def _replace_folder(
     remove_files(aside, names)
 
 
+class RunFile(StrEnum):
+    """A file of a run's folder under checkpoints/, beside its checkpoints and snapshots."""
+
+    FINAL = "final"  # the copy of the last checkpoint that Snakemake's training makes
+    PROVENANCE = "provenance.json"  # of a run that has ended well
+    HISTORY = "history.csv"
+    CONFIG = "all_config.yaml"
+    RECORD = "run.json"
+
+
 def checkpoints_of(folder: Path) -> list[Path]:
     """The `step_N` that the finished run in `folder` wrote, in order; the last is its result.
 
@@ -264,7 +289,7 @@ def checkpoints_of(folder: Path) -> list[Path]:
     TrmError where the run has not ended well.
     """
     try:
-        names = json.loads((folder / "provenance.json").read_text())["checkpoints"]
+        names = json.loads((folder / RunFile.PROVENANCE).read_text())["checkpoints"]
     except (FileNotFoundError, KeyError, ValueError):
         raise TrmError(f"no run has ended in {folder}: train first") from None
     return [folder / name for name in names]

@@ -96,7 +96,8 @@ def results(tmp_path: Path) -> list[Path]:
     thinking = sudoku_gallery(6, failed=(2, 5), steps=8)
     puzzles = [p.model_copy(update={"name": f"10{p.name}"}) for p in thinking.puzzles]
     save_gallery(sudoku / "thinking.json", thinking.model_copy(update={"puzzles": puzzles}))
-    save_figure(new_figure(6, 3), sudoku / "figures" / "examples.svg", "some examples")
+    for name in ("examples", "learning_curve"):
+        save_figure(new_figure(6, 3), sudoku / "figures" / f"{name}.svg", f"some {name}")
     maze = make_result(tmp_path, "puzzle/mlp/seed-0", solved(0.0, 1))
     save_gallery(maze / "gallery.json", maze_gallery())
     arc = make_result(tmp_path, "grids/att/seed-0", {"ARC/pass@2": 0.5, "ARC/tasks": 400})
@@ -152,6 +153,18 @@ def test_the_overview_leads_to_the_results(page: sync_api.Page) -> None:
         link.click()
         target = page.locator(link.get_attribute("href"))
         sync_api.expect(target).to_be_in_viewport()
+
+
+def test_a_wide_screen_shows_figures_beside_the_metrics(page: sync_api.Page) -> None:
+    page.set_viewport_size({"width": 1600, "height": 900})
+    article = page.locator("article").first
+    metrics, figure = article.locator("table").first, article.locator("figure.drawn").first
+    left, right = metrics.bounding_box(), figure.bounding_box()
+    assert left["x"] + left["width"] < right["x"]
+    assert abs(left["y"] - right["y"]) < 40
+    page.set_viewport_size({"width": 420, "height": 900})
+    assert metrics.bounding_box()["y"] < figure.bounding_box()["y"]
+    assert figure.bounding_box()["x"] < 40
 
 
 def test_a_filter_changes_what_is_shown(page: sync_api.Page) -> None:

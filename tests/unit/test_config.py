@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -8,19 +9,21 @@ import yaml
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from pretrain import accept_both_spellings
-from tests.conftest import overrides
+from tests.conftest import ROOT, overrides
+from trm.config.architectures import architecture_names
 from trm.config.compose import (
-    CONFIG_FOLDER,
+    accept_both_spellings,
     compose,
     hydra_word,
     load_train_config,
     parse_train_config,
     resolve,
+    save_train_config,
 )
-from trm.config.types import ARCHITECTURE_NAMES, ArchConfig, TrainConfig
+from trm.config.types import ArchConfig, TrainConfig
 from trm.errors import TrmError
 from trm.evaluate.settings import parse_arguments
+from trm.files import settings_folder
 
 PUBLISHED = [
     "arch=trm",
@@ -46,7 +49,7 @@ def test_published_command_resolves_to_the_published_settings() -> None:
     assert arch.loss.loss_type == "stablemax_cross_entropy"
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURE_NAMES)
+@pytest.mark.parametrize("arch", architecture_names())
 def test_every_arch_file_composes(arch: str) -> None:
     assert compose([f"arch={arch}"]).arch.architecture == arch
 
@@ -97,11 +100,11 @@ def test_saved_config_reads_back(tmp_path: Path) -> None:
 
 def test_architecture_by_bare_or_published_name() -> None:
     assert ArchConfig(name="trm").architecture == "trm"
-    with pytest.raises(TrmError, match="is no architecture"):
+    with pytest.raises(TrmError, match="is not an architecture; .* are hrm, .*, trm"):
         parse_train_config(compose([]).model_dump() | {"arch": {"name": "gpt"}})
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURE_NAMES)
+@pytest.mark.parametrize("arch", architecture_names())
 def test_resolving_without_hydra_is_what_hydra_composes(arch: str) -> None:
     evaluators = [{"name": "arc@ARC", "pass_Ks": [1, 2]}]
     overrides = {"arch": arch, "lr": 0.5, "arch.hidden_size": 96, "evaluators": evaluators,
@@ -244,9 +247,25 @@ def test_a_default_is_the_same_in_the_code_and_in_the_files() -> None:
     for key, value in defaults(TrainConfig).items():
         assert to_jsonable_python(value) == of_files[key], key
     assert set(of_files) == set(TrainConfig.model_fields)
-    raw = yaml.safe_load((CONFIG_FOLDER / "pretrain.yaml").read_text())
-    assert set(raw) - {"defaults", "hydra"} == set(TrainConfig.model_fields) - {"arch"}
+    raw = yaml.safe_load((settings_folder() / "pretrain.yaml").read_text())
+    assert set(raw) - {"defaults", "hydra"} == set(TrainConfig.model_fields)
 
 
 def test_the_code_s_architecture_is_that_of_its_file() -> None:
     assert ArchConfig() == compose(["arch=trm"]).arch
+
+
+def test_saved_settings_are_read_as_they_were(tmp_path: Path) -> None:
+    changes = {"arch": "hrm", "lr": 1e-5, "run_name": "数据=1#2", "data_paths": NASTY}
+    config = resolve(changes, "row")
+    assert config.data_paths == NASTY
+    save_train_config(config, tmp_path / "run" / "settings.yaml")
+    assert load_train_config(tmp_path / "run" / "settings.yaml") == config
+
+
+def test_the_settings_of_the_architectures_are_the_recorded_ones() -> None:
+    """Wherever a file has them from: from itself or from what all share."""
+    recorded = json.loads((ROOT / "tests/golden/architectures.json").read_text())
+    assert sorted(recorded) == architecture_names()
+    for name, settings in recorded.items():
+        assert compose([f"arch={name}"]).arch.model_dump(mode="json") == settings, name

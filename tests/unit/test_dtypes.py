@@ -15,12 +15,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from trm.config.architectures import architecture_names
 from trm.config.types import ArchConfig, ModelConfig
 from trm.model import layers
 from trm.model.act import Batch, act_step, initial_carry
 from trm.model.base import RecursiveModel
 from trm.model.loss import act_loss
-from trm.model.registry import ARCHITECTURES, build_model
+from trm.model.registry import build_model
 from trm.runtime.ranks import Ranks
 from trm.training.ema import EMA
 from trm.training.optim import AdamATan2, SignSGD
@@ -78,7 +79,7 @@ def batch() -> Batch:
 
 
 @pytest.mark.parametrize("forward_dtype", FORWARD)
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", architecture_names())
 @pytest.mark.parametrize("mlp_t", [False, True], ids=["att", "mlp"])
 def test_a_step_casts_where_the_published_code_does(
     architecture: str, forward_dtype: str, mlp_t: bool
@@ -144,7 +145,7 @@ def test_gradients_optimiser_and_average_have_the_type_of_the_weights(forward_dt
     assert set().union(*seen.inputs.values()) == {wide}
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", architecture_names())
 def test_every_type_starts_from_the_same_weights(architecture: str) -> None:
     states = []
     for forward_dtype in ("float32", "float64"):

@@ -77,6 +77,14 @@ def test_curve_has_train_and_test_lines_and_loss_on_its_own_axis(history):
     assert test.get_ydata().tolist() == [0.125, 0.375]
 
 
+@pytest.mark.parametrize(("last", "step"), [(2, 1), (500, 100), (1142, 200), (65_104, 10_000)])
+def test_steps_are_marked_at_round_numbers(tmp_path: Path, last: int, step: int) -> None:
+    path = tmp_path / "history.csv"
+    path.write_text(f"step,split,loss,accuracy\n1,train,1,0\n{last},train,0.5,1\n")
+    ticks = draw_learning_curve(path).axes[1].get_xticks()
+    assert set(np.diff(ticks)) == {step}
+
+
 def test_a_run_of_two_steps_has_whole_steps_on_its_axis(tmp_path):
     path = tmp_path / "history.csv"
     path.write_text("\n".join(HISTORY.split()[:4]) + "\n")

@@ -528,7 +528,7 @@ def test_a_page_with_puzzles_needs_nothing_outside_itself_either(interactive, co
 
 def test_without_a_script_the_examples_stand_in_and_the_rest_is_hidden(interactive, config):
     page = page_of(interactive, config)
-    (fallback,) = re.findall(r"<noscript>(.*?)</noscript>", page, re.DOTALL)
+    (fallback,) = re.findall(r"<noscript[^>]*>(.*?)</noscript>", page, re.DOTALL)
     assert "some examples" in fallback
     sections = [a for tag, a in Reader(page).tags if tag == "section" and "data-start" in a]
     assert len(sections) == 3

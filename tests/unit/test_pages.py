@@ -1,17 +1,24 @@
-"""Pages whose commands the slow tests run: both languages show the same, and their files exist."""
+"""The pages of the documentation: their links exist, and both languages show the same code."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.conftest import ROOT
-from tests.pages import code_blocks
+from tests.pages import anchors, code_blocks
 from tests.project import FULL
 from trm.study.table import Study
 
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / "results" / "README.md",
+    ROOT / "tests" / "README.md",
+]
 ENGLISH, CHINESE = (ROOT / "docs" / folder / "adding-a-benchmark.md" for folder in (".", "zh"))
 
 
@@ -32,6 +39,19 @@ def test_the_files_that_it_names_exist() -> None:
         for name in re.findall(r"`((?:trm|workflow|config|tests)/[\w/.-]+)`", page.read_text()):
             made_here = name in ("config/sort-rows.yaml", "trm/data/NAME.py")
             assert made_here or (ROOT / name.rstrip("/")).exists(), (page, name)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_and_pictures_of_a_page_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'src="([^"]+)"', text)
+    for link in links:
+        if ":" in link:  # another site
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
 
 
 def test_settings_of_the_page_about_following_a_run(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`python -m trm plot`: runs over each other, those of the kept example run."""
+"""`trm plot`: runs over each other, those of the kept example run."""
 
 from __future__ import annotations
 

@@ -1,42 +1,44 @@
-"""docs/reference.md names every option, file and metric, and none that is not there."""
+"""docs/reference.md, in both languages, names every option, file and metric, and no other."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from trm.config.compose import known_keys
 from trm.evaluate.settings import EvaluateConfig
-from trm.study.table import ARC_FILES, METRICS, RESULT_FILES
+from trm.scoring.metrics import METRICS
+from trm.study.files import ResultFile
 
-PAGE = (Path(__file__).parents[2] / "docs/reference.md").read_text()
-
-
-def names_of(section: str) -> set[str]:
-    """What stands as code in the first column of the section's table."""
-    (text,) = re.findall(rf"^## {re.escape(section)}\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S)
-    cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
-    return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+PAGES = [ROOT / "docs/reference.md", ROOT / "docs/zh/reference.md"]
+FILES, METRICS_SECTION, TRAINING, EVALUATION = range(4)
 
 
+def sections(page: int) -> list[set[str]]:
+    """The code in the first column of each section's tables."""
+    texts = re.split(r"^## ", PAGES[page].read_text(encoding="utf-8"), flags=re.M)[1:]
+    cells = [re.findall(r"^\| (`[^|]*)\|", text, re.M) for text in texts]
+    return [{name for cell in column for name in re.findall(r"`([^`]+)`", cell)}
+            for column in cells]  # fmt: skip
+
+
+@pytest.mark.parametrize("page", range(len(PAGES)), ids=("en", "zh"))
 @pytest.mark.parametrize(
     ("section", "wanted"),
     [
-        ("Files", {*RESULT_FILES, *ARC_FILES}),
-        (
-            "Options of `pretrain.py`",
-            {key for key in known_keys() if key not in ("arch", "arch.loss")},
-        ),
-        ("Options of `python -m trm.evaluate`", {*EvaluateConfig.model_fields, "arch.…"}),
+        (FILES, {*ResultFile}),
+        (TRAINING, {key for key in known_keys() if key not in ("arch", "arch.loss")}),
+        (EVALUATION, {*EvaluateConfig.model_fields, "arch.…"}),
     ],
+    ids=("files", "training", "evaluation"),
 )
-def test_every_name_is_explained(section: str, wanted: set[str]) -> None:
-    assert names_of(section) == wanted
+def test_every_name_is_explained(page: int, section: int, wanted: set[str]) -> None:
+    assert sections(page)[section] == wanted
 
 
-def test_every_metric_is_explained() -> None:
-    wanted = {m for metrics in METRICS.values() for m in metrics}
-    wanted = {"ARC/pass@K" if m.startswith("ARC/pass@") else m for m in wanted}
-    assert wanted <= names_of("Metrics")
+@pytest.mark.parametrize("page", range(len(PAGES)), ids=("en", "zh"))
+def test_every_metric_is_explained(page: int) -> None:
+    wanted = {"ARC/pass@K" if m.startswith("ARC/pass@") else m for m in METRICS}
+    assert wanted == sections(page)[METRICS_SECTION]

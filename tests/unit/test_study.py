@@ -11,7 +11,10 @@ from tests.conftest import ROOT
 from trm.config.compose import parse_train_config
 from trm.errors import TrmError
 from trm.study import schema
+from trm.study.files import ResultFile, files_of_one_kind
+from trm.study.paths import Paths, result_name, result_of_run, run_of_result
 from trm.study.table import Study
+from trm.study.targets import all_files, explain_target, unknown_target_pattern
 
 CONFIG = ROOT / "config" / "config.yaml"
 
@@ -78,14 +81,14 @@ def test_schema_file_is_what_the_command_writes(
     written = tmp_path / "new" / "schema.json"
     schema.main(["--out", str(written)])
     assert (ROOT / name).read_bytes() == written.read_bytes(), (
-        f"what config.yaml may hold has changed: run python -m trm schema --out {name}"
+        f"what config.yaml may hold has changed: run trm schema --out {name}"
     )
     schema.main([])
     assert capsys.readouterr().out == written.read_text()
 
 
 def test_unknown_targets_and_only_those_match_the_pattern(study: Study) -> None:
-    pattern = re.compile(study.unknown_target_pattern())
+    pattern = re.compile(unknown_target_pattern(study))
     known = [
         "report.html", "study.json", "sudoku-extreme/summary.csv", "arc1concept-aug-1000",
         "sudoku-extreme/mlp/seed-12/metrics.json", "arc-agi-1/att/seed-0/figures/examples.svg",
@@ -111,8 +114,8 @@ def test_unknown_targets_and_only_those_match_the_pattern(study: Study) -> None:
 )
 def test_mistyped_target_lists_what_exists(study: Study, target: str, words: str) -> None:
     """As the rule for unknown targets asks; Snakemake itself: tests/workflow/test_dry_runs.py."""
-    assert re.fullmatch(study.unknown_target_pattern(), target.partition("/")[2])
-    assert words in study.explain_target(target)
+    assert re.fullmatch(unknown_target_pattern(study), target.partition("/")[2])
+    assert words in explain_target(study, target)
 
 
 @pytest.mark.parametrize(
@@ -172,3 +175,28 @@ def test_a_name_that_no_command_can_hold_is_refused(study: Study, name: str) -> 
         del rows[name]
         rows["é=1.5#2"] = new
         Study.of(table)
+
+
+def test_a_new_result_file_is_a_target_by_its_entry(study: Study) -> None:
+    """And nothing else in a result's folder is one."""
+    name = "arc-agi-1/att/seed-0"
+    pattern = re.compile(unknown_target_pattern(study))
+    for file in ResultFile:
+        assert not pattern.fullmatch(f"{name}/{file}")
+        assert f"{study.paths.result(name)}/{file}" in all_files(study)
+        assert str(file) in explain_target(study, "results/arc-agi-1/att/seed-0/none")
+    own = [f for f in all_files(study) if "/sudoku-6x6/mlp/" in f]
+    assert not any(f.endswith(tuple(files_of_one_kind("arc"))) for f in own)
+
+
+def test_the_folders_of_a_run_and_its_result_are_found_from_each_other(tmp_path: Path) -> None:
+    paths, name = Paths("/tiny"), result_name("b", "v", 3)
+    run, result = tmp_path / paths.run(name), tmp_path / paths.result(name)
+    assert (run_of_result(result), result_of_run(run)) == (run, result)
+    assert run_of_result(run) is None and result_of_run(tmp_path / "elsewhere") is None
+
+
+@pytest.mark.parametrize("rules", sorted((ROOT / "rules").glob("*.smk")))
+def test_rules_take_the_names_of_results_from_the_registry(rules: Path) -> None:
+    text = re.sub(r"^ *#.*$", "", rules.read_text(), flags=re.M)
+    assert not re.findall(r"\{(?:RESULT|RUN|RESULTS)\}/[a-z][^\"]*", text)

@@ -8,11 +8,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.unit.test_model import batch, small
+from trm.config.architectures import architecture_names
 from trm.model import layers
 from trm.model.act import act_step, initial_carry
 from trm.model.layers import Linear, SwiGLU, product
 from trm.model.loss import act_loss
-from trm.model.registry import ARCHITECTURES, build_model
+from trm.model.registry import build_model
 
 PRODUCTS = ("mm", "bmm", "addmm", "baddbmm", "mv", "attention")
 
@@ -38,7 +39,7 @@ class TypesOfProducts(TorchDispatchMode):
 
 @pytest.mark.usefixtures("no_instructions")
 @pytest.mark.parametrize("mlp_t", [False, True])
-@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("architecture", architecture_names())
 def test_no_product_of_a_step_is_left_in_bfloat16(architecture: str, mlp_t: bool) -> None:
     model = build_model(small(architecture, forward_dtype="bfloat16", mlp_t=mlp_t))
     with TypesOfProducts() as noted:

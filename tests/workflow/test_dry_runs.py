@@ -50,6 +50,13 @@ def test_the_report_asks_for_steps_and_votes_and_a_result_alone_does_not(project
     assert not {"steps", "votes"} & set(jobs(project.dry_run(*alone, tiny=False).stdout))
 
 
+def test_the_snakefile_in_workflow_is_that_of_the_root(project: Project) -> None:
+    """The catalogue of Snakemake workflows looks for one there."""
+    runs = [project.run("-m", "snakemake", "-n", *words, "--cores", "2")
+            for words in ((), ("--snakefile", "workflow/Snakefile"))]  # fmt: skip
+    assert jobs(runs[1].stdout) == jobs(runs[0].stdout)
+
+
 def test_a_benchmark_s_own_steps_are_looked_at(project: Project) -> None:
     targets = [f"results/{name}/mlp/seed-0/steps.csv" for name in ("sudoku-6x6", "sudoku-9x9")]
     done = project.dry_run("-p", *targets, tiny=False)

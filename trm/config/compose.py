@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
@@ -14,11 +14,12 @@ import pydantic
 import yaml
 from pydantic import BaseModel
 
+from trm.config.types import ArchConfig, TrainConfig, _flat
 from trm.errors import TrmError, explain, suggest
+from trm.files import RunFile, atomic_write, settings_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-from trm.config.types import ArchConfig, TrainConfig, _flat
 
 
 def known_keys(model: type[BaseModel] = TrainConfig, prefix: str = "") -> list[str]:
@@ -41,7 +42,9 @@ def parse_train_config(raw: dict[str, Any], what: str = "training config") -> Tr
         raise explain(error, what, known_keys()) from None
 
 
-CONFIG_FOLDER = Path(__file__).resolve().parents[2] / "config"
+def arch_files() -> list[str]:
+    """What `arch=` may be: the files of config/arch."""
+    return sorted(path.stem for path in (settings_folder() / "arch").glob("*.yaml"))
 
 
 def compose(overrides: list[str]) -> TrainConfig:
@@ -50,8 +53,9 @@ def compose(overrides: list[str]) -> TrainConfig:
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
 
+    folder = settings_folder()
     try:
-        with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        with initialize_config_dir(str(folder), version_base="1.3"):
             composed = hydra_compose("pretrain", overrides)
     except HydraException as error:
         raise TrmError(str(error)) from None
@@ -78,15 +82,20 @@ def resolve(overrides: dict[str, Any], what: str) -> TrainConfig:
     from omegaconf import OmegaConf
 
     name = overrides.get("arch", "trm")
-    path = CONFIG_FOLDER / "arch" / f"{name}.yaml"
-    if not path.is_file():
-        known = sorted(p.stem for p in path.parent.glob("*.yaml"))
+    known = arch_files()
+    if name not in known:
         raise TrmError(f"{what}: no arch {name!r}{suggest(str(name), known)}; there are {known}")
-    base = copy.deepcopy(_defaults(path))
-    for key, value in overrides.items():
-        if key != "arch":
+    base = copy.deepcopy(_defaults(settings_folder() / "arch" / f"{name}.yaml"))
+    changes = {key: value for key, value in overrides.items() if key != "arch"}
+    literal = {key: value for key, value in changes.items() if "${" in json.dumps(value)}
+    for key, value in changes.items():
+        if key not in literal:
             OmegaConf.update(base, key, value, force_add=True)
-    return parse_train_config(OmegaConf.to_container(base, resolve=True), what)
+    raw = OmegaConf.to_container(base, resolve=True)
+    for key, value in literal.items():  # a name with `${` in it, which is no reference
+        *parents, last = key.split(".")
+        reduce(lambda node, name: node[name], parents, raw)[last] = value
+    return parse_train_config(raw, what)
 
 
 @cache
@@ -94,10 +103,10 @@ def _defaults(arch: Path) -> Any:
     """config/pretrain.yaml with the file `arch`; a table has dozens of rows with few of these."""
     from omegaconf import OmegaConf
 
-    base = OmegaConf.load(CONFIG_FOLDER / "pretrain.yaml")
+    base = OmegaConf.load(arch.parents[1] / "pretrain.yaml")
     for key in ("defaults", "hydra"):
         del base[key]
-    base["arch"] = OmegaConf.load(arch)
+    base["arch"] = OmegaConf.merge(base["arch"], OmegaConf.load(arch))
     return base
 
 
@@ -150,6 +159,41 @@ def typed_word(word: str) -> str:
     if not readable:
         raise TrmError(f"{word} cannot be read; see {key} in config/pretrain.yaml")
     return word
+
+
+def accept_both_spellings(arguments: list[str]) -> list[str]:
+    """`+key=…` and `key=…` mean the same for every key there is.
+
+    The published commands add run_name with a plus, which Hydra refuses for a key that the config
+    file already lists. A key or an architecture that does not exist is refused here, with the
+    nearest one, and so is a key without a value.
+    """
+    known = known_keys()
+    accepted = []
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        key, equals, value = word.partition("=")
+        key = key.lstrip("+")
+        # A word behind an option of Hydra's, as in `--cfg job`, is that option's.
+        of_hydra = before.startswith("-") and "=" not in before and not equals
+        if word.startswith(("-", "~")) or of_hydra or key.startswith("hydra"):
+            accepted.append(word)
+        elif key not in known:
+            raise TrmError(f"unknown key {key!r}{suggest(key, known)}; keys: config/pretrain.yaml")
+        elif not equals:
+            raise TrmError(f"{key} has no value: write {key}=VALUE")
+        elif key == "arch":  # a file of config/arch, not a value
+            _check_architecture(value.strip("\"'"))
+            accepted.append(word.lstrip("+"))
+        else:
+            accepted.append(f"++{typed_word(word.lstrip('+'))}")
+    return accepted
+
+
+def _check_architecture(name: str) -> None:
+    known = arch_files()
+    if name.removesuffix(".yaml") not in known:
+        names = ", ".join(known)
+        raise TrmError(f"unknown arch {name!r}{suggest(name, known)}; config/arch has {names}")
 
 
 def read_texts(value: str) -> list[str] | None:
@@ -207,6 +251,13 @@ def load_train_config(path: Path) -> TrainConfig:
     return parse_train_config(raw, str(path))
 
 
+def save_train_config(config: TrainConfig, path: Path) -> None:
+    """Write all settings as YAML, which `load_train_config` reads."""
+    with atomic_write(path) as file:
+        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        file.write(text.encode())
+
+
 NOT_COMPARED = ("arch.halt_max_steps", "arch.halt_exploration_prob", "arch.loss")
 """Settings of `arch` that another training or evaluation is free to choose."""
 
@@ -215,7 +266,7 @@ def note_other_architecture(checkpoint: Path, arch: ArchConfig) -> str | None:
     """What to note where a checkpoint was trained with other settings of the architecture, by the
     all_config.yaml beside it: many change no shape, so that the weights load all the same."""
     try:
-        theirs = _flat({"arch": load_train_config(checkpoint.parent / "all_config.yaml").arch})
+        theirs = _flat({"arch": load_train_config(checkpoint.parent / RunFile.CONFIG).arch})
     except TrmError:
         return None
     ours = _flat({"arch": arch})

@@ -12,16 +12,8 @@ from typing import Any, Literal
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from trm.config.architectures import architecture_names, having, options_of
 from trm.errors import TrmError
-
-ARCHITECTURE_NAMES = (
-    "trm",
-    "trm_separate",
-    "trm_singlez",
-    "trm_hier6",
-    "hrm",
-    "transformers_baseline",
-)
 
 
 class Strict(BaseModel):
@@ -71,16 +63,20 @@ class ArchConfig(Strict):
         if self.puzzle_emb_ndim == 0:
             return 0
         needed = -(-self.puzzle_emb_ndim // self.hidden_size)
-        if self.architecture in ("hrm", "transformers_baseline"):
-            return needed  # the published HRM code predates puzzle_emb_len and ignores it
+        if not self.has("puzzle_emb_len"):
+            return needed
         return self.puzzle_emb_len or needed
+
+    def has(self, option: str) -> bool:
+        """Whether the architecture has an option that not every one has."""
+        return option in (options_of(self.architecture) or ())
 
     @model_validator(mode="after")
     def _consistent(self) -> ArchConfig:
-        if self.architecture not in ARCHITECTURE_NAMES:
+        if options_of(self.architecture) is None:
             raise ValueError(
-                f"arch.name={self.name!r} is no architecture; there are "
-                f"{', '.join(ARCHITECTURE_NAMES)}"
+                f"arch.name={self.name!r} is not an architecture; the architectures are "
+                f"{', '.join(architecture_names())}"
             )
         head_dim = self.hidden_size // self.num_heads
         if head_dim < 1:
@@ -89,9 +85,9 @@ class ArchConfig(Strict):
             )
         if self.pos_encodings == "rope" and not self.mlp_t and head_dim % 2:
             raise ValueError(f"rotary positions need an even head size, not {head_dim}")
-        if self.one_step_gradient and self.architecture not in ("trm", "trm_separate"):
+        if self.one_step_gradient and not self.has("one_step_gradient"):
             raise ValueError(
-                "arch.one_step_gradient is an option of arch=trm and arch=trm_separate"
+                f"arch.one_step_gradient is an option of {having('one_step_gradient')}"
             )
         if self.puzzle_emb_ndim > self.prefix_len * self.hidden_size:
             raise ValueError(
@@ -267,8 +263,8 @@ class TrainConfig(Strict):
                 f"depth_schedule starts at {starts}; its first stage starts at 0, each other after "
                 "the one before"
             )
-        if self.arch.architecture not in ("trm", "trm_separate"):
-            raise ValueError("depth_schedule is an option of arch=trm and arch=trm_separate")
+        if not self.arch.has("depth_schedule"):
+            raise ValueError(f"depth_schedule is an option of {having('depth_schedule')}")
 
     def check_world_size(self, world_size: int) -> None:
         if self.global_batch_size % world_size:

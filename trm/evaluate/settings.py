@@ -22,7 +22,7 @@ from trm.config.compose import (
 from trm.config.types import Embeddings, Strict, TrainConfig
 from trm.data.specs import Kind
 from trm.errors import TrmError, explain
-from trm.files import check_writable
+from trm.files import RunFile, check_writable
 from trm.model.checkpoint import check_exists
 
 TaskIds = Literal["own", "blank", "other"]
@@ -62,7 +62,7 @@ class EvaluateConfig(Strict):
     at_steps: list[int] = []  # supervision steps to take the metrics after
     steps_out: Path | None = None  # CSV of those
     cost_out: Path | None = None  # JSON of what the evaluation took
-    kind: Kind | None = None  # maze: any shortest path is scored too
+    kind: Kind | None = None  # of a maze, any shortest path is scored too
     task_ids_out: Path | None = None  # CSV of metrics under own, blank and another puzzle's ids
     # reinitialise: every puzzle's is the mean of the saved ones, for puzzles of another dataset.
     puzzle_embeddings: Embeddings = "saved"
@@ -96,7 +96,7 @@ def parse_arguments(arguments: list[str]) -> tuple[EvaluateConfig, TrainConfig]:
         raise explain(error, "trm.evaluate", list(EvaluateConfig.model_fields)) from None
     config.check_outputs()
     check_exists(config.checkpoint)
-    beside = config.checkpoint.parent / "all_config.yaml"
+    beside = config.checkpoint.parent / RunFile.CONFIG
     path = config.config or (beside if beside.is_file() else None)
     # A bare published checkpoint: its architecture is what the command line says.
     trained = compose(arch) if path is None else _with_overrides(path, arch)

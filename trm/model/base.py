@@ -39,12 +39,16 @@ class Depth(NamedTuple):
 class RecursiveModel(nn.Module, ABC):
     """An architecture is the names of its states, its nets, and how one step recurses over them.
 
+    Each is the one class of a module whose name is the architecture's, `arch=NAME`.
     Attribute names are those of the published state dicts, so that checkpoints are exchanged
     without translation beyond the prefix `model.inner.`.
     """
 
     states: ClassVar[tuple[str, ...]]
     """Names of the states; `{name}_init` is the fixed vector each starts from."""
+    options: ClassVar[tuple[str, ...]]
+    """Those of `depth_schedule`, `one_step_gradient` and `puzzle_emb_len` that it has. Each class
+    writes them out, as `trm.config.architectures` reads them from the source."""
     halts_against_continue: ClassVar[bool] = False
     """Whether a row halts on q_halt > q_continue whatever `no_ACT_continue` says."""
     learns_continue: ClassVar[bool | None] = None

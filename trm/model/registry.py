@@ -1,25 +1,27 @@
-"""Architectures by the name their config file gives."""
+"""Architectures by name: NAME is the class that `trm/model/NAME.py` defines."""
 
 from __future__ import annotations
 
+from importlib import import_module
+
+from trm.config.architectures import MODELS
 from trm.config.types import ModelConfig
 from trm.model.base import RecursiveModel
-from trm.model.hrm import HRM
-from trm.model.transformers_baseline import TransformerBaseline
-from trm.model.trm import TRM, SeparateTRM
-from trm.model.trm_hier6 import SixLatentTRM
-from trm.model.trm_singlez import SingleStateTRM
 
-ARCHITECTURES: dict[str, type[RecursiveModel]] = {
-    "trm": TRM,
-    "trm_separate": SeparateTRM,
-    "trm_singlez": SingleStateTRM,
-    "trm_hier6": SixLatentTRM,
-    "hrm": HRM,
-    "transformers_baseline": TransformerBaseline,
-}
+
+def architecture(name: str) -> type[RecursiveModel]:
+    """The class of an architecture (`trm.config.architectures.architecture_names`)."""
+    module = import_module(f"{MODELS}.{name}")
+    (found,) = (
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and value.__module__ == module.__name__
+        and "options" in vars(value)
+    )
+    return found
 
 
 def build_model(config: ModelConfig) -> RecursiveModel:
     """A model with fresh weights drawn from torch's global CPU generator."""
-    return ARCHITECTURES[config.architecture](config)
+    return architecture(config.architecture)(config)

@@ -11,10 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trm.errors import TrmError
-from trm.files import file_sha256, write_json
-
-RECORD = "run.json"
-FINAL = "final"  # the copy of the last checkpoint that Snakemake's training makes
+from trm.files import RunFile, file_sha256, write_json
 
 
 @dataclass
@@ -27,17 +24,17 @@ class RunRecord:
     provenance: dict[str, Any] | None = None  # provenance.json of a run that has ended well
 
     def write(self, run: Path) -> None:
-        write_json(run / RECORD, asdict(self))
+        write_json(run / RunFile.RECORD, asdict(self))
 
     def sha256_of(self, name: str) -> str | None:
         """SHA-256 of the checkpoint `name`; None where it is not recorded."""
-        if name == FINAL and self.provenance is not None:
+        if name == RunFile.FINAL and self.provenance is not None:
             name = self.provenance["checkpoints"][-1]
         return self.checkpoints.get(name)
 
     def has_ended(self, run: Path) -> bool:
         """Whether the run has ended well, and its last checkpoint is still as it was written."""
-        if self.provenance is None or not (run / "history.csv").is_file():
+        if self.provenance is None or not (run / RunFile.HISTORY).is_file():
             return False
         last = self.provenance["checkpoints"][-1]
         try:
@@ -49,7 +46,7 @@ class RunRecord:
 def read_record(run: Path) -> RunRecord | None:
     """run.json of a run folder; None where there is none, or none that can be read."""
     try:
-        return RunRecord(**json.loads((run / RECORD).read_text()))
+        return RunRecord(**json.loads((run / RunFile.RECORD).read_text()))
     except (OSError, ValueError, TypeError):
         return None
 
@@ -68,6 +65,7 @@ def check_checkpoint(path: Path) -> None:
     expected = None if record is None else record.sha256_of(path.name)
     if expected is not None and file_sha256(path) != expected:
         raise TrmError(
-            f"checkpoint {path} is damaged: its SHA-256 is not the one in {path.parent / RECORD}. "
-            "Copy or train it again; a file that was changed on purpose needs another folder"
+            f"checkpoint {path} is damaged: its SHA-256 is not the one in "
+            f"{path.parent / RunFile.RECORD}. Copy or train it again; a file that "
+            "was changed on purpose needs another folder"
         )

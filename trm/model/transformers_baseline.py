@@ -9,6 +9,7 @@ from trm.model.base import Depth, RecursiveModel, State
 
 class TransformerBaseline(RecursiveModel):
     states = ("H",)
+    options = ()
     halts_against_continue = True
     learns_continue = False
 

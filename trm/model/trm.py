@@ -13,6 +13,7 @@ class TRM(RecursiveModel):
     """States (y, z) = (z_H, z_L); T = H_cycles, n = L_cycles."""
 
     states = ("H", "L")
+    options = ("depth_schedule", "one_step_gradient", "puzzle_emb_len")
 
     def build_nets(self) -> None:
         self.L_level = self.make_net(self.config.L_layers)
@@ -48,15 +49,3 @@ class TRM(RecursiveModel):
         with torch.no_grad():
             z = self.refine(y, z, x, n - 1)
         return self.last_updates(y, z, x)
-
-
-class SeparateTRM(TRM):
-    """The ablation with one net for z and another for y (paper, table 1: separate f_H and f_L)."""
-
-    def build_nets(self) -> None:
-        super().build_nets()
-        self.H_level = self.make_net(self.config.L_layers)
-
-    @property
-    def answer_net(self) -> Net:
-        return self.H_level

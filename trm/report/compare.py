@@ -1,7 +1,7 @@
-"""Curves of two or more runs over each other.
+"""Draw the curves of several runs in one figure.
 
-    python -m trm plot results/sudoku-extreme/mlp/seed-0 results/sudoku-extreme/att/seed-0
-    python -m trm plot checkpoints/P/ONE checkpoints/P/OTHER --metric loss --against elapsed_s \\
+    trm plot results/sudoku-extreme/mlp/seed-0 results/sudoku-extreme/att/seed-0
+    trm plot checkpoints/P/ONE checkpoints/P/OTHER --metric loss --against elapsed_s \\
         --out compare.svg
 
 A folder is a result's, or a run's of checkpoints/, also of one that still trains.
@@ -9,7 +9,6 @@ A folder is a result's, or a run's of checkpoints/, also of one that still train
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
+from trm.arguments import Parser
 from trm.errors import TrmError, suggest
 from trm.report.figures import (
     BLUE,
@@ -36,6 +36,8 @@ from trm.report.figures import (
     save_figure,
     thin,
 )
+from trm.scoring.metrics import Form, entry_of
+from trm.study.files import ResultFile
 
 Against = Literal["step", "elapsed_s"]
 DEFAULT_METRICS = ("ARC/pass@2", "exact_accuracy", "accuracy", "loss")  # the most telling first
@@ -72,7 +74,7 @@ class Comparison:
 
     @property
     def is_share(self) -> bool:
-        return "accuracy" in self.metric or self.metric.startswith("ARC/")
+        return entry_of(self.metric).form is Form.SHARE
 
 
 def compare(
@@ -145,10 +147,10 @@ def describe_comparison(comparison: Comparison) -> str:
 
 
 def _history_of(folder: Path) -> pd.DataFrame:
-    path = folder / "history.csv"
+    path = folder / ResultFile.HISTORY
     if not path.is_file():
         raise TrmError(
-            f"{folder} has no history.csv: give a result folder (results/BENCHMARK/VARIANT/seed-N) "
+            f"{folder} has no {path.name}: give a result folder (results/BENCHMARK/VARIANT/seed-N) "
             "or, while it trains, its run folder under checkpoints/"
         )
     return read_history(path)
@@ -179,22 +181,19 @@ def _curve(
     against: Against,
     split: str | None,
 ) -> RunCurve:
-    known = _metrics_of(history)
+    known, path = _metrics_of(history), folder / ResultFile.HISTORY
     if metric not in known:
         raise TrmError(
-            f"{folder / 'history.csv'} has no metric {metric!r}{suggest(metric, known)}; there are "
-            f"{', '.join(known)}"
+            f"{path} has no metric {metric!r}{suggest(metric, known)}; there are {', '.join(known)}"
         )
     if against not in history:
-        raise TrmError(f"{folder / 'history.csv'} has no column {against!r}: train the run again")
+        raise TrmError(f"{path} has no column {against!r}: train the run again")
     numbers = history[[against, metric]].apply(pd.to_numeric, errors="coerce")
     values = pd.concat([history["split"], numbers], axis=1).dropna()
     having = list(values["split"].unique())
     chosen = split or next((name for name in (*SPLITS, *having) if name in having), "")
     if chosen not in having:
-        raise TrmError(
-            f"{folder / 'history.csv'} has no {metric} of {chosen!r}, only of {', '.join(having)}"
-        )
+        raise TrmError(f"{path} has no {metric} of {chosen!r}, only of {', '.join(having)}")
     points = values[values["split"] == chosen].sort_values(against)[[against, metric]]
     scale = (1.0 if against == "step" else 1 / 3600, 1.0)
     return RunCurve(label, chosen, points.to_numpy(float) * scale)
@@ -214,8 +213,8 @@ def _labels(folders: Sequence[Path]) -> dict[Path, str]:
     return {folder: str(folder) for folder in folders}
 
 
-def main(words: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m trm plot", description=__doc__.splitlines()[0])
+def parser() -> Parser:
+    parser = Parser("plot", __doc__)
     parser.add_argument("folders", type=Path, nargs="+", metavar="RUN_OR_RESULT_FOLDER")
     parser.add_argument(
         "--metric", help=f"of history.csv; default: the first of {', '.join(DEFAULT_METRICS)}"
@@ -227,7 +226,11 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("compare.svg"), help=".svg or .png (default: compare.svg)"
     )
-    args = parser.parse_intermixed_args(words)
+    return parser
+
+
+def main(words: Sequence[str]) -> None:
+    args = parser().parse_intermixed_args(words)
     comparison = compare(args.folders, args.metric, args.against, args.split)
     description = describe_comparison(comparison)
     save_figure(draw_comparison(comparison), args.out, description)

@@ -14,28 +14,36 @@ from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
 from trm.errors import TrmError
 from trm.report.figures import BLUE, GREEN, GREY, ORANGE, STYLE, VERMILLION, new_figure
+from trm.scoring.metrics import entry_of
 
 _MIN_LABEL_GAP = 0.045  # of the axis; labels of ticks closer than this would touch
 
 
 @dataclass(frozen=True)
 class _Line:
-    column: str
-    label: str
+    metric: str
     colour: str
     marker: str
     linestyle: str = "-"
 
+    @property
+    def column(self) -> str:
+        return self.metric.removeprefix("ARC/")
+
+    @property
+    def label(self) -> str:
+        return entry_of(self.metric).in_figures
+
 
 _STEPS_LINES = (
-    _Line("pass@2", "pass@2", GREEN, "^"),
-    _Line("exact_accuracy", "exact accuracy", BLUE, "o"),
-    _Line("accuracy", "cell accuracy", ORANGE, "s"),
-    _Line("q_halt_accuracy", "halting decision right", GREY, "x", "--"),
+    _Line("ARC/pass@2", GREEN, "^"),
+    _Line("exact_accuracy", BLUE, "o"),
+    _Line("accuracy", ORANGE, "s"),
+    _Line("q_halt_accuracy", GREY, "x", "--"),
 )
 _VOTES_LINES = (
-    _Line("pass@2", "pass@2", GREEN, "^"),
-    _Line("pass@1", "pass@1", VERMILLION, "v", "--"),
+    _Line("ARC/pass@2", GREEN, "^"),
+    _Line("ARC/pass@1", VERMILLION, "v", "--"),
 )
 
 

@@ -25,6 +25,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from trm.errors import TrmError
 from trm.files import atomic_write
 from trm.scoring.arc import ScoredInput, ScoredTask
+from trm.scoring.metrics import entry_of
 
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 INK, GREY, CLUE_BACKGROUND, WALL = "#222222", "#777777", "#E4E4E4", "#4A4A4A"
@@ -51,15 +52,18 @@ STYLE = {
 @dataclass(frozen=True)
 class _Curve:
     column: str
-    label: str
     colour: str
     marker: str
 
+    @property
+    def label(self) -> str:
+        return entry_of(self.column).in_figures
 
-_EXACT = _Curve("exact_accuracy", "exact accuracy", BLUE, "o")
-_CELLS = _Curve("accuracy", "cell accuracy", ORANGE, "s")
-_VOTES = _Curve("ARC/pass@2", "pass@2", GREEN, "^")
-_LOSS = _Curve("loss", "loss", INK, "o")
+
+_EXACT = _Curve("exact_accuracy", BLUE, "o")
+_CELLS = _Curve("accuracy", ORANGE, "s")
+_VOTES = _Curve("ARC/pass@2", GREEN, "^")
+_LOSS = _Curve("loss", INK, "o")
 
 # Rows of history.csv and their lines: `test` is of the averaged weights where there are any.
 _SPLITS = {"train": "--", "test": "-", "test-raw": ":"}
@@ -137,7 +141,7 @@ def draw_learning_curve(history_csv: Path) -> Figure:
         loss.set_ylim(bottom=0)
         loss.set_ylabel("loss per example")
         loss.set_xlabel("optimiser step")
-        loss.xaxis.set_major_locator(MaxNLocator(integer=True))  # also of a run of two steps
+        loss.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         loss.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
         for axes in (shares, loss):
             axes.grid(color="#DDDDDD", linewidth=0.6)

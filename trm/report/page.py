@@ -35,6 +35,8 @@ from trm.report.results import Result
 from trm.report.state import runs_of
 from trm.report.tables import NO_PUBLISHED_FIGURE, NOT_RUN, VERDICT_RULE, summarise
 from trm.scoring.gallery import Gallery, load_gallery
+from trm.scoring.metrics import METRICS, Form, entry_of
+from trm.study.files import ResultFile
 from trm.study.table import Benchmark, Study
 
 UNKNOWN = "not recorded"
@@ -44,11 +46,11 @@ _MINUS = "\u2212"
 _DASH = "\u2013"
 _DESCRIPTION = ".//{http://purl.org/dc/elements/1.1/}description"
 _PICTURES = {  # in the order of the page; others follow
-    "learning_curve": "Learning curves",
-    "steps": "Accuracy against supervision steps",
-    "votes": "Accuracy against votes",
-    "halting": "Halting",
-    "examples": "Solved and failed test puzzles",
+    ResultFile.LEARNING_CURVE: "Learning curves",
+    ResultFile.STEPS_FIGURE: "Accuracy against supervision steps",
+    ResultFile.VOTES_FIGURE: "Accuracy against votes",
+    ResultFile.HALTING: "Halting",
+    ResultFile.EXAMPLES: "Solved and failed test puzzles",
 }
 _KEYS = {
     "arc": "A cross marks a wrong cell.",
@@ -60,25 +62,13 @@ _KEYS = {
     "white and framed by dashes where the answer has them wrong.",
 }
 _DRAWN_FROM = {  # drawn here where the picture is not there, but its table is
-    "learning_curve": ("history.csv", draw_learning_curve, describe_learning_curve),
-    "steps": ("steps.csv", draw_steps_curve, describe_steps_curve),
-    "votes": ("votes.csv", draw_votes_curve, describe_votes_curve),
-}
-
-_METRIC_LABELS = {
-    "exact_accuracy": "puzzles solved exactly",
-    "accuracy": "cells right",
-    "q_halt_accuracy": "halting decisions right",
-    "steps": "supervision steps",
-    "count": "test examples",
-    "lm_loss": "loss",
-    "q_halt_loss": "halting loss",
-    "halting/mean_probability": "mean halting probability",
-    "halting/calibration_error": "its calibration error",
-    "halting/auroc": "its AUROC for being right",
-    "valid_path": "any shortest path found",
-    "ARC/tasks": "tasks",
-    "tasks_without_solution": "tasks, their solutions unknown",
+    ResultFile.LEARNING_CURVE: (
+        ResultFile.HISTORY,
+        draw_learning_curve,
+        describe_learning_curve,
+    ),
+    ResultFile.STEPS_FIGURE: (ResultFile.STEPS, draw_steps_curve, describe_steps_curve),
+    ResultFile.VOTES_FIGURE: (ResultFile.VOTES, draw_votes_curve, describe_votes_curve),
 }
 
 
@@ -228,7 +218,7 @@ def _overview_line(
         cost=_cost(runs),
         gpu_hours=_gpu_hours(runs),
         seeds=f"{row.n_seeds}" if runs else _DASH,
-        metric=_label(row.metric),
+        metric=entry_of(row.metric).label,
         ours=NOT_RUN if row.status == NOT_RUN else format_percent(row.ours_percent),
         intervals=[interval for interval in intervals if interval.value != _DASH],
         published=format_percent(row.published_percent),
@@ -284,15 +274,15 @@ def _test_in_train(results: list[Result]) -> str:
 
 
 def _result_view(result: Result, row: Benchmark) -> ResultView:
-    gallery = load_gallery(result.folder / "gallery.json")
-    thinking = load_gallery(result.folder / "thinking.json")
+    gallery = load_gallery(result.folder / ResultFile.GALLERY)
+    thinking = load_gallery(result.folder / ResultFile.THINKING)
     return ResultView(
         anchor=_anchor(result),
         variant=result.variant,
         seed=result.seed,
         description=row.variants[result.variant].description,
         metrics=[
-            Line(_label(name), format_metric(name, value))
+            Line(entry_of(name).label, format_metric(name, value))
             for name, value in sorted(result.metrics.items(), key=lambda item: _rank(item[0]))
         ],
         facts=_result_facts(result),
@@ -341,31 +331,33 @@ def _page_facts(results: list[Result]) -> list[Line]:
 
 def _pictures(result: Result, has_gallery: bool) -> list[Picture]:
     order = list(_PICTURES)
-    paths = {path.stem: path for path in (result.folder / "figures").glob("*.svg")}
-    pictures = {stem: _picture(path, result, has_gallery) for stem, path in paths.items()}
-    for stem, (table, draw, describe) in _DRAWN_FROM.items():
+    paths = {
+        p.relative_to(result.folder).as_posix(): p for p in result.folder.glob("figures/*.svg")
+    }
+    pictures = {name: _picture(path, name, result, has_gallery) for name, path in paths.items()}
+    for name, (table, draw, describe) in _DRAWN_FROM.items():
         csv = result.folder / table
-        if stem not in pictures and csv.exists():
+        if name not in pictures and csv.exists():
             with TemporaryDirectory() as scratch:
-                path = Path(scratch) / f"{stem}.svg"
+                path = Path(scratch) / Path(name).name
                 save_figure(draw(csv), path, describe(csv))
-                pictures[stem] = _picture(path, result, has_gallery)
-    stems = sorted(pictures, key=lambda s: (order.index(s) if s in order else len(order), s))
-    return [pictures[stem] for stem in stems]
+                pictures[name] = _picture(path, name, result, has_gallery)
+    names = sorted(pictures, key=lambda n: (order.index(n) if n in order else len(order), n))
+    return [pictures[name] for name in names]
 
 
-def _picture(path: Path, result: Result, has_gallery: bool) -> Picture:
+def _picture(path: Path, name: str, result: Result, has_gallery: bool) -> Picture:
     content = path.read_bytes()
     try:
         description = ElementTree.fromstring(content).findtext(_DESCRIPTION)
     except ElementTree.ParseError as error:
         raise TrmError(f"{path} is no SVG ({error}): delete it and draw it again") from None
-    title = _PICTURES.get(path.stem, path.stem.replace("_", " ").capitalize())
+    title = _PICTURES.get(name, path.stem.replace("_", " ").capitalize())
     return Picture(
         uri=f"data:image/svg+xml;base64,{b64encode(content).decode('ascii')}",
         title=title,
         alt=description or f"{title} of {result.name}",
-        without_script=has_gallery and path.stem == "examples",
+        without_script=has_gallery and name == ResultFile.EXAMPLES,
     )
 
 
@@ -392,11 +384,14 @@ def _gallery_words(gallery: Gallery) -> str:
     halting = "" if gallery.kind == "arc" else " Halting: how sure the model is to be right."
     if n == total:
         return f"All {total:,} {what}.{halting}"
-    if not gallery.judged:
-        return f"{n:,} of {total:,} {what}, evenly spread; predictions.npz holds all.{halting}"
+    over = (
+        f" over the {solved:,} solved and the {total - solved:,} failed ones"
+        if gallery.judged
+        else ""
+    )
     return (
-        f"{n:,} of {total:,} {what}, evenly spread over the {solved:,} solved and the "
-        f"{total - solved:,} failed ones; predictions.npz holds all.{halting}"
+        f"{n:,} of {total:,} {what}, evenly spread{over}; {ResultFile.PREDICTIONS} holds all."
+        f"{halting}"
     )
 
 
@@ -404,8 +399,8 @@ def _thinking_words(gallery: Gallery) -> str:
     alone = " Each is the plain puzzle alone, without votes." if gallery.kind == "arc" else ""
     return (
         "The model answers anew at every supervision step; its halting probability is how sure it "
-        f"is to be right.{alone} The same as an animation: figures/thinking.gif in the result's "
-        "folder."
+        f"is to be right.{alone} The same as an animation: {ResultFile.THINKING_FIGURE} in the "
+        "result's folder."
     )
 
 
@@ -438,24 +433,23 @@ def format_duration(seconds: float | None) -> str:
 
 def format_metric(name: str, value: float) -> str:
     """A metric as its kind is written: share, count, steps or loss."""
-    if name in ("count", "ARC/tasks", "tasks_without_solution"):
-        return f"{value:,.0f}"
-    if name == "steps":
-        return f"{value:.1f}"
-    is_share = name.startswith("ARC/") or name.endswith("accuracy")
-    return format_percent(100 * value, decimals=2) if is_share else f"{value:.4g}"
+    match entry_of(name).form:
+        case Form.SHARE:
+            return format_percent(100 * value, decimals=2)
+        case Form.COUNT:
+            return f"{value:,.0f}"
+        case Form.STEPS:
+            return f"{value:.1f}"
+        case Form.VALUE:
+            return f"{value:.4g}"
 
 
-def _label(metric: str) -> str:
-    return _METRIC_LABELS.get(metric, metric.removeprefix("ARC/"))
-
-
-def _rank(metric: str) -> tuple[bool, int]:
-    """ARC's own metrics in their own order, then the known ones, then the rest."""
-    known = list(_METRIC_LABELS)
-    is_vote = "@" in metric
-    return not is_vote, int(metric.split("@")[-1]) if is_vote else (
-        known.index(metric) if metric in known else len(known)
+def _rank(name: str) -> tuple[bool, int]:
+    """ARC's votes by their number, then the known metrics in their order, then the rest."""
+    known = list(METRICS)
+    is_vote = "@" in name
+    return not is_vote, int(name.split("@")[-1]) if is_vote else (
+        known.index(name) if name in known else len(known)
     )
 
 

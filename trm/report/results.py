@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trm.errors import TrmError
+from trm.study.files import ResultFile
 from trm.study.table import Benchmark
 
 _SEED_FOLDER = re.compile(r"seed-(\d+)")
@@ -45,22 +46,23 @@ def load_result(folder: Path) -> Result:
     seed = _SEED_FOLDER.fullmatch(parts[-1]) if len(parts) >= 3 else None
     if seed is None:
         raise TrmError(f"{folder} is no result folder: expected .../BENCHMARK/VARIANT/seed-N")
-    metrics = _read_object(folder / "metrics.json")
+    metrics = _read_object(folder / ResultFile.METRICS)
     if metrics is None:
         raise TrmError(
-            f"{folder} has no metrics.json: evaluate it first (snakemake {folder / 'metrics.json'})"
+            f"{folder} has no {ResultFile.METRICS}: evaluate it first "
+            f"(snakemake {folder / ResultFile.METRICS})"
         )
     for name, value in metrics.items():
         if not isinstance(value, int | float):
-            raise TrmError(f"{folder / 'metrics.json'}: {name} is {value!r}, expected a number")
-    config = folder / "config.yaml"
+            raise TrmError(f"{folder / ResultFile.METRICS}: {name} is {value!r}, expected a number")
+    config = folder / ResultFile.CONFIG
     return Result(
         folder,
         benchmark=parts[-3],
         variant=parts[-2],
         seed=int(seed[1]),
         metrics=metrics,
-        provenance=_read_object(folder / "provenance.json") or {},
+        provenance=_read_object(folder / ResultFile.PROVENANCE) or {},
         config=config.read_text(encoding="utf-8") if config.exists() else "",
     )
 
@@ -97,7 +99,7 @@ def existing_results(folders: Iterable[Path], benchmarks: dict[str, Benchmark]) 
     Raises:
         TrmError: as `load_results`.
     """
-    return load_results((f for f in folders if (f / "metrics.json").is_file()), benchmarks)
+    return load_results((f for f in folders if (f / ResultFile.METRICS).is_file()), benchmarks)
 
 
 def _read_object(path: Path) -> dict[str, Any] | None:

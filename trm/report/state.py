@@ -1,10 +1,10 @@
-"""How far each result of the study is, for the overview: in the words of `python -m trm status`."""
+"""How far each result of the study is, for the overview: in the words of `trm status`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trm.study.status import WORDS, Status, statuses
+from trm.study.states import WORDS, Status, statuses
 from trm.study.table import Study
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from trm.errors import TrmError
 from trm.report.results import Result
 from trm.scoring.intervals import mean_over_seeds, wilson
+from trm.study.files import ResultFile
 from trm.study.table import Benchmark
 
 NOT_RUN = "not run"
@@ -170,8 +171,8 @@ def _share(run: Result, metric: str) -> float:
     value = run.metrics.get(metric)
     if not isinstance(value, int | float) or not 0.0 <= value <= 1.0 or math.isnan(value):
         raise TrmError(
-            f"{run.folder / 'metrics.json'} gives {value!r} for {metric!r}, expected a share in "
-            "0..1: correct `metric:` in config.yaml or evaluate the run again"
+            f"{run.folder / ResultFile.METRICS} gives {value!r} for {metric!r}, expected a share "
+            "in 0..1: correct `metric:` in config.yaml or evaluate the run again"
         )
     return float(value)
 

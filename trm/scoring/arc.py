@@ -27,13 +27,12 @@ from trm.files import atomic_write
 from trm.progress import Progress
 from trm.puzzles.augmentation import NO_SOLUTION, invert_augmentation, parse_puzzle_name
 from trm.scoring.halting import halting_probability
+from trm.scoring.metrics import PASS_KS, entry_of
 from trm.scoring.predictions import Predictions
 
 Grid = list[list[int]]  # rows of colours 0..9, as in the ARC files
 
-PASS_KS = (1, 2, 5, 10, 100, 1000)
 VOTE_COUNTS = (1, 10, 100, 300, 1000)  # puzzles of a group that may vote
-NEED_NO_SOLUTION = ("count", "steps", "halting/mean_probability")  # of an evaluation's metrics
 
 _FIRST_COLOUR = 2  # tokens: 0 pad, 1 end of grid, 2..11 the colours 0..9
 ATTEMPTS = 2  # answers that count for a test input, as in Kaggle's submission format
@@ -251,7 +250,7 @@ def refuse_without_solutions(dataset_dir: Path) -> None:
 
 def without_accuracy(metrics: Mapping[str, float]) -> dict[str, float]:
     """What remains of an evaluation's metrics where no solution is known."""
-    return {name: value for name, value in metrics.items() if name in NEED_NO_SOLUTION}
+    return {n: value for n, value in metrics.items() if not entry_of(n).needs_solutions}
 
 
 def _any_solution(test_puzzles: Mapping[str, dict]) -> bool:

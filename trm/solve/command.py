@@ -1,8 +1,8 @@
 """Solve a puzzle with a trained model.
 
-    python -m trm.solve --checkpoint checkpoints/sudoku-6x6/quick/seed-0 --sudoku puzzle.txt
-    python -m trm.solve --checkpoint checkpoints/maze-30x30/att/seed-0 --maze maze.txt
-    python -m trm.solve --checkpoint checkpoints/arc-agi-1/att/seed-0 --arc-task 0a1d4ef5.json
+    trm solve --checkpoint checkpoints/sudoku-6x6/quick/seed-0 --sudoku puzzle.txt
+    trm solve --checkpoint checkpoints/maze-30x30/att/seed-0 --maze maze.txt
+    trm solve --checkpoint checkpoints/arc-agi-1/att/seed-0 --arc-task 0a1d4ef5.json
 
 The answer goes to stdout, as text or with --json as one object; notes go to stderr.
 """
@@ -13,12 +13,13 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from trm.arguments import Parser
 from trm.errors import TrmError
 from trm.progress import duration, say
 from trm.puzzles.sudoku_rules import box_of
@@ -47,8 +48,8 @@ Style = Callable[[str, str], str]
 """(text, ANSI codes) -> the text, styled where the output is a terminal."""
 
 
-def main() -> None:
-    args = _parse()
+def main(words: Sequence[str] | None = None) -> None:
+    args = parser().parse_args(words)
     kind, puzzle = next(
         (kind, value)
         for kind, option in _OPTIONS.items()
@@ -78,8 +79,8 @@ def main() -> None:
     print(json.dumps({**shown, "weights": str(trained.weights)}) if args.json else shown)
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Solve a puzzle with a trained model.")
+def parser() -> Parser:
+    parser = Parser("solve", __doc__)
     parser.add_argument(
         "--checkpoint",
         required=True,
@@ -112,7 +113,7 @@ def _parse() -> argparse.Namespace:
     where.add_argument("--train-config", help="default: the all_config.yaml beside it")
     where.add_argument("--dataset", help="default: that of the config")
     where.add_argument("--side", type=int, help="of the board or canvas, where no dataset tells")
-    return parser.parse_args()
+    return parser
 
 
 def _solve_task(trained: TrainedModel, puzzle: str, args: argparse.Namespace) -> TaskAnswer:

@@ -32,7 +32,7 @@ from trm.data.arc import VOCAB_SIZE, Group, augment_task, known_task
 from trm.data.read import load_identifiers, read_metadata
 from trm.data.specs import Kind
 from trm.errors import TrmError, explain
-from trm.files import checkpoints_of, file_sha256
+from trm.files import RunFile, checkpoints_of, file_sha256
 from trm.model.base import RecursiveModel
 from trm.model.checkpoint import (
     EMBEDDED_TOKENS,
@@ -58,6 +58,8 @@ from trm.puzzles.questions import (
 from trm.puzzles.sudoku_rules import SIDES
 from trm.runtime.ranks import choose_device
 from trm.solve.answer import BoardAnswer, TaskAnswer, answer_board, answer_task, embedding_learned
+from trm.study.files import ResultFile
+from trm.study.paths import run_of_result
 from trm.study.puzzle_names import why_other_puzzles
 
 WEIGHTS, DESCRIPTION, CARD, NAMES = EXPORTED_FILES = (
@@ -370,8 +372,8 @@ def find_weights(path: Path) -> Path:
             last = checkpoints_of(folder)[-1]
             if last.is_file():
                 return last
-        if (folder / "final").is_file():
-            return folder / "final"
+        if (folder / RunFile.FINAL).is_file():
+            return folder / RunFile.FINAL
         steps = [p for p in folder.glob("step_*") if p.name.removeprefix("step_").isdigit()]
         if steps:
             last = max(steps, key=lambda p: int(p.name.removeprefix("step_")))
@@ -385,18 +387,17 @@ def find_weights(path: Path) -> Path:
 
 
 def _run_folders(path: Path) -> Iterator[Path]:
-    """A result's weights lie under checkpoints/, at the path it has under results/."""
+    """Where the weights of a run, or of a result, may be."""
     yield path
-    parts = path.resolve().parts
-    if "results" in parts:
-        i = len(parts) - 1 - parts[::-1].index("results")
-        yield Path(*parts[:i], "checkpoints", *parts[i + 1 :])
+    run = run_of_result(path)
+    if run is not None:
+        yield run
 
 
 def _config_of(weights: Path, given: Path, train_config: str | Path | None) -> Path:
     if train_config is not None:
         return Path(train_config)
-    for path in (weights.parent / "all_config.yaml", given / "config.yaml"):
+    for path in (weights.parent / RunFile.CONFIG, given / ResultFile.CONFIG):
         if path.is_file():
             return path
     raise TrmError(

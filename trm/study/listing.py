@@ -1,20 +1,21 @@
-"""What can be asked for: datasets, results, tables and reports, as targets to copy.
+"""Print what Snakemake can make: datasets, results, tables and reports, as targets to copy.
 
-    python -m trm list
-    python -m trm list sudoku-extreme arc-agi-1/att
-    python -m trm list --config config/tiny.yaml
+    trm list
+    trm list sudoku-extreme arc-agi-1/att
+    trm list --config config/tiny.yaml
 
 A target is made by `snakemake --cores N TARGET`, with everything before it that is missing.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable, Sequence
 
+from trm.arguments import Parser
 from trm.data.specs import DatasetSpec
-from trm.study.status import add_study_arguments, load_study, parse_study_arguments
-from trm.study.table import ARC_FILES, RESULT_FILES, Study, Variant
+from trm.study.arguments import add_study_arguments, load_study, parse_study_arguments
+from trm.study.files import ResultFile, files_of_all_kinds, files_of_one_kind
+from trm.study.table import Study, Variant
 
 
 def listing(study: Study, words: Sequence[str] = ()) -> str:
@@ -23,7 +24,7 @@ def listing(study: Study, words: Sequence[str] = ()) -> str:
     benchmarks = list(dict.fromkeys(name.split("/")[0] for name in names))
     used = {study.benchmarks[b].dataset for b in benchmarks} if words else study.datasets
     datasets = [
-        (f"data{study.subfolder}/{name}", _describe_dataset(spec))
+        (study.paths.dataset(name), _describe_dataset(spec))
         for name, spec in study.datasets.items()
         if name in used
     ]
@@ -33,26 +34,26 @@ def listing(study: Study, words: Sequence[str] = ()) -> str:
         row = study.benchmarks[benchmark]
         lines.append(f"  {benchmark}: {row.title}, {row.metric}")
         variants = [
-            (f"{folder}/metrics.json", _describe_variant(v))
+            (f"{folder}/{ResultFile.METRICS}", _describe_variant(v))
             for name, v in row.variants.items()
             if f"{benchmark}/{name}" in names
             for folder in study.results_of(benchmark, name)
         ]
         lines += _columns(variants, indent=4)
-    lines += ["", "in place of metrics.json, and with any other seed-N", *_wrap(RESULT_FILES)]
+    lines += ["", f"in place of {ResultFile.METRICS}, and with any other seed-N"]
+    lines += _wrap(files_of_all_kinds())
     if any(study.benchmarks[b].kind == "arc" for b in benchmarks):
-        lines += ["  for ARC also", *_wrap(ARC_FILES)]
-    results = f"results{study.subfolder}"
-    summaries = [(f"{results}/{b}/summary.csv", study.benchmarks[b].title) for b in benchmarks]
+        lines += ["  for ARC also", *_wrap(files_of_one_kind("arc"))]
+    summaries = [(study.paths.summary(b), study.benchmarks[b].title) for b in benchmarks]
     lines += ["", "mean and intervals over a benchmark's variants and seeds", *_columns(summaries)]
     if words:
         return "\n".join(lines)
-    tables = [(f"{results}/tables/{name}.csv", t.title) for name, t in study.tables.items()]
+    tables = [(study.paths.table(name), t.title) for name, t in study.tables.items()]
     lines += ["", "tables of the paper, also as .md and .svg", *_columns(tables), "", "and"]
     made = ", ".join(study.default)
     lines += _columns(
         [
-            (f"{results}/report.html", f"the report of {made} and all that is there"),
+            (study.paths.report, f"the report of {made} and all that is there"),
             ("tables", "all tables"),
             ("complete", "every result, table and report there is"),
         ]
@@ -87,8 +88,12 @@ def _wrap(words: Iterable[str], width: int = 96) -> list[str]:
     return lines
 
 
-def main(words: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m trm list", description=__doc__.splitlines()[0])
+def parser() -> Parser:
+    parser = Parser("list", __doc__)
     add_study_arguments(parser)
-    args = parse_study_arguments(parser, words)
+    return parser
+
+
+def main(words: Sequence[str]) -> None:
+    args = parse_study_arguments(parser(), words)
     print(listing(load_study(args.config), args.words))

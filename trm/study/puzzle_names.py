@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 from trm.data.read import dataset_fingerprint, load_identifiers
+from trm.files import RunFile
 from trm.model.run_record import read_record
 from trm.progress import say
 from trm.study.run_folder import newest_facts
@@ -76,7 +77,7 @@ def _has_names_of_training(checkpoint: Path, dataset: Path) -> bool | None:
 def _dataset_hashes(run: Path) -> dict[str, str]:
     """Of the training's datasets by path, from the other files of a run folder."""
     try:
-        facts = json.loads((run / "provenance.json").read_text())
+        facts = json.loads((run / RunFile.PROVENANCE).read_text())
     except (OSError, ValueError):
         facts = newest_facts(run)
     hashes = facts.get("dataset_sha256") if isinstance(facts, dict) else None

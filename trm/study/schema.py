@@ -1,26 +1,30 @@
-"""The JSON schema of config/config.yaml, by which an editor checks the file while it is typed.
+"""Print the JSON schema of config.yaml, by which editors check the file while it is typed.
 
-python -m trm schema
-python -m trm schema --out config/schemas/config.schema.json
+    trm schema
+    trm schema --out config/schemas/config.schema.json
+
+With --out it is written to a file.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from trm.arguments import Parser
 from trm.files import write_json
 from trm.study.table import Study
 
 
-def main(words: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m trm schema", description=__doc__.splitlines()[0]
-    )
+def parser() -> Parser:
+    parser = Parser("schema", __doc__)
     parser.add_argument("--out", type=Path, help="the file to write (default: print it)")
-    out = parser.parse_args(words).out
+    return parser
+
+
+def main(words: Sequence[str]) -> None:
+    out = parser().parse_args(words).out
     schema = Study.model_json_schema()
     if out is None:
         print(json.dumps(schema, indent=2))

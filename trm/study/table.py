@@ -21,56 +21,14 @@ from trm.config.compose import known_keys, resolve
 from trm.config.types import Strict
 from trm.data.specs import DatasetSpec, Kind, RawSource, TableSource
 from trm.errors import TrmError, explain, suggest
+from trm.scoring.metrics import entry_of, scores_of
+from trm.study.files import ResultFile, Shown, files_of_all_kinds, files_of_one_kind
+from trm.study.paths import SEED, Paths, result_name
 
 Scalar = bool | int | float | str | list | None  # of a training option
 Steps = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
-RESULT_FILES = (
-    "metrics.json",
-    "predictions.npz",
-    "history.csv",
-    "config.yaml",
-    "provenance.json",
-    "steps.csv",
-    "task-ids.csv",
-    "gallery.json",
-    "thinking.json",
-    "figures/learning_curve.svg",
-    "figures/examples.svg",
-    "figures/halting.svg",
-    "figures/steps.svg",
-    "figures/thinking.gif",
-)
-SHARES = ("exact_accuracy", "accuracy", "q_halt_accuracy")
-METRICS = {
-    "arc": tuple(f"ARC/pass@{k}" for k in (1, 2, 5, 10, 100, 1000)) + SHARES,
-    "sudoku": SHARES,
-    "maze": (*SHARES, "valid_path"),
-    "boards": SHARES,
-}
 STDIN = Path("-")
-SEED = "0|[1-9][0-9]*"  # as it stands in paths
 NAME = r"[\w=@%][\w.=@%#-]*"
-# What the report is made from, of each result.
-REPORT_FILES = (
-    "metrics.json",
-    "history.csv",
-    "config.yaml",
-    "provenance.json",
-    "figures/learning_curve.svg",
-    "figures/examples.svg",
-    "figures/halting.svg",
-    "figures/thinking.gif",
-    "gallery.json",
-    "thinking.json",
-)
-STEPS_FILES = ("steps.csv", "figures/steps.svg")  # costs an evaluation more
-VOTES_FILES = ("votes.csv", "figures/votes.svg")
-ARC_FILES = ("submission.json", "votes.csv", "pooled.csv", "figures/votes.svg")
-# What asks how many answers are right: nobody can tell, where a test set has no solutions.
-SCORED_FILES = (
-    *("steps.csv", "task-ids.csv", "figures/steps.svg"),
-    *("votes.csv", "pooled.csv", "figures/votes.svg"),
-)
 
 
 class Resources(Strict):
@@ -143,8 +101,8 @@ class Benchmark(Strict):
 
     @property
     def n_metric(self) -> str:
-        """The metric that counts what `metric` averages over: tasks for ARC, else examples."""
-        return "ARC/tasks" if self.kind == "arc" else "count"
+        """The metric that counts what `metric` averages over."""
+        return entry_of(self.metric).over
 
 
 class Raw(Strict):
@@ -281,11 +239,11 @@ class Study(Strict):
                 f"benchmark {name}: kind is {benchmark.kind}, but its dataset {benchmark.dataset} "
                 f"is built by {spec.builder}, whose puzzles are of kind {spec.kind}"
             )
-        if benchmark.metric not in METRICS[benchmark.kind]:
+        scores = scores_of(benchmark.kind)
+        if benchmark.metric not in scores:
             raise ValueError(
                 f"benchmark {name}: no metric {benchmark.metric!r}"
-                f"{suggest(benchmark.metric, list(METRICS[benchmark.kind]))}; there are "
-                f"{', '.join(METRICS[benchmark.kind])}"
+                f"{suggest(benchmark.metric, scores)}; there are {', '.join(scores)}"
             )
         for variant in benchmark.variants:
             row = self.row(name, variant)
@@ -331,7 +289,7 @@ class Study(Strict):
             if word not in known:
                 raise TrmError(
                     f"no benchmark or variant {word!r}{suggest(word, known)}; benchmarks are "
-                    f"{', '.join(self.benchmarks)}, and `python -m trm list` has their variants"
+                    f"{', '.join(self.benchmarks)}, and `trm list` has their variants"
                 )
         return [n for n in names if not wanted or {n, n.split("/")[0]} & {*wanted}]
 
@@ -358,88 +316,36 @@ class Study(Strict):
     def variants(self) -> list[str]:
         return sorted({v for b in self.benchmarks.values() for v in b.variants})
 
-    def benchmark_pattern(self, kind: Kind | None = None) -> str:
-        """Regular expression of the benchmarks (of one kind), each before its own variants only.
-
-        As a wildcard's constraint it keeps a benchmark and a variant of another one apart.
-        """
-        names = [
-            rf"{re.escape(name)}(?=/(?:{'|'.join(map(re.escape, b.variants))})/|/summary\.csv$)"
-            for name, b in self.benchmarks.items()
-            if kind in (None, b.kind)
-        ]
-        return "|".join(names) or "(?!)"
-
     @property
-    def subfolder(self) -> str:
-        """Between `results`, `data`, … and what lies there: a scale of its own keeps apart."""
-        return "" if self.scale == "full" else f"/{self.scale}"
+    def paths(self) -> Paths:
+        return Paths("" if self.scale == "full" else f"/{self.scale}")
 
     def results_of(self, benchmark: str, variant: str | None = None) -> list[str]:
         """Result folders of every seed of a benchmark's variants, or of one of them."""
         b = self.benchmarks[benchmark]
         return [
-            f"results{self.subfolder}/{benchmark}/{v}/seed-{s}"
+            self.paths.result(result_name(benchmark, v, s))
             for v in b.variants
             for s in b.seeds
             if variant in (None, v)
         ]
 
-    def all_files(self) -> list[str]:
-        """Every file of every result: each benchmark, variant and seed of the table."""
-        return [
-            f"{folder}/{file}"
-            for name in self.benchmarks
-            for folder in self.results_of(name)
-            for file in self.files_of(name)
-        ]
-
-    def unknown_target_pattern(self) -> str:
-        """Regular expression of the paths under results/ and data/ that no rule makes."""
-        datasets = "|".join(map(re.escape, self.datasets))
-        rows = [
-            rf"{re.escape(name)}/(?:{'|'.join(map(re.escape, b.variants))})/seed-(?:{SEED})/"
-            rf"(?:{'|'.join(map(re.escape, self.files_of(name)))})"
-            for name, b in self.benchmarks.items()
-        ]
-        summaries = rf"(?:{'|'.join(map(re.escape, self.benchmarks))})/summary\.csv"
-        tables = rf"tables/(?:{'|'.join(map(re.escape, self.tables)) or '(?!)'})\.(?:csv|md|svg)"
-        known = "|".join([r"report\.html", r"study\.json", summaries, tables, *rows, datasets])
-        return rf"(?!(?:{known})$).+"
-
-    def files_of(self, benchmark: str) -> tuple[str, ...]:
-        """What stands, or can be asked for, in a result folder."""
+    def files_of(self, benchmark: str) -> list[ResultFile]:
+        """What is stored, or can be asked for, in the folder of a result."""
         row = self.benchmarks[benchmark]
-        files = RESULT_FILES + (ARC_FILES if row.kind == "arc" else ())
-        if not getattr(self.datasets[row.dataset], "hidden_challenges", []):
-            return files
-        return tuple(file for file in files if file not in SCORED_FILES)
+        hidden = getattr(self.datasets[row.dataset], "hidden_challenges", [])
+        files = [*files_of_all_kinds(), *files_of_one_kind(row.kind)]
+        return [file for file in files if not (hidden and file.counts_right)]
 
-    def report_files(self, benchmark: str) -> tuple[str, ...]:
+    def report_files(self, benchmark: str) -> list[ResultFile]:
         """What the report of a result of this benchmark is made from."""
-        steps = STEPS_FILES if self.benchmarks[benchmark].steps_in_report else ()
-        known = self.files_of(benchmark)
-        return tuple(file for file in (*REPORT_FILES, *steps, *VOTES_FILES) if file in known)
+        shown = (
+            {Shown.ALWAYS, Shown.IF_ASKED}
+            if self.benchmarks[benchmark].steps_in_report
+            else {Shown.ALWAYS}
+        )
+        return [file for file in self.files_of(benchmark) if file.shown in shown]
 
     def steps_of(self, benchmark: str) -> list[int]:
         """After how many supervision steps steps.csv looks at the answers."""
         return self.benchmarks[benchmark].supervision_steps or self.supervision_steps
-
-    def explain_target(self, target: str) -> str:
-        """Why no rule makes `target`, the nearest name, and what can be asked for."""
-        root, _, rest = target.partition(f"{self.subfolder}/")
-        parts = rest.split("/")
-        if root == "data":
-            names = list(self.datasets)
-            return f"no dataset {rest!r}{suggest(rest, names)}; there are {', '.join(names)}"
-        tables = [f"tables/{name}.csv" for name in self.tables]
-        known = [*self.result_names(), *tables]
-        near = suggest("/".join(parts[:2]), known) if len(parts) > 1 else ""
-        folder = f"results{self.subfolder}"
-        return (
-            f"no rule makes {target}{near}; targets are {folder}/report.html, "
-            f"{', '.join(f'{folder}/{table}' for table in tables)}{', ' if tables else ''}"
-            f"{folder}/BENCHMARK/summary.csv and {folder}/BENCHMARK/VARIANT/seed-N/FILE with "
-            f"BENCHMARK/VARIANT of {', '.join(self.result_names())} and FILE of "
-            f"{', '.join(RESULT_FILES)}, for ARC also {', '.join(ARC_FILES)}"
-        )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from trm.config.compose import load_train_config
 from trm.errors import TrmError
-from trm.files import write_json, writing
+from trm.files import RunFile, write_json, writing
 from trm.model.run_record import RunRecord, read_record
 from trm.progress import say
 from trm.runtime.locks import Lock, holder_of, try_lock
@@ -65,7 +65,7 @@ def _has_these_settings(run: Run) -> bool:
     """Whether the run in this folder has the settings of this one, those that decide no weight
     included, since they too decide what it wrote."""
     try:
-        theirs = load_train_config(run.folder / "all_config.yaml")
+        theirs = load_train_config(run.folder / RunFile.CONFIG)
     except TrmError:
         return False
     how_begun = {"resume", "project_name", "run_name", "checkpoint_path"}
@@ -76,7 +76,7 @@ def _has_these_settings(run: Run) -> bool:
 def leave_ended(run: Run, record: RunRecord) -> None:
     """Leave the run as it was, with its provenance.json, which Snakemake deletes when the job
     fails."""
-    write_json(run.folder / "provenance.json", record.provenance)
+    write_json(run.folder / RunFile.PROVENANCE, record.provenance)
     say(
         f"{run.folder} holds this run, which has ended: nothing is trained. To train it "
         "again, delete that folder, or give resume=False"
@@ -123,12 +123,12 @@ def _differences(run: Run, datasets: Datasets, facts: dict) -> list[str]:
 
 def _files_of_no_run(folder: Path) -> str | None:
     """Why a run cannot begin here: files with the names of a run's, which no run wrote."""
-    if (folder / "all_config.yaml").is_file():
+    if (folder / RunFile.CONFIG).is_file():
         return None
-    for name in ("history.csv", "provenance.json"):
+    for name in (RunFile.HISTORY, RunFile.PROVENANCE):
         if (folder / name).exists():
             return (
-                f"{folder} holds {name} but no all_config.yaml, so it is not the folder "
+                f"{folder} holds {name} but no {RunFile.CONFIG}, so it is not the folder "
                 "of a run, and a run would replace that file: choose another checkpoint_path=…"
             )
     return None

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from trm.evaluate.loop import Evaluation
-from trm.files import atomic_write, file_sha256, write_json
+from trm.files import RunFile, atomic_write, file_sha256, write_json
 from trm.model.act import learns_continue
 from trm.model.checkpoint import save_weights
 from trm.model.run_record import RunRecord, read_record
@@ -91,12 +91,12 @@ class Records(Silent):
         self.resumed, self.cost = resumed, part.cost
         self.progress: Progress | None = None  # before and after `counting`
         self.record = self._open_run_record()
-        (run.folder / "provenance.json").unlink(missing_ok=True)  # of a run that had ended
-        with atomic_write(run.folder / "all_config.yaml") as file:
+        (run.folder / RunFile.PROVENANCE).unlink(missing_ok=True)  # of a run that had ended
+        with atomic_write(run.folder / RunFile.CONFIG) as file:
             file.write(yaml.safe_dump(run.resolved, sort_keys=False).encode())
         ks = [f"ARC/pass@{k}" for e in run.evaluators for k in e.pass_Ks]
         self.history = History(
-            run.folder / "history.csv",
+            run.folder / RunFile.HISTORY,
             ["q_continue_loss", *ks] if learns_continue(self.state.model) else ks,
             keep_rows=resumed.facts.get("history_rows", 0),
         )
@@ -269,7 +269,7 @@ class Records(Silent):
         }
         self.record.provenance = content
         self.record.write(run.folder)
-        write_json(run.folder / "provenance.json", content)
+        write_json(run.folder / RunFile.PROVENANCE, content)
         self.tracker.summarise(cost)
         offline = self.tracker.finish()
         say(f"trained {state.step} steps in {duration(self.cost.elapsed())}: {run.folder}")

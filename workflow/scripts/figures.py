@@ -24,6 +24,7 @@ from trm.report.figures import describe_learning_curve, draw_learning_curve, sav
 from trm.report.halting import Halting, describe_halting, draw_halting
 from trm.scoring.gallery import gallery_of, save_gallery
 from trm.scoring.predictions import load_predictions
+from trm.study.files import ResultFile
 from trm.training.tracking import add_to_run
 
 
@@ -40,10 +41,10 @@ def main() -> None:
     parser.add_argument("--out-gallery", type=Path, required=True, help="JSON for the report")
     args = parser.parse_args()
 
-    history = args.result / "history.csv"
+    history = args.result / ResultFile.HISTORY
     curve, of_curve = draw_learning_curve(history), describe_learning_curve(history)
     save_figure(curve, args.out_curve, of_curve)
-    predictions = load_predictions(args.result / "predictions.npz")
+    predictions = load_predictions(args.result / ResultFile.PREDICTIONS)
     examples = draw_examples(args.dataset, args.kind, predictions)
     save_figure(examples.figure, args.out_examples, examples.description)
     halting = Halting.of(args.dataset, predictions)

@@ -1,29 +1,28 @@
-"""Train one result: pretrain.py alone, or under torchrun where there are several ranks.
+"""Train one result: `trm train` alone, or under torchrun where there are several ranks.
 
     python workflow/scripts/train.py --dataset data/D --run-folder checkpoints/B/V/seed-0 \
         --project B --run-name V-seed-0 --seed 0 --out-weights checkpoints/B/V/seed-0/final \
         --out-history results/B/V/seed-0/history.csv --out-config results/B/V/seed-0/config.yaml \
-        -- lr=1e-4 arch.mlp_t=true
+        --settings '{"lr": 1e-4, "arch.mlp_t": true}'
 
-Words after `--` are options of pretrain.py. The outputs appear only when training has ended well;
-interrupted, the same command goes on from the run's last snapshot. Where this very run has ended in
-the run folder, the outputs are made from it and nothing is trained.
+The resolved settings are written to settings.yaml in the run folder, which every rank reads. The
+outputs appear only when training has ended well; an interrupted run resumes from its last snapshot.
+If this very run has ended in the run folder, the outputs are made from it and nothing is trained.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
-from trm.config.compose import hydra_word
+from trm.config.compose import resolve, save_train_config
 from trm.errors import run_cli
-from trm.files import check_writable, checkpoints_of, copy_file
+from trm.files import RunFile, check_writable, checkpoints_of, copy_file
 from trm.runtime.launch import add_job_arguments, run_job
 from trm.runtime.signals import EXIT_SAVED
 from trm.runtime.slurm import put_back_into_queue
 from trm.study.run_folder import discard_snapshots, interrupted_at, newest_facts
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def main() -> None:
@@ -37,30 +36,30 @@ def main() -> None:
     parser.add_argument("--out-weights", type=Path, required=True)
     parser.add_argument("--out-history", type=Path, required=True)
     parser.add_argument("--out-config", type=Path, required=True)
-    parser.add_argument("overrides", nargs="*", help="after --: options of pretrain.py")
+    parser.add_argument("--settings", type=json.loads, default={}, help="JSON, over the defaults")
     args = parser.parse_args()
     for path in (args.out_weights, args.out_history, args.out_config):
         check_writable(path)
 
     variant = args.run_name.removesuffix(f"-seed-{args.seed}")
-    command = [
-        str(ROOT / "pretrain.py"),
-        *args.overrides,
-        hydra_word("data_paths", [args.dataset]),
-        hydra_word("checkpoint_path", str(args.run_folder)),
-        hydra_word("project_name", args.project),
-        hydra_word("run_name", args.run_name),
-        hydra_word("wandb_group", f"{args.project}/{variant}"),
-        f"seed={args.seed}",
+    settings = args.settings | {
+        "data_paths": [args.dataset],
+        "checkpoint_path": str(args.run_folder),
+        "project_name": args.project,
+        "run_name": args.run_name,
+        "wandb_group": f"{args.project}/{variant}",
+        "seed": args.seed,
         # A changed row of config.yaml is another run; its dry run has said so.
-        "resume=or_restart",
-    ]
-    train_or_requeue(args, command)
+        "resume": "or_restart",
+    }
+    file = args.run_folder / "settings.yaml"
+    save_train_config(resolve(settings, f"{args.project}/{args.run_name}"), file)
+    train_or_requeue(args, ["-m", "trm", "train", "--settings", str(file)])
 
     copies = {
         checkpoints_of(args.run_folder)[-1]: args.out_weights,
-        args.run_folder / "history.csv": args.out_history,
-        args.run_folder / "all_config.yaml": args.out_config,
+        args.run_folder / RunFile.HISTORY: args.out_history,
+        args.run_folder / RunFile.CONFIG: args.out_config,
     }
     for source, target in copies.items():
         copy_file(source, target)

@@ -11,8 +11,8 @@ import pytest
 
 from tests.project import FULL, TINY, Project, copy_project, jobs
 from tests.workflow.test_snakefile import assert_last_thought_is_the_prediction
+from trm.config.architectures import architecture_names
 from trm.config.compose import resolve
-from trm.config.types import ARCHITECTURE_NAMES
 from trm.study.table import Study
 
 STUDY = Study.load(FULL, TINY)
@@ -33,7 +33,7 @@ def architecture(name: str) -> str:
 
 def test_each_kind_and_each_architecture_is_among_the_whole_results() -> None:
     assert {*map(kind, WHOLE)} == {*map(kind, STUDY.result_names())}
-    assert {*map(architecture, WHOLE)} == {*ARCHITECTURE_NAMES}
+    assert {*map(architecture, WHOLE)} == {*architecture_names()}
 
 
 @pytest.fixture(scope="module")

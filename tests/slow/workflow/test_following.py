@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 from tests.project import FULL, TINY, Project, copy_project, environment
 
 PAGE = (ROOT / "docs" / "following-a-run.md").read_text()
-COMMANDS = re.findall(r"^    ((?:python|snakemake) .+)$", PAGE, re.MULTILINE)
+COMMANDS = re.findall(r"^    ((?:trm|snakemake) .+)$", PAGE, re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +32,7 @@ def files(root: Path) -> set[Path]:
 
 
 def run(place: Project, command: str) -> subprocess.CompletedProcess:
-    program, *words = shlex.split(command)
-    module = ["-m", "snakemake"] if program == "snakemake" else []
-    return place.run(*module, *words)
+    return place.run("-m", *shlex.split(command))  # both programs are modules too
 
 
 def test_the_page_has_commands() -> None:
@@ -73,7 +71,7 @@ def test_both_work_while_snakemake_holds_the_directory(place: Project) -> None:
             assert holder.poll() is None and time.monotonic() < deadline
             time.sleep(0.01)
         holder.send_signal(signal.SIGSTOP)  # it keeps its lock for as long as the test takes
-        for command in ("snakemake -q all --cores 1 --nolock status", "python -m trm status"):
+        for command in ("snakemake -q all --cores 1 --nolock status", "trm status"):
             done = run(place, command)
             assert done.returncode == 0 and "results" in done.stdout, done.stderr
         assert any(locks.iterdir())

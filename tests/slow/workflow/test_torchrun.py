@@ -15,7 +15,7 @@ import psutil
 import pytest
 import torch
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, as_settings
 from tests.project import environment
 from tests.trainings import newest, uninterrupted, wait_for, words
 from trm.model.checkpoint import read_state_dict
@@ -33,7 +33,7 @@ def start_rule(data: Path, folder: Path, *within: str) -> subprocess.Popen:
          "--run-folder", str(folder), "--project", "p", "--run-name", "r", "--seed", "0",
          "--ranks", "2", "--threads", "2", "--out-weights", str(folder / "final"),
          "--out-history", str(folder / "out.csv"), "--out-config", str(folder / "out.yaml"),
-         "--", *settings],
+         "--settings", as_settings(settings)],
         stderr=subprocess.PIPE, text=True, env=environment(ROOT),
     )  # fmt: skip
 

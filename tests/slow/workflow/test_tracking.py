@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from tests.conftest import ROOT, overrides
+from tests.conftest import ROOT, as_settings, overrides
 from tests.trainings import newest, wait_for
 from tests.wandb_file import OfflineRun, read_offline
 
@@ -36,8 +36,11 @@ def start(root: Path, data: Path, *options: str) -> subprocess.Popen:
         command(
             "train.py", "--dataset", data, "--run-folder", "run", "--project", "small",
             "--run-name", "mlp-seed-3", "--seed", 3, "--threads", 1, "--out-weights", "run/final",
-            "--out-history", "result/history.csv", "--out-config", "result/config.yaml", "--",
-            *words, "evaluators=[]", "eval_raw=true", "arch.no_ACT_continue=false", *options,
+            "--out-history", "result/history.csv", "--out-config", "result/config.yaml",
+            "--settings", as_settings(
+                [*words, "evaluators=[]", "eval_raw=true", "arch.no_ACT_continue=false",
+                 *options]
+            ),
         ),
         cwd=root, env=environment(root), stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip

@@ -1,0 +1,50 @@
+"""A metric is one entry, from which the table, the page and the figures take what they need."""
+
+from __future__ import annotations
+
+import pytest
+
+from trm.report.compare import Comparison
+from trm.report.page import format_metric
+from trm.scoring.arc import PASS_KS
+from trm.scoring.metrics import METRICS, Form, Metric, entry_of, scores_of
+from trm.study.table import Benchmark
+
+
+def benchmark(metric: str, kind: str) -> Benchmark:
+    return Benchmark(title="B", kind=kind, dataset="d", metric=metric, variants={"v": {}})
+
+
+def test_a_new_metric_is_its_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the line that computes it."""
+    new = Metric("two_right", "two cells right", Form.SHARE, "two right", ("boards",), "ARC/tasks")
+    assert new.name not in scores_of("boards")
+    assert format_metric(new.name, 0.5) == "0.5"
+    monkeypatch.setitem(METRICS, new.name, new)
+    assert new.name in scores_of("boards") and new.name not in scores_of("maze")
+    assert format_metric(new.name, 0.5).startswith("50.00")
+    assert benchmark(new.name, "boards").n_metric == "ARC/tasks"
+    assert Comparison(new.name, "step", ()).is_share
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("sudoku", ["exact_accuracy", "accuracy", "q_halt_accuracy"]),
+        ("maze", ["exact_accuracy", "accuracy", "q_halt_accuracy", "valid_path"]),
+        ("arc", [*(f"ARC/pass@{k}" for k in PASS_KS), "exact_accuracy", "accuracy",
+                 "q_halt_accuracy"]),
+    ],
+)  # fmt: skip
+def test_what_a_benchmark_may_be_judged_by(kind: str, names: list[str]) -> None:
+    assert scores_of(kind) == names
+
+
+def test_an_average_is_over_what_its_metric_counts() -> None:
+    assert benchmark("ARC/pass@2", "arc").n_metric == "ARC/tasks"
+    assert benchmark("exact_accuracy", "arc").n_metric == "count"
+
+
+def test_votes_of_any_number_are_known() -> None:
+    assert (entry_of("ARC/pass@3").label, entry_of("ARC/pass@3").form) == ("pass@3", Form.SHARE)
+    assert entry_of("lr").label == "lr"

@@ -1,0 +1,74 @@
+"""The files of a result, each with what it needs to exist, for rules, report and messages.
+
+A rule makes a file, and docs/reference.md says what it contains.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, StrEnum, auto
+
+from trm.data.specs import Kind
+
+
+class Shown(Enum):
+    """Whether the report of a result is made from a file."""
+
+    NEVER = auto()
+    ALWAYS = auto()
+    IF_ASKED = auto()  # where the benchmark has `steps_in_report`: it costs an evaluation more
+
+
+class ResultFile(StrEnum):
+    """A file of a result's folder, by its path in there.
+
+    `kind` is the only kind of puzzle whose results have the file, or None. `counts_right` says that
+    it compares answers with solutions, so that it does not exist where a test set has none.
+    """
+
+    kind: Kind | None
+    shown: Shown
+    counts_right: bool
+
+    METRICS = "metrics.json", Shown.ALWAYS
+    PREDICTIONS = "predictions.npz"
+    HISTORY = "history.csv", Shown.ALWAYS
+    CONFIG = "config.yaml", Shown.ALWAYS
+    PROVENANCE = "provenance.json", Shown.ALWAYS
+    STEPS = "steps.csv", Shown.IF_ASKED, True
+    TASK_IDS = "task-ids.csv", Shown.NEVER, True
+    GALLERY = "gallery.json", Shown.ALWAYS
+    THINKING = "thinking.json", Shown.ALWAYS
+    LEARNING_CURVE = "figures/learning_curve.svg", Shown.ALWAYS
+    EXAMPLES = "figures/examples.svg", Shown.ALWAYS
+    HALTING = "figures/halting.svg", Shown.ALWAYS
+    STEPS_FIGURE = "figures/steps.svg", Shown.IF_ASKED, True
+    THINKING_FIGURE = "figures/thinking.gif", Shown.ALWAYS
+    SUBMISSION = "submission.json", Shown.NEVER, False, "arc"
+    VOTES = "votes.csv", Shown.ALWAYS, True, "arc"
+    POOLED = "pooled.csv", Shown.NEVER, True, "arc"
+    VOTES_FIGURE = "figures/votes.svg", Shown.ALWAYS, True, "arc"
+
+    def __new__(
+        cls,
+        path: str,
+        shown: Shown = Shown.NEVER,
+        counts_right: bool = False,
+        kind: Kind | None = None,
+    ) -> ResultFile:
+        file = str.__new__(cls, path)
+        file._value_ = path
+        file.shown, file.counts_right, file.kind = shown, counts_right, kind
+        return file
+
+
+def files_of_all_kinds() -> list[ResultFile]:
+    return [file for file in ResultFile if file.kind is None]
+
+
+def files_of_one_kind(kind: Kind) -> list[ResultFile]:
+    """The files that only results of this kind have."""
+    return [file for file in ResultFile if file.kind == kind]
+
+
+SHOWN_FILES = [file for file in ResultFile if file.shown is not Shown.NEVER]
+"""All that a report may be made from."""

@@ -1,0 +1,210 @@
+"""How far each result of a study is, from the files that exist.
+
+Nothing is run and nothing is locked, so that this may happen while everything works.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from trm.files import RunFile
+from trm.study.files import ResultFile
+from trm.study.paths import result_name
+from trm.study.reading import last_error, modified, number, read_object
+from trm.study.run_folder import interrupted_at, is_held, newest_facts
+from trm.study.table import Benchmark, Resources, Study, seed_of
+from trm.study.under_way import Training, read_training
+
+State = Literal["data missing", "not run", "training", "interrupted", "failed", "trained", "done"]
+WORDS: dict[State, str] = {
+    "data missing": "not run, data missing",
+    "not run": "not run, data ready",
+    "trained": "trained, not evaluated",
+}
+
+
+@dataclass(frozen=True)
+class Hours:
+    """What a result has cost, and is expected to cost in all, in hours of `of`."""
+
+    of: Literal["GPU", "CPU"]
+    spent: float | None
+    expected: float
+    expected_is: Literal["at most", "about", "spent"]
+
+    @property
+    def left(self) -> float:
+        return max(0.0, self.expected - (self.spent or 0.0))
+
+
+@dataclass(frozen=True)
+class Status:
+    """One result. `step` is what it is at or, stopped, what it goes on from."""
+
+    result: str  # BENCHMARK/VARIANT/seed-N
+    dataset: str
+    state: State
+    step: int | None
+    total_steps: int | None
+    seconds_left: float | None  # of the training
+    hours: Hours
+    metric: str
+    percent: float | None
+    published_percent: float | None
+    log: str | None
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the files of one result are."""
+
+    study: Study
+    result: str
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.study.paths.result(self.result))
+
+    @property
+    def run(self) -> Path:
+        return Path(self.study.paths.run(self.result))
+
+    def log(self, rule: str) -> Path:
+        return Path(self.study.paths.log(rule, self.result))
+
+
+def statuses(study: Study, words: Sequence[str] = ()) -> list[Status]:
+    """Of every result that `words` (of `Study.select`) name: the seeds of the table, and others."""
+    wanted = {word.strip("/") for word in words}
+    found = []
+    for name in study.select(words):
+        of_all_seeds = not wanted or wanted & {name, name.split("/")[0]}
+        seeds = {*_seeds(study, name)} if of_all_seeds else set()
+        seeds |= {seed for word in wanted if (seed := seed_of(word, name)) is not None}
+        found += [
+            _status(study, _Place(study, result_name(*name.split("/"), seed)))
+            for seed in sorted(seeds)
+        ]
+    return found
+
+
+def _seeds(study: Study, name: str) -> list[int]:
+    seeds = {*study.benchmarks[name.split("/")[0]].seeds}
+    for root in (study.paths.result(name), study.paths.run(name)):
+        for folder in Path(root).glob("seed-*"):
+            number = folder.name.removeprefix("seed-")
+            if number.isascii() and number.isdigit():
+                seeds.add(int(number))
+    return sorted(seeds)
+
+
+def _status(study: Study, place: _Place) -> Status:
+    benchmark_name, variant, _ = place.result.split("/")
+    benchmark, row = study.benchmarks[benchmark_name], study.row(benchmark_name, variant)
+    dataset = Path(study.paths.dataset(row.dataset))
+    state, problem = _state(place, benchmark, dataset)
+    under_way = state in ("training", "interrupted", "failed")
+    training = (
+        read_training(place.run, dataset, row.resources, state == "training")
+        if under_way
+        else Training()
+    )
+    percent = _percent(place, benchmark) if state == "done" else None
+    return Status(
+        result=place.result,
+        dataset=row.dataset,
+        state=state,
+        step=training.step if under_way else None,
+        total_steps=training.total_steps,
+        seconds_left=training.seconds_left,
+        hours=_hours(place, state, training, row.resources),
+        metric=benchmark.metric,
+        percent=percent,
+        published_percent=benchmark.variants[variant].published,
+        log=_log(place, state),
+        problem=problem,
+    )
+
+
+def _state(place: _Place, benchmark: Benchmark, dataset: Path) -> tuple[State, str | None]:
+    """The state, and in a word what is wrong."""
+    run = place.run
+    if is_held(run):
+        return "training", None
+    ended = (run / RunFile.PROVENANCE).is_file()
+    if not ended and interrupted_at(run) is not None:
+        return "interrupted", None
+    error = last_error(place.log("train"))
+    if not ended and _was_left(run):
+        return "failed", error or "it ended without a word: killed, or its machine went down"
+    metrics = place.folder / ResultFile.METRICS
+    if metrics.is_file():
+        if _percent(place, benchmark) is not None:
+            return "done", None
+        return "failed", f"{metrics} is damaged or lacks {benchmark.metric}: delete it"
+    if ended and (run / RunFile.FINAL).is_file():
+        error = last_error(place.log("evaluate"))
+        return ("failed", f"evaluation: {error}") if error else ("trained", None)
+    if error and not ended:
+        return "failed", error
+    return ("not run" if dataset.is_dir() else "data missing"), None
+
+
+def _was_left(run: Path) -> bool:
+    """Whether a training began here and did not end; not so where its outputs were deleted."""
+    if newest_facts(run) is not None:
+        return True
+    began = modified(run / RunFile.CONFIG)
+    return began is not None and began > max(
+        (t for p in run.glob("step_*") if (t := modified(p)) is not None), default=-math.inf
+    )
+
+
+def _hours(place: _Place, state: State, training: Training, resources: Resources) -> Hours:
+    cores = resources.threads * resources.nodes
+    minutes = resources.runtime + resources.minutes_to_evaluate
+    if state in ("done", "trained"):
+        provenance = read_object(place.folder / ResultFile.PROVENANCE)
+        provenance = provenance or read_object(place.run / RunFile.PROVENANCE)
+        device = provenance.get("device")
+        on_gpu = isinstance(device, str) and not device.startswith(("cpu", "mps"))
+        parts = ("train", "evaluate")
+        if on_gpu:
+            spent = sum(number(provenance, f"{part}_gpu_hours") or 0.0 for part in parts)
+        else:
+            seconds = sum(number(provenance, f"{part}_wall_s") or 0.0 for part in parts)
+            spent = (_cores_used(provenance) or cores) * seconds / 3600
+        if state == "done" or spent:
+            return Hours("GPU" if on_gpu else "CPU", spent, spent, "spent")
+    seconds = training.elapsed_s * cores if training.gpu_s is None else training.gpu_s
+    spent = seconds / 3600 or None
+    if spent and training.share:
+        of = "CPU" if training.gpu_s is None else "GPU"
+        return Hours(of, spent, spent / training.share, "about")
+    if resources.gpus:
+        return Hours("GPU", spent, resources.gpus * minutes / 60, "at most")
+    return Hours("CPU", spent, cores * minutes / 60, "at most")
+
+
+def _cores_used(provenance: dict[str, Any]) -> float | None:
+    """Threads of all processes, from a device like `cpu (2 threads)`; None where it says none."""
+    threads = re.search(r"\((\d+) threads\)$", str(provenance.get("device")))
+    return int(threads[1]) * (number(provenance, "world_size") or 1) if threads else None
+
+
+def _percent(place: _Place, benchmark: Benchmark) -> float | None:
+    share = number(read_object(place.folder / ResultFile.METRICS), benchmark.metric)
+    return None if share is None else 100 * share
+
+
+def _log(place: _Place, state: State) -> str | None:
+    """Of the last job that wrote one."""
+    rules = ("train",) if state in ("training", "interrupted") else ("evaluate", "train")
+    found = [(t, p) for p in map(place.log, rules) if (t := modified(p)) is not None]
+    return str(max(found)[1]) if found else None
