@@ -23,6 +23,7 @@ from trm.arguments import Parser
 from trm.errors import TrmError, run_cli
 from trm.files import RunFile, check_writable, file_sha256, new_folder, write_atomically
 from trm.model.checkpoint import PUZZLE_EMBEDDING, save_weights, write_safetensors
+from trm.puzzles.kinds import kind_named, kinds
 from trm.solve.trained import (
     CARD,
     DESCRIPTION,
@@ -37,12 +38,6 @@ from trm.study.files import ResultFile
 from trm.study.paths import result_of_run
 
 _TEMPLATE = Path(__file__).with_name("model_card.md.j2")
-_USE = {
-    "sudoku": ("sudokus", "--sudoku puzzle.txt", '"puzzle.txt"'),
-    "maze": ("mazes by a shortest path", "--maze maze.txt", '"maze.txt"'),
-    "boards": ("boards", "--board board.txt", '"board.txt"'),
-    "arc": ("ARC tasks", "--arc-task task.json", '"task.json"'),
-}
 
 
 def export(trained: TrainedModel, folder: Path, metrics: Path | None = None) -> None:
@@ -85,7 +80,7 @@ def model_card(trained: TrainedModel, name: str, metrics: Path | None) -> str:
     state = trained.model.state_dict()
     embedding = state.get(PUZZLE_EMBEDDING)
     provenance = _provenance_of(trained.weights)
-    what, option, example = _USE[trained.kind]
+    kind = kind_named(trained.kind)
     training = trained.exported().training
     settings = {k: v for k, v in training.items() if v not in (None, [])}
     template = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(
@@ -94,7 +89,7 @@ def model_card(trained: TrainedModel, name: str, metrics: Path | None) -> str:
     return template.render(
         kind=trained.kind,
         title=name,
-        puzzles=f"{what} of {trained.rows}x{trained.side}",
+        puzzles=f"{kind.answers} of {trained.rows}x{trained.side}",
         arch=trained.model.config,
         parameters=sum(p.numel() for p in trained.model.parameters()),
         embedding=[] if embedding is None else list(embedding.shape),
@@ -105,8 +100,8 @@ def model_card(trained: TrainedModel, name: str, metrics: Path | None) -> str:
         code=_code(provenance),
         metrics={} if metrics is None else _read_metrics(metrics),
         folder=name,
-        option=option,
-        example=example,
+        option=f"--{kind.option.flag} {kind.option.example}",
+        example=f'"{kind.option.example}"',
         names=trained.kind == "arc" and bool(trained.names),
         settings=yaml.safe_dump(settings, sort_keys=False).rstrip(),
     )
@@ -171,7 +166,7 @@ def parser() -> Parser:
     parser.add_argument("--train-config", help="default: the all_config.yaml beside the weights")
     parser.add_argument("--dataset", help="default: that of the config")
     parser.add_argument("--side", type=int, help="of the board or canvas, where no dataset tells")
-    parser.add_argument("--kind", choices=("sudoku", "maze"), help="where 4x4 cells leave it open")
+    parser.add_argument("--kind", choices=list(kinds()), help="where 4x4 cells leave it open")
     return parser
 
 

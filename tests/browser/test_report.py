@@ -37,6 +37,7 @@ SUDOKUS = SECTION.format("gallery", "puzzle-att")
 THINKING = SECTION.format("thinking", "puzzle-att")
 MAZES = SECTION.format("gallery", "puzzle-mlp")
 TASKS = SECTION.format("gallery", "grids-att")
+BOARDS = SECTION.format("gallery", "puzzle-mlp").replace("seed-0", "seed-1")
 UNJUDGED = TASKS.replace("seed-0", "seed-1")
 
 
@@ -62,6 +63,14 @@ def maze_gallery() -> Gallery:
     wrong_goal = puzzle.model_copy(update={"name": "2", "answers": ["So#.#oo.##o#..o."]})
     puzzles = [puzzle, wrong_goal]
     return Gallery(kind="maze", total=2, total_solved=0, side=4, puzzles=puzzles)
+
+
+def letters_gallery() -> Gallery:
+    """Two rows of three letters: one wrong, one without an answer, one given, three filled in."""
+    puzzle = Puzzle(name="1", solved=False, question="cbaaac", answer="aaabbc",
+                    answers=["aab\0bc"], q=[0.5])  # fmt: skip
+    return Gallery(kind="boards", total=1, total_solved=0, side=3, columns=3, characters="abc",
+                   puzzles=[puzzle])  # fmt: skip
 
 
 def arc_thinking() -> Gallery:
@@ -100,6 +109,8 @@ def results(tmp_path: Path) -> list[Path]:
         save_figure(new_figure(6, 3), sudoku / "figures" / f"{name}.svg", f"some {name}")
     maze = make_result(tmp_path, "puzzle/mlp/seed-0", solved(0.0, 1))
     save_gallery(maze / "gallery.json", maze_gallery())
+    letters = make_result(tmp_path, "puzzle/mlp/seed-1", solved(0.0, 1))
+    save_gallery(letters / "gallery.json", letters_gallery())
     arc = make_result(tmp_path, "grids/att/seed-0", {"ARC/pass@2": 0.5, "ARC/tasks": 400})
     names = ("00576224, test 1 of 2", "</script><b>bold</b>")
     save_gallery(arc / "gallery.json", arc_gallery(400, names))
@@ -107,7 +118,7 @@ def results(tmp_path: Path) -> list[Path]:
     kaggle = make_result(tmp_path, "grids/att/seed-1", {"ARC/pass@2": 0.5, "ARC/tasks": 2})
     save_gallery(kaggle / "gallery.json", kaggle_gallery())
     save_gallery(kaggle / "thinking.json", kaggle_gallery())
-    return [sudoku, maze, arc, kaggle]
+    return [sudoku, maze, letters, arc, kaggle]
 
 
 @pytest.fixture
@@ -200,6 +211,16 @@ def test_wrong_cells_are_marked_by_more_than_colour(page: sync_api.Page) -> None
     assert maze.locator(".missed").count() == 1
     assert maze.locator(".offpath").get_attribute("d").count("M") == 2
     assert "3 wrong cells" in maze.inner_text()
+
+
+def test_a_board_of_letters_is_written_in_rows(page: sync_api.Page) -> None:
+    card = opened(page, BOARDS).locator(".card").first
+    assert card.locator(".board").get_attribute("viewBox") == "-.04 -.04 3.08 2.08"
+    assert card.locator(".digit").all_text_contents() == ["a", "a", "b", "c"]
+    assert card.locator(".clue").all_text_contents() == ["c"]
+    assert card.locator("text.wrong").all_text_contents() == ["b", ""]
+    assert card.locator("text.truth").all_text_contents() == ["a", "b"]
+    assert card.locator(".given").count() == 0
 
 
 def test_a_wrong_end_of_a_maze_keeps_its_letter(page: sync_api.Page) -> None:

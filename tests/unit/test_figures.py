@@ -13,15 +13,13 @@ from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.patches import Rectangle
 
 from trm.errors import TrmError
-from trm.report import examples, figures
+from trm.puzzles.kinds import board_kind
+from trm.report import boards, examples, figures
+from trm.report.boards import draw_arc_answer, draw_arc_task, draw_board
 from trm.report.examples import draw_examples
 from trm.report.figures import (
     describe_learning_curve,
-    draw_arc_answer,
-    draw_arc_task,
     draw_learning_curve,
-    draw_maze,
-    draw_sudoku,
     new_figure,
     save_figure,
 )
@@ -199,6 +197,15 @@ def frames(axes) -> list[tuple[int, int]]:
     ]
 
 
+def draw_sudoku(axes, *digits, box) -> None:
+    draw_board(axes, board_kind("sudoku").style, *(board.astype(str) for board in digits), box=box)
+
+
+def draw_maze(axes, *tokens) -> None:
+    maze = board_kind("maze")
+    draw_board(axes, maze.style, *(np.array(list(maze.symbols))[board] for board in tokens))
+
+
 def test_sudoku_frames_the_wrong_cells_only():
     question = ANSWER_6 * (ANSWER_6 % 2)  # odd digits given
     prediction = ANSWER_6.copy()
@@ -310,7 +317,7 @@ def test_arc_shows_at_most_four_demonstrations():
     task, test = arc_task([[1]])
     figure = new_figure(7, 3)
     draw_arc_task(figure, task, test, [np.array([[1]])])
-    assert len(figure.axes) == 2 * figures.MAX_DEMONSTRATIONS + 3
+    assert len(figure.axes) == 2 * boards.MAX_DEMONSTRATIONS + 3
 
 
 # --- examples of a result -----------------------------------------------------------------------

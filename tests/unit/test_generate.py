@@ -22,7 +22,7 @@ from trm.data.specs import GenerateMaze, GenerateSudoku, MazeSpec, TableSource, 
 from trm.data.sudoku_kernels import apply_shuffle, draw_shuffle
 from trm.errors import TrmError
 from trm.puzzles.maze_kernels import shortest_path
-from trm.puzzles.sudoku_rules import box_of
+from trm.puzzles.sudoku import box_of
 
 SPEC = GenerateSudoku(kind="sudoku", side=6, clues=12, train=60, test=30, seed=3)
 MAZES = GenerateMaze(kind="maze", side=30, min_path=111, train=24, test=12, seed=0)

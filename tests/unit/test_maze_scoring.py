@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trm.errors import TrmError
-from trm.scoring.maze import maze_metrics, valid_shortest_path
+from trm.puzzles.kinds import kind_named
+from trm.puzzles.maze_kernels import valid_shortest_path
 
 
 def tokens(*rows):
@@ -126,7 +127,9 @@ def test_the_answers_of_a_table_are_valid():
 def test_the_metric_is_a_share():
     answers = [("Soo", " #o", "  G"), ("S  ", "o# ", "ooG"), ("S  ", " # ", "  G")]
     preds = np.concatenate([tokens(*answer) for answer in answers])
-    assert maze_metrics(np.repeat(QUESTION, 3, axis=0), preds) == {"valid_path": 2 / 3}
+    assert kind_named("maze").further_metrics(np.repeat(QUESTION, 3, axis=0), preds) == {
+        "valid_path": 2 / 3
+    }
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from trm.puzzles.arc import PASS_KS
+from trm.puzzles.kinds import kind_named
+from trm.puzzles.metric import Form, Metric
 from trm.report.compare import Comparison
 from trm.report.page import format_metric
-from trm.scoring.arc import PASS_KS
-from trm.scoring.metrics import METRICS, Form, Metric, entry_of, scores_of
+from trm.scoring.metrics import entry_of, scores_of
 from trm.study.table import Benchmark
 
 
@@ -17,10 +19,10 @@ def benchmark(metric: str, kind: str) -> Benchmark:
 
 def test_a_new_metric_is_its_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside the line that computes it."""
-    new = Metric("two_right", "two cells right", Form.SHARE, "two right", ("boards",), "ARC/tasks")
+    new = Metric("two_right", "two cells right", Form.SHARE, "two right", "ARC/tasks")
     assert new.name not in scores_of("boards")
     assert format_metric(new.name, 0.5) == "0.5"
-    monkeypatch.setitem(METRICS, new.name, new)
+    monkeypatch.setattr(type(kind_named("boards")), "metrics", (new,))
     assert new.name in scores_of("boards") and new.name not in scores_of("maze")
     assert format_metric(new.name, 0.5).startswith("50.00")
     assert benchmark(new.name, "boards").n_metric == "ARC/tasks"
@@ -31,7 +33,7 @@ def test_a_new_metric_is_its_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     ("kind", "names"),
     [
         ("sudoku", ["exact_accuracy", "accuracy", "q_halt_accuracy"]),
-        ("maze", ["exact_accuracy", "accuracy", "q_halt_accuracy", "valid_path"]),
+        ("maze", ["valid_path", "exact_accuracy", "accuracy", "q_halt_accuracy"]),
         ("arc", [*(f"ARC/pass@{k}" for k in PASS_KS), "exact_accuracy", "accuracy",
                  "q_halt_accuracy"]),
     ],

@@ -153,7 +153,7 @@ def table(tmp_path, shared, request) -> Path:
 @pytest.mark.parametrize("builder", BUILDERS)
 def test_questions_are_counted_and_most_of_them_refused(table, builder, shared, capsys):
     make, of, settings = BUILDERS[builder]
-    row = {"builder": of.kind, "table": "t", **settings}
+    row = {"builder": of.model_fields["builder"].annotation.__args__[0], "table": "t", **settings}
     make(of(**row, allow_test_in_train=True), table, table / "out")
     found = counted(table / "out", capsys)
     assert found.total == 4

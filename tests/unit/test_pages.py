@@ -23,7 +23,7 @@ ENGLISH, CHINESE = (ROOT / "docs" / folder / "adding-a-benchmark.md" for folder 
 
 
 def test_the_page_is_short_and_both_languages_show_the_same_code() -> None:
-    assert len(ENGLISH.read_text().splitlines()) <= 125
+    assert len(ENGLISH.read_text().splitlines()) <= 130
 
     def without_comments(page: Path) -> list[list[str]]:
         return [
@@ -37,7 +37,7 @@ def test_the_page_is_short_and_both_languages_show_the_same_code() -> None:
 def test_the_files_that_it_names_exist() -> None:
     for page in (ENGLISH, CHINESE):
         for name in re.findall(r"`((?:trm|workflow|config|tests)/[\w/.-]+)`", page.read_text()):
-            made_here = name in ("config/sort-rows.yaml", "trm/data/NAME.py")
+            made_here = name == "config/sort-rows.yaml" or "NAME" in name
             assert made_here or (ROOT / name.rstrip("/")).exists(), (page, name)
 
 

@@ -42,6 +42,7 @@ def test_tokens_are_places_among_the_characters(table) -> None:
     assert ["".join(row) for row in letters[arrays.labels]] == [" aabcd", "  abcd"]
     assert (test.metadata.vocab_size, test.metadata.seq_len) == (6, 6)
     assert read_look(table / "data").columns == 3
+    assert (table / "data/boards.json").read_text() == '{"characters":"abcd ","columns":3}'
 
 
 def test_a_subsample_is_drawn_of_train_alone(table) -> None:

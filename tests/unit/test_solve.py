@@ -33,15 +33,16 @@ from trm.errors import TrmError
 from trm.evaluate.loop import evaluate
 from trm.evaluate.settings import Settings
 from trm.export import export
-from trm.puzzles.questions import check_task, parse_maze, parse_sudoku
-from trm.puzzles.sudoku_rules import conflicts
+from trm.puzzles.arc import check_task
+from trm.puzzles.kinds import board_kind
+from trm.puzzles.sudoku import conflicts
 from trm.scoring.arc import score_arc
-from trm.scoring.sudoku import solves
 from trm.solve.answer import embedding_learned, predict
 from trm.solve.command import draw_grid, main
 from trm.solve.trained import TrainedModel, load
 from trm.training.trainer import train
 
+MAZES, SUDOKUS = board_kind("maze"), board_kind("sudoku")
 MAZE = "#####\n#S  #\n# # #\n# #G#\n#####"
 SOLVED = "534678912672195348198342567859761423426853791713924856961537284287419635345286179"
 OPEN = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
@@ -120,7 +121,7 @@ def test_the_answers_are_those_of_evaluation(learned) -> None:
 
 def test_more_steps_than_in_training_go_on_and_do_not_start_again(maze_run) -> None:
     trained = load(maze_run, device="cpu", side=5)
-    inputs = parse_maze(MAZE, 5)[None]
+    inputs = MAZES.read(MAZE, 5, 5).reshape(1, 25)
     long = predict(trained.model, inputs, np.zeros(1, np.int32), trained.device, 7)
     again = predict(trained.model, inputs, np.zeros(1, np.int32), trained.device, 3)
     for one, other in zip(long, again, strict=False):
@@ -163,21 +164,21 @@ def test_a_bad_sudoku_is_refused_by_its_cell(tmp_path: Path, text: str, told: st
 )
 def test_a_bad_maze_is_refused_by_its_cell(text: str, told: str) -> None:
     with pytest.raises(TrmError, match=told):
-        parse_maze(text, 5)
+        MAZES.read(text, 5, 5)
 
 
 def test_text_is_read_as_people_write_it() -> None:
     lines = "\n".join(OPEN[i : i + 9] for i in range(0, 81, 9))
     spaced = "\n".join(" ".join(line) for line in lines.replace(".", "0").split("\n"))
-    plain = parse_sudoku(OPEN, 9)
+    plain = SUDOKUS.read(OPEN, 9, 9)
     for text in (lines, spaced, lines.replace("\n", "\r\n") + "\r\n\r\n"):
-        np.testing.assert_array_equal(parse_sudoku(text, 9), plain)
+        np.testing.assert_array_equal(SUDOKUS.read(text, 9, 9), plain)
     drawn = "+-------+\n| " + lines[:29].replace("\n", " |\n|") + "|\n+--+--+\n" + lines[30:]
-    np.testing.assert_array_equal(parse_sudoku(drawn, 9), plain)
+    np.testing.assert_array_equal(SUDOKUS.read(drawn, 9, 9), plain)
     framed = "\n".join(["+-----+", *(f"|{row}|" for row in MAZE.split("\n")), "+-----+"])
-    np.testing.assert_array_equal(parse_maze(framed, 5), parse_maze(MAZE, 5))
+    np.testing.assert_array_equal(MAZES.read(framed, 5, 5), MAZES.read(MAZE, 5, 5))
     marked = MAZE.replace("#S  #", "#So #")
-    np.testing.assert_array_equal(parse_maze(marked, 5), parse_maze(MAZE + "\r\n", 5))
+    np.testing.assert_array_equal(MAZES.read(marked, 5, 5), MAZES.read(MAZE + "\r\n", 5, 5))
 
 
 def test_a_drawn_board_is_read_again(learned, capsys, monkeypatch) -> None:
@@ -185,7 +186,7 @@ def test_a_drawn_board_is_read_again(learned, capsys, monkeypatch) -> None:
     out = solve_command(capsys, monkeypatch, "--checkpoint", str(run), "--sudoku", question)
     board = out.rsplit("\n", 2)[0]
     assert board.startswith("+-----+")
-    assert "".join(str(token - 1) for token in parse_sudoku(board, 4)) == answer
+    assert "".join(str(token - 1) for token in SUDOKUS.read(board, 4, 4).ravel()) == answer
 
 
 def test_a_maze_is_drawn_in_a_frame(maze_run, tmp_path, capsys, monkeypatch) -> None:
@@ -232,13 +233,15 @@ def test_an_empty_puzzle_is_no_folder(learned, tmp_path) -> None:
 
 
 def test_a_sudoku_is_solved_by_its_rules_and_clues() -> None:
-    question, answer = (np.array([int(c) for c in t.replace(".", "0")]) for t in (OPEN, SOLVED))
-    assert solves(question, answer, 9)
-    assert not solves(np.roll(answer, 9), answer, 9)  # another board's clues
-    assert not solves(question, question, 9)  # blanks
+    question, answer = (SUDOKUS.charset(9).decode(t.encode(), ".123456789").reshape(9, 9) + 1
+                        for t in (OPEN, SOLVED))  # fmt: skip
+    assert SUDOKUS.is_valid(question, answer)
+    assert not SUDOKUS.is_valid(np.roll(answer, 1, axis=0), answer)  # another board's clues
+    assert not SUDOKUS.is_valid(question, question)  # blanks
     swapped = answer.copy()
-    swapped[[2, 3]] = swapped[[3, 2]]
-    assert not solves(np.zeros(81, int), swapped, 9)
+    swapped[0, [2, 3]] = swapped[0, [3, 2]]
+    assert not SUDOKUS.is_valid(np.ones((9, 9), int), swapped)
+    assert not SUDOKUS.is_valid(question, np.where(question == 1, 0, answer))  # padding
 
 
 @given(st.integers(0, 80), st.integers(0, 80))

@@ -14,7 +14,7 @@ from trm.data.specs import SudokuSpec
 from trm.data.sudoku import build_sudoku
 from trm.data.sudoku_kernels import apply_shuffle, draw_shuffle
 from trm.errors import TrmError
-from trm.puzzles.sudoku_rules import SIDES, box_of
+from trm.puzzles.sudoku import SIDES, box_of
 
 SOURCE = Path(__file__).parents[1] / "golden/source/sudoku"
 

@@ -15,7 +15,7 @@ from trm.data.read import load_split
 from trm.data.specs import GenerateSudoku, SudokuSpec
 from trm.data.sudoku import build_sudoku
 from trm.errors import TrmError
-from trm.puzzles.sudoku_rules import SIDES, box_of
+from trm.puzzles.sudoku import SIDES, box_of
 from trm.report.examples import draw_examples
 from trm.scoring.gallery import gallery_of, load_gallery, save_gallery
 from trm.scoring.predictions import Predictions

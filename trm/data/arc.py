@@ -29,6 +29,7 @@ from trm.data.write import (
 from trm.errors import TrmError
 from trm.files import read_json
 from trm.progress import Progress, say
+from trm.puzzles.arc import VOCAB_SIZE
 from trm.puzzles.augmentation import (
     COLOURS,
     IDENTITY_COLOURS,
@@ -40,7 +41,6 @@ from trm.puzzles.augmentation import (
 
 MAX_SIDE = 30
 TRIALS_PER_AUGMENTATION = 5
-VOCAB_SIZE = COLOURS + 2  # padding, end of grid, colours
 
 # --- the tasks ------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,14 +20,11 @@ from trm.data.write import ArrayWriter, write_identifiers, write_indices, write_
 from trm.errors import TrmError
 from trm.progress import Progress
 from trm.puzzles.characters import NO_VALUE, Charset
+from trm.puzzles.kind import Fault, Image
 
 COLUMNS = ["source", "question", "answer", "rating"]
 BLOCK_ROWS = 4096
 _NOT_ASCII, _NO_CHARACTER = re.compile(r"[^\x00-\x7f]"), "\x7f"  # the latter is of no board
-
-
-Fault = tuple[int, str]
-"""The first wrong row of a block, and what is wrong with its answer."""
 
 
 def no_rules(answers: np.ndarray) -> Fault | None:
@@ -200,6 +197,26 @@ class BoardVariants(Protocol):
     def write(self, split_folder: Path, boards: Boards, groups: int, cells: int) -> None:
         """Write the examples of all `groups` boards, in one form or another."""
         ...
+
+
+class Images:
+    """A board and its images under symmetries, the board itself first."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, images: Sequence[Image], columns: int) -> None:
+        self.images, self.columns = images, columns
+        self.count = len(images)
+
+    def make(self, questions: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self._of(questions), self._of(answers)
+
+    def write(self, split_folder: Path, boards: Boards, groups: int, cells: int) -> None:
+        paint_examples(split_folder, boards, groups, cells, self)
+
+    def _of(self, boards: np.ndarray) -> np.ndarray:
+        rows = (board.reshape(-1, self.columns) for board in boards)
+        return np.stack([image(board).ravel() for board in rows for image in self.images])
 
 
 def choose(state: np.ndarray, total: int, subsample_size: int | None) -> np.ndarray | None:

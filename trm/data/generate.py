@@ -22,7 +22,7 @@ from trm.data.specs import Generate, GenerateMaze, GenerateSudoku
 from trm.errors import TrmError
 from trm.files import write_atomically
 from trm.progress import Progress
-from trm.puzzles.sudoku_rules import SIDES, box_of
+from trm.puzzles.sudoku import SIDES, box_of
 from trm.runtime.jit import compiled
 
 SPARE_CLUES = 1  # a board whose digging gets stuck this far above the target is still kept

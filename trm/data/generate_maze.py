@@ -18,17 +18,8 @@ import numpy as np
 from trm.data.specs import GenerateMaze
 from trm.errors import TrmError
 from trm.puzzles.augmentation import DIHEDRALS, dihedral_transform
-from trm.puzzles.maze_kernels import (
-    CHARACTERS,
-    FLOOR,
-    GOAL,
-    PATH,
-    START,
-    WALL,
-    neighbour,
-    shortest_path,
-    steps_to,
-)
+from trm.puzzles.maze import CHARACTERS, FLOOR, GOAL, PATH, START, WALL
+from trm.puzzles.maze_kernels import neighbour, shortest_path, steps_to
 from trm.runtime.jit import compiled
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from math import isqrt
 from pathlib import Path
 
-import numpy as np
-
 from trm.data.boards import (
-    Boards,
     BoardTable,
+    Images,
     choose,
     first_question,
-    paint_examples,
     refuse_known_questions,
+    side_of,
     write_blank_identifiers,
     write_board_split,
 )
@@ -22,47 +20,48 @@ from trm.data.specs import BoardsSpec
 from trm.data.write import new_dataset
 from trm.errors import TrmError
 from trm.puzzles.board_look import BOARDS, BoardsLook
-from trm.puzzles.characters import Charset
-
-
-class _AsItIs:
-    """A board without images of it."""
-
-    count = 1
-    dtype = np.dtype(np.uint8)
-
-    def make(self, questions: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return questions, answers
-
-    def write(self, split_folder: Path, boards: Boards, groups: int, cells: int) -> None:
-        paint_examples(split_folder, boards, groups, cells, self)
+from trm.puzzles.kind import BoardKind
+from trm.puzzles.kinds import board_kind
 
 
 def build_boards(spec: BoardsSpec, table_dir: Path, output_dir: Path) -> None:
     """Build `output_dir` from `table_dir`/train.csv and test.csv.
 
     Raises TrmError, naming the row, where a text has another length than the first question or a
-    character that spec.characters lacks, and where the boards have no such shape.
+    character that the kind lacks, where an answer breaks its rules, and where the boards have no
+    such shape.
     """
-    columns, cells = _shape(spec, table_dir / "train.csv")
-    look = BoardsLook(characters=spec.characters, columns=columns)
+    kind = board_kind(spec.kind, spec.characters or "")
+    rows, columns = _shape(spec, kind, table_dir / "train.csv")
+    look = BoardsLook(characters=kind.characters, columns=columns, kind=kind.name)
     state = legacy_stream(spec.seed)
     keys = {}
     with new_dataset(output_dir, spec.extra_files) as folder:
-        for split in ("train", "test"):
-            table = BoardTable(table_dir / f"{split}.csv", Charset.of(spec.characters), cells)
+        for split, images in (
+            ("train", kind.images if spec.aug else kind.images[:1]),
+            ("test", kind.images[:1]),
+        ):
+            table = BoardTable(
+                table_dir / f"{split}.csv",
+                kind.charset(columns),
+                rows * columns,
+                find_fault=lambda answers: kind.first_fault(answers.reshape(-1, rows, columns)),
+            )
             wanted = None
             if split == "train":
                 wanted = choose(state, table.count(), spec.subsample_size)
-            vocab_size = len(spec.characters) + 1
-            keys[split] = write_board_split(folder, split, table, wanted, vocab_size, _AsItIs())
+            vocab_size, variants = kind.vocab_size(columns), Images(images, columns)
+            keys[split] = write_board_split(folder, split, table, wanted, vocab_size, variants)
         write_blank_identifiers(folder)
         (folder / BOARDS).write_text(look.model_dump_json())
         refuse_known_questions(keys, spec.allow_test_in_train)
 
 
-def _shape(spec: BoardsSpec, path: Path) -> tuple[int, int]:
-    """Columns and cells of a board, from the first row."""
+def _shape(spec: BoardsSpec, kind: BoardKind, path: Path) -> tuple[int, int]:
+    """Rows and columns of a board, from the first row."""
+    if kind.sides is not None:
+        side = side_of(path, kind.sides)
+        return side, side
     row, cells = first_question(path)
     columns = isqrt(cells) if spec.columns is None else spec.columns
     if cells % columns or (spec.columns is None and columns**2 != cells):
@@ -71,4 +70,4 @@ def _shape(spec: BoardsSpec, path: Path) -> tuple[int, int]:
             f"{path}, row {row}: a question of {cells} characters is {shape}: set "
             "`columns` of the dataset to the length of a row"
         )
-    return columns, cells
+    return cells // columns, columns

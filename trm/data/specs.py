@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     TypeAdapter,
     ValidationError,
+    WithJsonSchema,
+    model_serializer,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
-from trm.errors import TrmError
+from trm.errors import TrmError, suggest
+from trm.puzzles.board_look import BOARDS, PLAIN
+from trm.puzzles.kinds import kind_named, kinds
 
 
 class Strict(BaseModel):
@@ -103,9 +111,32 @@ class TableSource(Strict):
         return self
 
 
-BoardKind = Literal["sudoku", "maze", "boards"]
-Kind = Literal["arc", BoardKind]
-"""How a dataset's puzzles are scored and drawn; `boards` is what any board of characters is."""
+def _built_by_boards() -> list[str]:
+    return [name for name, kind in kinds().items() if kind.builder == "boards"]
+
+
+def _one_of(names: Callable[[], Collection[str]]) -> Any:
+    """The type of a name among `names`, which are looked up when a value is checked."""
+
+    def check(name: str) -> str:
+        if name in names():
+            return name
+        known = ", ".join(names())
+        near = suggest(name, list(names()))
+        raise PydanticCustomError(
+            "unknown_kind",
+            "not a kind of puzzle{near}; there are {known}",
+            {"near": near, "known": known},
+        )
+
+    schema = WithJsonSchema({"type": "string", "enum": list(names())})
+    return Annotated[str, AfterValidator(check), schema]
+
+
+Kind = _one_of(kinds)
+"""How a dataset's puzzles are scored and drawn: a file of trm/puzzles/."""
+
+_BuiltByBoards = _one_of(_built_by_boards)
 
 Augment = Literal["built", "on_the_fly"]
 """Augmented examples written out as published, or painted when they are read: the same ones."""
@@ -208,20 +239,36 @@ class MazeSpec(_OfTable):
 class BoardsSpec(_OfTable):
     """Any puzzle whose question and answer are equally long texts over the same characters."""
 
-    kind: ClassVar[Kind] = "boards"
-    extra_files: ClassVar[tuple[str, ...]] = ("boards.json",)
+    extra_files: ClassVar[tuple[str, ...]] = (BOARDS,)
     builder: Literal["boards"]
+    kind: _BuiltByBoards = PLAIN  # another one brings its characters and rules
     table: str
-    characters: str = Field(pattern="^[ -~]+$", max_length=95)  # tokens 1, 2, … in this order
+    # Tokens 1, 2, … in this order; of plain boards only.
+    characters: str | None = Field(None, pattern="^[ -~]+$", max_length=95)
     columns: int | None = Field(None, ge=1)  # of a board when it is drawn; default: square
     subsample_size: int | None = Field(None, ge=1)
+    aug: bool | None = None  # train on all images of a board under its kind's symmetries
     seed: int = Field(42, ge=0, lt=2**32)
 
     @model_validator(mode="after")
-    def _different(self) -> BoardsSpec:
-        if len(set(self.characters)) < len(self.characters):
+    def _complete(self) -> BoardsSpec:
+        kind = kind_named(self.kind)
+        if (self.characters is None) == (self.kind == PLAIN):
+            which = "needs" if self.kind == PLAIN else "has its own"
+            raise ValueError(f"the kind {self.kind} {which} characters")
+        if self.kind == PLAIN and self.aug:
+            raise ValueError("no symmetries are known of plain boards: leave aug out")
+        if self.columns is not None and kind.sides is not None:
+            raise ValueError(f"{kind.plural} are square: leave columns out")
+        if len(set(self.characters or "")) < len(self.characters or ""):
             raise ValueError(f"characters has one twice: {self.characters!r}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_plain(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The row of plain boards is written as it was before there were others: Snakemake builds
+        a dataset again when its row differs."""
+        return {k: v for k, v in write(self).items() if (k, v) != ("kind", PLAIN)}
 
 
 DatasetSpec = Annotated[

@@ -10,7 +10,6 @@ import numpy as np
 from trm.data.boards import (
     Boards,
     BoardTable,
-    Fault,
     choose,
     paint_examples,
     refuse_known_questions,
@@ -23,7 +22,8 @@ from trm.data.painted import write_augmentations
 from trm.data.specs import SudokuSpec
 from trm.data.sudoku_kernels import draw_shuffles, first_invalid, shuffle_boards
 from trm.data.write import new_dataset
-from trm.puzzles.sudoku_rules import SIDES, box_of, conflicts, digit_charset
+from trm.puzzles.kind import Fault
+from trm.puzzles.sudoku import KIND, box_of
 
 
 def _contradiction(answers: np.ndarray, side: int) -> Fault | None:
@@ -31,8 +31,7 @@ def _contradiction(answers: np.ndarray, side: int) -> Fault | None:
     row = first_invalid(answers, *box_of(side))
     if row < 0:
         return None
-    first = conflicts(answers[row], side)[0]
-    return row, f"has {first.digit} at {first.first} and at {first.second}, in one {first.where}"
+    return row, KIND.mistake(answers[row].reshape(side, side) + 1)
 
 
 class _Shuffles:
@@ -78,14 +77,14 @@ class _DrawnShuffles(_Shuffles):
 
 def build_sudoku(spec: SudokuSpec, table_dir: Path, output_dir: Path) -> None:
     """Build `output_dir` from `table_dir`/train.csv and test.csv; the boards may have any side of
-    SIDES, told from the first row.
+    KIND.sides, read off the first row.
 
     Byte-identical to the published builder with its stream seeded before the train split; with
     spec.augment "on_the_fly" its examples are those, kept as their shuffles. Raises TrmError,
     naming the row, for anything that is not a sudoku and its solution.
     """
-    side = side_of(table_dir / "train.csv", SIDES)
-    charset = digit_charset(side)
+    side = side_of(table_dir / "train.csv", KIND.sides)
+    charset = KIND.charset(side)
     state = legacy_stream(spec.seed)
     keys = {}
     with new_dataset(output_dir) as folder:
@@ -103,6 +102,7 @@ def build_sudoku(spec: SudokuSpec, table_dir: Path, output_dir: Path) -> None:
             drawn = spec.augment == "on_the_fly" and num_aug > 0
             kind = _DrawnShuffles if drawn else _Shuffles
             shuffles = kind(state, num_aug, box_of(side))
-            keys[split] = write_board_split(folder, split, table, wanted, side + 2, shuffles)
+            vocab_size = KIND.vocab_size(side)
+            keys[split] = write_board_split(folder, split, table, wanted, vocab_size, shuffles)
         write_blank_identifiers(folder)
         refuse_known_questions(keys, spec.allow_test_in_train)

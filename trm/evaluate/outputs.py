@@ -13,6 +13,7 @@ from trm.evaluate.loop import Evaluation
 from trm.evaluate.settings import EvaluateConfig
 from trm.files import atomic_write, write_json
 from trm.progress import say
+from trm.puzzles.kinds import kind_named
 from trm.runtime.ranks import Ranks
 from trm.scoring.arc import TEST_PUZZLES, ArcScore, score_arc, write_submission
 from trm.scoring.halting import halting_statistics
@@ -23,17 +24,15 @@ from trm.scoring.submission import check_submission, complete_submission, read_c
 def further_metrics(
     config: EvaluateConfig, data: PuzzleData, result: Evaluation
 ) -> dict[str, float]:
-    """What only all predictions together tell: halting, and shortest paths of mazes."""
+    """What only all predictions together tell: halting, and the metrics of the kind's own."""
     assert result.predictions is not None
     preds = result.predictions.preds
     labels = np.concatenate([arrays.labels for arrays in data.sets])
     exact = exactly_right(preds, labels, data.metadata.ignore_label_id)
     metrics = halting_statistics(result.predictions.q_halt_logits, exact)
-    if config.kind == "maze":
-        from trm.scoring.maze import maze_metrics  # numba, which other puzzles can do without
-
-        inputs = np.concatenate([arrays.inputs for arrays in data.sets])
-        metrics |= maze_metrics(inputs, preds)
+    own = None if config.kind is None else kind_named(config.kind).further_metrics
+    if own is not None:
+        metrics |= own(np.concatenate([arrays.inputs for arrays in data.sets]), preds)
     return metrics
 
 

@@ -62,7 +62,7 @@ class EvaluateConfig(Strict):
     at_steps: list[int] = []  # supervision steps to take the metrics after
     steps_out: Path | None = None  # CSV of those
     cost_out: Path | None = None  # JSON of what the evaluation took
-    kind: Kind | None = None  # of a maze, any shortest path is scored too
+    kind: Kind | None = None  # its own metrics are computed too
     task_ids_out: Path | None = None  # CSV of metrics under own, blank and another puzzle's ids
     # reinitialise: every puzzle's is the mean of the saved ones, for puzzles of another dataset.
     puzzle_embeddings: Embeddings = "saved"

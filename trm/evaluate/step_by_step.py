@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import torch
 
 from trm.config.compose import load_train_config, note_other_architecture
 from trm.data.batches import PuzzleData, Rows, take_examples
-from trm.data.specs import Kind
 from trm.errors import TrmError, run_cli
 from trm.evaluate.loop import model_for
 from trm.files import check_writable
@@ -25,6 +23,7 @@ from trm.model.base import RecursiveModel
 from trm.model.checkpoint import embedding_rows, fit_weights, read_state_dict
 from trm.model.registry import build_model
 from trm.progress import say
+from trm.puzzles.kinds import kinds
 from trm.runtime.ranks import start
 from trm.scoring.gallery import save_gallery, thinking_of, thinking_rows
 from trm.scoring.predictions import Predictions, load_predictions
@@ -45,7 +44,7 @@ def think(model: RecursiveModel, rows: Rows, device: torch.device) -> Prediction
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", required=True, help="data/NAME")
-    parser.add_argument("--kind", choices=get_args(Kind), required=True)
+    parser.add_argument("--kind", choices=list(kinds()), required=True)
     parser.add_argument("--weights", type=Path, required=True, help="a checkpoint")
     parser.add_argument("--train-config", type=Path, required=True, help="its all_config.yaml")
     parser.add_argument("--predictions", type=Path, required=True, help="its predictions.npz")

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from trm.errors import TrmError
 
 BOARDS = "boards.json"
+PLAIN = "boards"  # the kind without rules
 
 
 class BoardsLook(BaseModel):
-    """boards.json: what the tokens of a dataset stand for, and how wide a board is."""
+    """boards.json: what the tokens of a dataset stand for, how wide a board is, and its kind."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     characters: str  # of tokens 1, 2, …
     columns: int
+    kind: str = PLAIN
+
+    @model_serializer(mode="wrap")
+    def _without_plain(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Plain boards are written as they were before there were others."""
+        written = write(self)
+        return {k: v for k, v in written.items() if (k, v) != ("kind", PLAIN)}
 
 
 def read_look(dataset: Path) -> BoardsLook:

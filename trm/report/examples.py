@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from math import isqrt
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from trm.data.read import load_split
 from trm.data.specs import Kind
 from trm.errors import TrmError
-from trm.puzzles.board_look import read_look
-from trm.puzzles.sudoku_rules import box_of
+from trm.puzzles.kinds import kind_of_boards
 from trm.report import figures
+from trm.report.boards import draw_arc_task, draw_board
 from trm.scoring.arc import ScoredInput, check_predictions, score_arc
 from trm.scoring.gallery import spread
 from trm.scoring.predictions import Predictions, exactly_right
@@ -27,9 +24,6 @@ N_EACH = 3  # solved and failed pictures of square puzzles
 N_EACH_ARC = 2  # an ARC task takes a whole row
 
 _TITLE = {"fontsize": 8.5, "weight": "bold"}
-_SUDOKU_KEY = "bold on grey: given   plain: filled in   framed and struck: wrong (bold: right)"
-_CHARACTERS_KEY = "black: as given   blue: filled in   framed and struck: wrong (bold: right)"
-_MAZE_KEY = "● path, right   ○ path, missed   ✖ wrong cell   S start   G goal (in dashes: wrong)"
 
 
 @dataclass(frozen=True)
@@ -40,15 +34,6 @@ class Examples:
     description: str
 
 
-@dataclass(frozen=True)
-class _Board:
-    """One puzzle, tokens [rows, columns]."""
-
-    question: np.ndarray
-    answer: np.ndarray
-    prediction: np.ndarray
-
-
 def draw_examples(dataset: Path, kind: Kind, predictions: Predictions) -> Examples:
     """Draw test puzzles spread evenly over the solved and over the failed ones.
 
@@ -56,20 +41,9 @@ def draw_examples(dataset: Path, kind: Kind, predictions: Predictions) -> Exampl
         TrmError: the predictions are not of the dataset's test split.
     """
     with mpl.rc_context(figures.STYLE):
-        match kind:
-            case "arc":
-                return _draw_arc(dataset, predictions)
-            case "sudoku":
-                return _draw_boards(dataset, predictions, _draw_sudoku, _SUDOKU_KEY)
-            case "maze":
-                return _draw_boards(dataset, predictions, _draw_maze, _MAZE_KEY)
-            case "boards":
-                look = read_look(dataset)
-                draw = partial(figures.draw_characters, characters=look.characters)
-                return _draw_boards(
-                    *(dataset, predictions, lambda axes, board: draw(axes, *vars(board).values())),
-                    *(_CHARACTERS_KEY, look.columns),
-                )
+        if kind == "arc":
+            return _draw_arc(dataset, predictions)
+        return _draw_boards(dataset, kind, predictions)
 
 
 def _draw_arc(dataset: Path, predictions: Predictions) -> Examples:
@@ -84,7 +58,7 @@ def _draw_arc(dataset: Path, predictions: Predictions) -> Examples:
         verdict = _verdict(solved[index]) if score.metrics else "No solution known"
         title = f"{verdict}: task {task.name}, {_votes(test)}"
         part.suptitle(title, **_TITLE)
-        figures.draw_arc_task(part, task, test, [c.grid for c in test.attempts])
+        draw_arc_task(part, task, test, [c.grid for c in test.attempts])
     what = "test inputs (two attempts each)"
     if not score.metrics:
         described = f"{len(chosen)} of {len(solved):,} {what} without known solutions."
@@ -92,14 +66,8 @@ def _draw_arc(dataset: Path, predictions: Predictions) -> Examples:
     return Examples(figure, _describe(chosen, solved, what))
 
 
-def _draw_boards(
-    dataset: Path,
-    predictions: Predictions,
-    draw: Callable[[Axes, _Board], None],
-    key: str,
-    width: int | None = None,
-) -> Examples:
-    """`width` is that of a board that is no square."""
+def _draw_boards(dataset: Path, name: Kind, predictions: Predictions) -> Examples:
+    kind, columns_of_board = kind_of_boards(dataset, name)
     split = load_split(dataset, "test")
     inputs = np.concatenate([arrays.inputs for arrays in split.sets.values()])
     labels = np.concatenate([arrays.labels for arrays in split.sets.values()])
@@ -109,29 +77,20 @@ def _draw_boards(
     chosen = _choose(solved, N_EACH)
     columns = min(N_EACH, len(chosen))
     rows = -(-len(chosen) // columns)
-    width = width or isqrt(split.metadata.seq_len)
+    width = columns_of_board or isqrt(split.metadata.seq_len)
+    symbols = np.array(list(kind.symbols))
     figure = figures.new_figure(7.6, 2.85 * rows)
     all_axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in all_axes[len(chosen) :]:
         axes.set_axis_off()
     for axes, index in zip(all_axes, chosen, strict=False):
-        board = _Board(*(tokens[index].reshape(-1, width) for tokens in (inputs, labels, preds)))
-        draw(axes, board)
-        n_wrong = int((board.prediction != board.answer).sum())
+        boards = [symbols[tokens[index]].reshape(-1, width) for tokens in (inputs, labels, preds)]
+        draw_board(axes, kind.style, *boards, box=kind.box(width))
+        n_wrong = int((preds[index] != labels[index]).sum())
         wrong = f", {n_wrong} wrong cell{'s' if n_wrong > 1 else ''}" if n_wrong else ""
         axes.set_title(f"{_verdict(solved[index])}: no. {index + 1:,}{wrong}", **_TITLE)
-    figure.supxlabel(key, fontsize=8)
+    figure.supxlabel(kind.figure_key, fontsize=8)
     return Examples(figure, _describe(chosen, solved, "test puzzles"))
-
-
-def _draw_sudoku(axes: Axes, board: _Board) -> None:
-    # Token = digit + 1; a prediction of the padding token is no digit either.
-    digits = [np.maximum(tokens.astype(int) - 1, 0) for tokens in vars(board).values()]
-    figures.draw_sudoku(axes, *digits, box=box_of(len(board.question)))
-
-
-def _draw_maze(axes: Axes, board: _Board) -> None:
-    figures.draw_maze(axes, board.question, board.answer, board.prediction)
 
 
 def _choose(solved: np.ndarray, n_each: int) -> list[int]:

@@ -79,27 +79,28 @@ function* wrongCell(x, y, answered, right) {
   yield svgOf("text", { x: x + 0.69, y: y + 0.88, class: "truth" }, right);
 }
 
-function drawSudoku({ side, box }, { question, answer }, shown, label) {
-  const board = newBoard(side, side, label);
-  const digit = (character) => parseInt(character, 36);
-  [...shown].forEach((character, i) => {
-    const x = i % side, y = Math.floor(i / side);
-    const given = question[i] !== "0", wrong = character !== answer[i];
-    if (given) board.append(svgOf("path", { d: square(x, y), class: "given" }));
-    if (wrong) {
-      board.append(...wrongCell(x, y, character === "0" ? "" : digit(character), digit(answer[i])));
+/** A symbol in each cell. */
+function drawWritten({ side, columns = side, box, style }, { question, answer }, shown, label) {
+  const rows = Math.ceil(shown.length / columns), board = newBoard(columns, rows, label);
+  [...shown].forEach((symbol, i) => {
+    const x = i % columns, y = Math.floor(i / columns);
+    const given = question[i] === answer[i], written = symbol === style.blank ? "" : symbol;
+    if (style.shaded && given) board.append(svgOf("path", { d: square(x, y), class: "given" }));
+    if (symbol !== answer[i]) {
+      board.append(...wrongCell(x, y, written, answer[i]));
     } else {
       const at = { x: x + 0.5, y: y + 0.7, class: `digit ${given ? "clue" : "filled"}` };
-      board.append(svgOf("text", at, digit(character)));
+      board.append(svgOf("text", at, written));
     }
   });
-  board.append(svgOf("path", { d: lines(side, side), class: "thin" }));
-  board.append(svgOf("path", { d: lines(side, side, box[1], box[0]), class: "thick" }));
-  board.append(svgOf("rect", { width: side, height: side, class: "thick" }));
+  board.append(svgOf("path", { d: lines(columns, rows), class: "thin" }));
+  if (box) board.append(svgOf("path", { d: lines(columns, rows, box[1], box[0]), class: "thick" }));
+  board.append(svgOf("rect", { width: columns, height: rows, class: "thick" }));
   return board;
 }
 
-function drawMaze({ side }, { question, answer }, shown, label) {
+/** Walls and a path, as `draw_path` of trm/report/boards.py does. */
+function drawPath({ side }, { question, answer }, shown, label) {
   const board = newBoard(side, side, label);
   let walls = "", wrong = "";
   const marks = [];
@@ -130,22 +131,8 @@ function drawMaze({ side }, { question, answer }, shown, label) {
   return board;
 }
 
-/** Any board of characters. */
-function drawCharacters({ columns }, { question, answer }, shown, label) {
-  const rows = Math.ceil(shown.length / columns), board = newBoard(columns, rows, label);
-  [...shown].forEach((character, i) => {
-    const x = i % columns, y = Math.floor(i / columns), wrong = character !== answer[i];
-    if (wrong) {
-      board.append(...wrongCell(x, y, character === "\0" ? "" : character, answer[i]));
-    } else {
-      const at = { x: x + 0.5, y: y + 0.7, class: `digit ${question[i] === character ? "clue" : "filled"}` };
-      board.append(svgOf("text", at, character));
-    }
-  });
-  board.append(svgOf("path", { d: lines(columns, rows), class: "thin" }));
-  board.append(svgOf("rect", { width: columns, height: rows, class: "thick" }));
-  return board;
-}
+// By the name in a kind's style; trm/report/boards.py has the same ones.
+const drawings = { written: drawWritten, path: drawPath };
 
 // --- what is said --------------------------------------------------------------------------------
 
@@ -188,8 +175,7 @@ function captioned(board, title, note = "") {
 }
 
 function drawBoards(gallery, puzzle, shown, label) {
-  const draw = { maze: drawMaze, sudoku: drawSudoku, boards: drawCharacters }[gallery.kind];
-  return draw(gallery, puzzle, shown, label);
+  return drawings[gallery.style.drawing](gallery, puzzle, shown, label);
 }
 
 function drawTask(puzzle, judged, room) {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +19,8 @@ from markupsafe import Markup
 
 from trm.data.overlap import Overlap
 from trm.errors import TrmError
+from trm.puzzles.kinds import kind_named
+from trm.report.boards import ARC_COLOURS
 from trm.report.curves import (
     describe_steps_curve,
     describe_votes_curve,
@@ -26,7 +28,6 @@ from trm.report.curves import (
     draw_votes_curve,
 )
 from trm.report.figures import (
-    ARC_COLOURS,
     describe_learning_curve,
     draw_learning_curve,
     save_figure,
@@ -35,7 +36,7 @@ from trm.report.results import Result
 from trm.report.state import runs_of
 from trm.report.tables import NO_PUBLISHED_FIGURE, NOT_RUN, VERDICT_RULE, summarise
 from trm.scoring.gallery import Gallery, load_gallery
-from trm.scoring.metrics import METRICS, Form, entry_of
+from trm.scoring.metrics import Form, all_metrics, entry_of
 from trm.study.files import ResultFile
 from trm.study.table import Benchmark, Study
 
@@ -51,15 +52,6 @@ _PICTURES = {  # in the order of the page; others follow
     ResultFile.VOTES_FIGURE: "Accuracy against votes",
     ResultFile.HALTING: "Halting",
     ResultFile.EXAMPLES: "Solved and failed test puzzles",
-}
-_KEYS = {
-    "arc": "A cross marks a wrong cell.",
-    "sudoku": "Bold on grey: given. Plain: filled in. Framed and struck: wrong, the right digit "
-    "beside it.",
-    "boards": "Black: as given. Blue: filled in. Framed and struck: wrong, the right one "
-    "beside it.",
-    "maze": "Dot: path, right. Ring: path, missed. Cross: wrong cell. S: start. G: goal; "
-    "white and framed by dashes where the answer has them wrong.",
 }
 _DRAWN_FROM = {  # drawn here where the picture is not there, but its table is
     ResultFile.LEARNING_CURVE: (
@@ -364,7 +356,10 @@ def _picture(path: Path, name: str, result: Result, has_gallery: bool) -> Pictur
 def _puzzles(
     result: Result, what: str, gallery: Gallery, words: Callable[[Gallery], str]
 ) -> Puzzles:
-    content = json.dumps(gallery.model_dump(exclude_defaults=True), separators=(",", ":"))
+    content = gallery.model_dump(exclude_defaults=True)
+    if gallery.kind != "arc":
+        content["style"] = asdict(gallery.board_kind.style)
+    content = json.dumps(content, separators=(",", ":"))
     return Puzzles(
         id=f"{what}-{_anchor(result)}",
         # In a script element `<` alone could end it.
@@ -373,7 +368,7 @@ def _puzzles(
         n=len(gallery.puzzles),
         n_solved=sum(puzzle.solved for puzzle in gallery.puzzles),
         words=words(gallery),
-        key=_KEYS[gallery.kind] if gallery.judged else "Nobody has the solutions.",
+        key=kind_named(gallery.kind).key if gallery.judged else "Nobody has the solutions.",
         search="Task" if gallery.kind == "arc" else "Number",
     )
 
@@ -446,7 +441,7 @@ def format_metric(name: str, value: float) -> str:
 
 def _rank(name: str) -> tuple[bool, int]:
     """ARC's votes by their number, then the known metrics in their order, then the rest."""
-    known = list(METRICS)
+    known = list(all_metrics())
     is_vote = "@" in name
     return not is_vote, int(name.split("@")[-1]) if is_vote else (
         known.index(name) if name in known else len(known)

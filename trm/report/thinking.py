@@ -14,7 +14,8 @@ from PIL import Image
 from trm.errors import TrmError
 from trm.files import atomic_write
 from trm.report import figures
-from trm.scoring.gallery import MAZE, NO_CHARACTER, Gallery, Puzzle
+from trm.report.boards import draw_arc_answer, draw_board
+from trm.scoring.gallery import Gallery, Puzzle
 
 MS_PER_STEP, MS_AT_THE_END = 700, 2500
 COLOURS = 64  # of the GIF's palette: ten of ARC's, and what smooth edges need
@@ -77,27 +78,16 @@ def _draw_task(figure: FigureBase, thinking: Gallery, puzzle: Puzzle, step: int)
     """As the report's slider does: one cell size for the input, the truth and all answers."""
     question, truth, *answers = map(_grid, (puzzle.question, puzzle.answer, *puzzle.answers))
     cells = max(_LEAST_CELLS, *(max(grid.shape) for grid in (question, truth, *answers)))
-    figures.draw_arc_answer(
-        figure, question, answers[step], truth if thinking.judged else None, cells
-    )
+    draw_arc_answer(figure, question, answers[step], truth if thinking.judged else None, cells)
 
 
 def _draw_board(axes: Axes, thinking: Gallery, puzzle: Puzzle, step: int) -> None:
-    answer = puzzle.answers[step]
-    match thinking.kind:
-        case "sudoku":
-            boards = [_digits(text) for text in (puzzle.question, puzzle.answer, answer)]
-            figures.draw_sudoku(axes, *boards, box=thinking.box)
-        case "maze":
-            boards = [_tokens(text) for text in (puzzle.question, puzzle.answer, answer)]
-            figures.draw_maze(axes, *boards)
-        case "boards":
-            characters = NO_CHARACTER + thinking.characters
-            boards = [
-                np.array([characters.index(c) for c in text]).reshape(-1, thinking.columns)
-                for text in (puzzle.question, puzzle.answer, answer)
-            ]
-            figures.draw_characters(axes, *boards, characters=thinking.characters)
+    columns = thinking.columns or thinking.side
+    boards = [
+        np.array(list(text)).reshape(-1, columns)
+        for text in (puzzle.question, puzzle.answer, puzzle.answers[step])
+    ]
+    draw_board(axes, thinking.board_kind.style, *boards, box=thinking.box)
 
 
 def _title(thinking: Gallery, puzzle: Puzzle, step: int) -> str:
@@ -107,19 +97,6 @@ def _title(thinking: Gallery, puzzle: Puzzle, step: int) -> str:
     sure = f"halting probability {puzzle.q[step]:.0%}"
     title = f"{name}: {verdict}" if thinking.judged else name
     return f"{title}\n{sure}"
-
-
-def _square(values: list[int]) -> np.ndarray:
-    side = round(len(values) ** 0.5)
-    return np.array(values).reshape(side, side)
-
-
-def _digits(text: str) -> np.ndarray:
-    return _square([int(character, 36) for character in text])
-
-
-def _tokens(text: str) -> np.ndarray:
-    return _square([MAZE.index(character) for character in text])
 
 
 def _grid(text: str) -> np.ndarray:

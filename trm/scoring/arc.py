@@ -25,9 +25,10 @@ from trm.data.specs import TEST_PUZZLES
 from trm.errors import TrmError
 from trm.files import atomic_write
 from trm.progress import Progress
+from trm.puzzles.arc import PASS_KS
 from trm.puzzles.augmentation import NO_SOLUTION, invert_augmentation, parse_puzzle_name
 from trm.scoring.halting import halting_probability
-from trm.scoring.metrics import PASS_KS, entry_of
+from trm.scoring.metrics import entry_of
 from trm.scoring.predictions import Predictions
 
 Grid = list[list[int]]  # rows of colours 0..9, as in the ARC files

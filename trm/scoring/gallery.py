@@ -1,8 +1,7 @@
 """gallery.json and thinking.json: answered test puzzles, compact enough to be drawn in a page.
 
-A board is a string. Sudoku: a base-36 digit per cell, row by row, 0 where there is none. Maze: a
-character of MAZE per cell. Other boards: their own characters, NO_CHARACTER where there is none.
-ARC: a colour per cell, `/` between rows; an empty string is no grid.
+A board is a string of its kind's symbols (trm/puzzles/), one a cell, row by row. ARC: a colour per
+cell, `/` between rows; an empty string is no grid.
 """
 
 from __future__ import annotations
@@ -11,9 +10,10 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from math import isqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pydantic
@@ -25,8 +25,8 @@ from trm.data.specs import Kind
 from trm.errors import TrmError
 from trm.files import write_atomically
 from trm.puzzles.augmentation import NAME_SEPARATOR
-from trm.puzzles.board_look import BoardsLook, read_look
-from trm.puzzles.sudoku_rules import box_of
+from trm.puzzles.kind import BoardKind
+from trm.puzzles.kinds import board_kind, kind_of_boards
 from trm.scoring.arc import (
     Grid,
     ScoredInput,
@@ -45,14 +45,10 @@ if TYPE_CHECKING:
 
 Task = dict[str, list[dict[str, Grid]]]  # as in test_puzzles.json
 
-SUDOKU = "0123456789abcdefg"
-NO_CHARACTER = "\0"
-MAZE = "?#.SGo"  # by token; ? is padding, no cell of a maze
 MAX_SHOWN = 400  # puzzles of a gallery: an ARC result with all of its tasks is 1 MB
 N_THINKING_EACH = 3  # solved and failed puzzles whose thinking is shown
 
 _GRID = re.compile(r"([0-9]+(/[0-9]+)*)?")
-_CELLS = {"sudoku": re.compile(f"[{SUDOKU}]+"), "maze": re.compile(f"[{re.escape(MAZE)}]+")}
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -89,15 +85,15 @@ class Gallery(_Strict):
     total_solved: int = Field(ge=0)
     judged: bool = True  # False: nobody has the solutions, and every answer stands unmarked
     side: int = 0  # of a board, its longer one
-    columns: int = 0  # of a board of characters
-    characters: str = ""  # that may stand on it
+    columns: int = 0  # of a board whose dataset says it; else it is a square
+    characters: str = ""  # that may stand on it, by its dataset
     box: tuple[int, int] | None = None  # rows and columns of a sudoku's box
     puzzles: list[Puzzle]
 
     @model_validator(mode="after")
     def _drawable(self) -> Gallery:
-        if self.kind == "sudoku" and self.box is None:
-            raise ValueError("a sudoku has boxes")
+        if self.kind != "arc" and self.board_kind.has_boxes and self.box is None:
+            raise ValueError(f"a {self.kind} has boxes")
         for puzzle in self.puzzles:
             boards = [puzzle.question, puzzle.answer, *puzzle.answers]
             boards += [board for pair in puzzle.demonstrations for board in pair]
@@ -108,10 +104,13 @@ class Gallery(_Strict):
     def _is_board(self, text: str) -> bool:
         if self.kind == "arc":
             return _GRID.fullmatch(text) is not None and len(set(map(len, text.split("/")))) == 1
-        if self.kind == "boards":
-            whole = self.columns > 0 and len(text) % self.columns == 0
-            return whole and set(text) <= {*self.characters, NO_CHARACTER}
-        return len(text) == self.side**2 and _CELLS[self.kind].fullmatch(text) is not None
+        whole = len(text) % self.columns == 0 if self.columns else len(text) == self.side**2
+        return bool(text) and whole and {*text} <= {*self.board_kind.symbols}
+
+    @property
+    def board_kind(self) -> BoardKind:
+        """TrmError for ARC, which has no boards."""
+        return board_kind(self.kind, self.characters)
 
 
 # --- the files ----------------------------------------------------------------------------------
@@ -259,14 +258,11 @@ class _Boards:
         """
         labels = self._take("labels", rows)
         judged = self.kind != "arc" or not lacks_solutions(self.dataset)
-        look = read_look(self.dataset) if self.kind == "boards" else None
-        questions = self._texts(self._take("inputs", rows), look)
-        truths = self._texts(labels, look) if judged else [""] * len(rows)
-        steps = [self._texts(answers, look) for answers in preds]
+        questions = self._texts(self._take("inputs", rows))
+        truths = self._texts(labels) if judged else [""] * len(rows)
+        steps = [self._texts(answers) for answers in preds]
         right = exactly_right(preds[-1], labels, self.ignored) & judged
         tasks = self._tasks(rows)
-        cells = self.split.metadata.seq_len
-        side = isqrt(cells) if look is None else max(look.columns, cells // look.columns)
         puzzles = [
             Puzzle(
                 name=self.names[row] + _which_test(tasks[i], questions[i]),
@@ -284,16 +280,30 @@ class _Boards:
             total=len(self.rows),
             total_solved=int(solved.sum()) if judged else 0,
             judged=judged,
-            side=0 if self.kind == "arc" else side,
-            columns=look.columns if look else 0,
-            characters=look.characters if look else "",
-            box=box_of(side) if self.kind == "sudoku" else None,
             puzzles=puzzles,
+            **self._shape(),
         )
 
     @property
     def ignored(self) -> int | None:
         return self.split.metadata.ignore_label_id
+
+    def _shape(self) -> dict[str, Any]:
+        """What a gallery says of its boards; nothing of ARC's grids."""
+        if self.kind == "arc":
+            return {}
+        kind, columns = self.boards
+        cells = self.split.metadata.seq_len
+        if columns is None:
+            return {"side": isqrt(cells), "box": kind.box(isqrt(cells))}
+        side = max(columns, cells // columns)
+        known = {"columns": columns, "characters": kind.characters}
+        return {"side": side, "box": kind.box(side), **known}
+
+    @cached_property
+    def boards(self) -> tuple[BoardKind, int | None]:
+        """Their kind and, where the dataset says it, how many columns they have."""
+        return kind_of_boards(self.dataset, self.kind)
 
     def _take(self, name: str, rows: np.ndarray) -> np.ndarray:
         """Ascending rows [n] of the split's inputs or labels, [n, seq_len]."""
@@ -311,20 +321,12 @@ class _Boards:
         tasks = read_test_puzzles(self.dataset)
         return [tasks[self.names[row]] for row in rows]
 
-    def _texts(self, tokens: np.ndarray, look: BoardsLook | None) -> list[str]:
-        """Boards [n, seq_len] as strings; `look` of a dataset of boards."""
-        match self.kind:
-            case "arc":
-                return [_grid_text(grid) for grid in crop(tokens)]
-            case "sudoku":
-                # Token = digit + 1; a prediction of the padding token is no digit either.
-                digits = np.maximum(tokens.astype(int) - 1, 0)
-                return ["".join(SUDOKU[digit] for digit in board) for board in digits]
-            case "maze":
-                return ["".join(MAZE[token] for token in board) for board in tokens]
-            case "boards":
-                characters = NO_CHARACTER + look.characters
-                return ["".join(characters[token] for token in board) for board in tokens]
+    def _texts(self, tokens: np.ndarray) -> list[str]:
+        """Boards [n, seq_len] as strings."""
+        if self.kind == "arc":
+            return [_grid_text(grid) for grid in crop(tokens)]
+        symbols = self.boards[0].symbols
+        return ["".join(symbols[token] for token in board) for board in tokens]
 
 
 def _voted(task: ScoredTask, number: int) -> Puzzle:

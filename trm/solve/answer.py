@@ -16,19 +16,16 @@ from trm.config.types import TrainConfig
 from trm.data.arc import Group
 from trm.data.batches import PuzzleData, Rows, take_examples, train_batches
 from trm.data.dataset import BLANK_NAME
-from trm.data.specs import BoardKind
 from trm.model.act import supervision_steps, to_batch
 from trm.model.base import RecursiveModel
 from trm.model.loss import act_loss
 from trm.progress import Progress, duration, say
-from trm.puzzles.maze_kernels import CHARACTERS
-from trm.puzzles.questions import NO_OUTPUT
+from trm.puzzles.arc import NO_OUTPUT
+from trm.puzzles.kind import BoardKind
 from trm.runtime.ranks import Ranks
 from trm.scoring.arc import ATTEMPTS, Candidate, Grid, ScoredInput, Votes
 from trm.scoring.halting import halting_probability
-from trm.scoring.maze import valid_shortest_path
 from trm.scoring.predictions import Predictions
-from trm.scoring.sudoku import solves
 from trm.solve.arc_task import demonstrations, paint_questions
 from trm.training.optim import SignSGD
 from trm.training.step import TrainState, train_step
@@ -49,13 +46,13 @@ class BoardStep:
 class BoardAnswer:
     """The answer to one sudoku, maze or other board."""
 
-    kind: BoardKind
+    kind: str
     question: np.ndarray  # tokens uint8 [rows, columns]
     steps: tuple[BoardStep, ...]  # after each supervision step
-    # A sudoku by all its rules and clues; a shortest path of the maze; None: of no known rules.
+    # By the rules of its kind and all that is given; None: of no known rules.
     valid: bool | None
     seconds: float
-    characters: str = ""  # of the tokens 1, 2, … of other boards
+    characters: str  # of the tokens 1, 2, …
 
     @property
     def answer(self) -> np.ndarray:
@@ -69,14 +66,13 @@ class BoardAnswer:
 
     @property
     def text(self) -> str:
-        """The answer, one line a row: digits, or the characters of the puzzle."""
+        """The answer, one line a row, in the characters of the puzzle."""
         return "\n".join(self.rows(self.answer))
 
     def rows(self, board: np.ndarray) -> list[str]:
-        """Tokens [rows, columns] as lines of text; `.` for a sudoku's blank, `?` for what is no
-        cell's token."""
-        characters = {"sudoku": ".123456789", "maze": CHARACTERS}.get(self.kind, self.characters)
-        return ["".join(("?" + characters)[token] for token in row) for row in board.tolist()]
+        """Tokens [rows, columns] as lines of text; `?` for what is no cell's token."""
+        characters = "?" + self.characters
+        return ["".join(characters[token] for token in row) for row in board.tolist()]
 
 
 @dataclass(frozen=True)
@@ -130,10 +126,9 @@ def answer_board(
     question: np.ndarray,
     device: torch.device,
     max_steps: int | None = None,
-    characters: str = "",
 ) -> BoardAnswer:
     """Answer one board of tokens uint8 [rows, columns], in `max_steps` supervision steps (default:
-    as many as the training's). `characters` are those of a board of kind `boards`."""
+    as many as the training's)."""
     began = time.monotonic()
     flat = question.ravel()
     predictions = predict(model, flat[None], np.zeros(1, np.int32), device, max_steps)
@@ -143,19 +138,9 @@ def answer_board(
         )
         for p in predictions
     )
-    valid = _is_valid(kind, flat, predictions[-1].preds[0])
-    return BoardAnswer(kind, question, steps, valid, time.monotonic() - began, characters)
-
-
-def _is_valid(kind: str, question: np.ndarray, answer: np.ndarray) -> bool | None:
-    match kind:
-        case "maze":
-            return bool(valid_shortest_path(question[None], answer[None])[0])
-        case "sudoku":
-            # Token = digit + 1; the padding token is no digit either.
-            digits = (np.maximum(tokens, 1) - 1 for tokens in (question, answer))
-            return solves(*digits, isqrt(len(question)))
-    return None
+    valid = kind.is_valid(question, steps[-1].answer)
+    seconds = time.monotonic() - began
+    return BoardAnswer(kind.name, question, steps, valid, seconds, kind.characters)
 
 
 @torch.inference_mode()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from trm.data.arc import VOCAB_SIZE, Group
+from trm.data.arc import Group
 from trm.data.arc_kernels import draw_offsets, paint_grids
 from trm.data.batches import PuzzleData
 from trm.data.dataset import SET, DatasetMetadata, SetArrays
 from trm.data.legacy_random import legacy_stream
 from trm.data.painted import ArcAugmentations, PaintedExamples
+from trm.puzzles.arc import VOCAB_SIZE
 
 
 def paint_questions(group: Group, canvas: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ import numpy as np
 from trm.arguments import Parser
 from trm.errors import TrmError
 from trm.progress import duration, say
-from trm.puzzles.sudoku_rules import box_of
+from trm.puzzles.kind import TerminalStyle
+from trm.puzzles.kinds import board_kind, kinds
 from trm.solve.answer import (
     BoardAnswer,
     BoardStep,
@@ -30,51 +31,37 @@ from trm.solve.answer import (
     TaskInput,
 )
 from trm.solve.trained import AUGMENTATIONS, TrainedModel, load
-from trm.study.table import Kind
 
 # Backgrounds of the terminal's 256 colours, near those of the ARC site; the digit stays readable.
 _COLOURS = (16, 27, 160, 34, 220, 245, 199, 208, 81, 88)
 _DARK_DIGIT = (4, 5, 7, 8)
-
-# What a puzzle of each kind is given by.
-_OPTIONS: dict[Kind, str] = {
-    "sudoku": "sudoku",
-    "maze": "maze",
-    "boards": "board",
-    "arc": "arc-task",
-}
-
-Style = Callable[[str, str], str]
-"""(text, ANSI codes) -> the text, styled where the output is a terminal."""
 
 
 def main(words: Sequence[str] | None = None) -> None:
     args = parser().parse_args(words)
     kind, puzzle = next(
         (kind, value)
-        for kind, option in _OPTIONS.items()
-        if (value := vars(args)[option.replace("-", "_")]) is not None
+        for kind in kinds().values()
+        if (value := vars(args)[kind.option.flag.replace("-", "_")]) is not None
     )
     if not puzzle:
-        raise TrmError(f"--{_OPTIONS[kind]} is empty: give the puzzle, or a file that holds it")
+        raise TrmError(f"--{kind.option.flag} is empty: give the puzzle, or a file that holds it")
     trained = load(
         args.checkpoint,
         device=args.device,
         train_config=args.train_config,
         dataset=args.dataset,
         side=args.side,
-        kind=kind,
+        kind=kind.name,
     )
-    if kind != trained.kind:
-        asked = {"sudoku": "sudokus", "maze": "mazes", "arc": "ARC tasks"}.get(kind, kind)
-        raise TrmError(f"{trained.weights} solves {trained.describe()}, not {asked}")
-    if kind == "arc":
+    if kind.name != trained.kind:
+        raise TrmError(f"{trained.weights} solves {trained.describe()}, not {kind.plural}")
+    if trained.kind == "arc":
         answer = _solve_task(trained, puzzle, args)
         shown = _task_json(answer, args.steps) if args.json else _task_text(answer, args.steps)
     else:
-        # A name for a maze is always a file: its text does not fit a command line.
-        board = trained.solve_board(Path(puzzle) if kind == "maze" else puzzle,
-                                    max_steps=args.max_steps)  # fmt: skip
+        given = Path(puzzle) if kind.option.is_file else puzzle
+        board = trained.solve_board(given, max_steps=args.max_steps)
         shown = _board_json(board, args.steps) if args.json else _board_text(board, args.steps)
     print(json.dumps({**shown, "weights": str(trained.weights)}) if args.json else shown)
 
@@ -87,10 +74,9 @@ def parser() -> Parser:
         help="a run's folder (its last weights), a file step_N or final, or an exported folder",
     )
     puzzle = parser.add_mutually_exclusive_group(required=True)
-    puzzle.add_argument("--sudoku", help="its cells row by row, . or 0 for a blank; or a file")
-    puzzle.add_argument("--maze", metavar="FILE", help="lines of # (wall), space, S and G")
-    puzzle.add_argument("--board", help="of plain boards: its cells row by row; or a file")
-    puzzle.add_argument("--arc-task", metavar="FILE", help="a task, or a file of many (--task-id)")
+    for option in (kind.option for kind in kinds().values()):
+        metavar = "FILE" if option.is_file else None
+        puzzle.add_argument(f"--{option.flag}", metavar=metavar, help=option.help)
     parser.add_argument("--task-id", help="the task's name; default: that of its file")
     parser.add_argument("--steps", action="store_true", help="show the answer after every step")
     parser.add_argument("--max-steps", type=int, help="supervision steps; default: as in training")
@@ -155,29 +141,12 @@ def verdict(answer: BoardAnswer) -> str:
     """`the answer is a valid sudoku; `, or is not; empty for a puzzle without known rules."""
     if answer.valid is None:
         return ""
-    what = {"sudoku": "a valid sudoku", "maze": "a shortest path"}[answer.kind]
+    what = board_kind(answer.kind).valid_name
     return f"the answer is {'' if answer.valid else 'not '}{what}; "
 
 
-def _draw_board(answer: BoardAnswer, step: BoardStep, style: Style) -> str:
-    rows = answer.rows(step.answer)
-    if answer.kind == "boards":
-        return "\n".join(rows)
-    if answer.kind == "maze":
-        cells = ["".join(style(c, "1;32") if c in "SGo" else c for c in row) for row in rows]
-        rule = f"+{'-' * len(rows[0])}+"  # floor is blank: the frame shows that it is there
-        return "\n".join([rule, *(f"|{row}|" for row in cells), rule])
-    height, width = box_of(len(rows))
-    rule = "+".join(["", *["-" * (2 * width + 1)] * (len(rows) // width), ""])
-    lines = []
-    for r, row in enumerate(rows):
-        if r % height == 0:
-            lines.append(rule)
-        given = answer.question[r] > 1
-        cells = [style(c, "1") if is_given else c for c, is_given in zip(row, given, strict=True)]
-        boxes = [" ".join(cells[c : c + width]) for c in range(0, len(cells), width)]
-        lines.append("| " + " | ".join(boxes) + " |")
-    return "\n".join([*lines, rule])
+def _draw_board(answer: BoardAnswer, step: BoardStep, style: TerminalStyle) -> str:
+    return board_kind(answer.kind).draw(answer.question, answer.rows(step.answer), style)
 
 
 def _board_json(answer: BoardAnswer, every_step: bool) -> dict[str, Any]:
@@ -232,7 +201,7 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _draw_test(test: TaskInput, name: str, style: Style) -> list[str]:
+def _draw_test(test: TaskInput, name: str, style: TerminalStyle) -> list[str]:
     total = sum(candidate.votes for candidate in test.candidates)
     lines = []
     for number, attempt in enumerate(test.attempts, start=1):
@@ -248,7 +217,7 @@ def _draw_test(test: TaskInput, name: str, style: Style) -> list[str]:
     return lines
 
 
-def draw_grid(grid: np.ndarray, style: Style) -> list[str]:
+def draw_grid(grid: np.ndarray, style: TerminalStyle) -> list[str]:
     """Lines of an ARC grid [H, W], a digit a cell."""
     return ["".join(style(f" {c} ", _cell_codes(c)) for c in row).rstrip() for row in grid.tolist()]
 
@@ -283,7 +252,7 @@ def _test_json(test: TaskInput) -> dict[str, Any]:
     }
 
 
-def _style() -> Style:
+def _style() -> TerminalStyle:
     """ANSI codes on a terminal, unless NO_COLOR is set."""
     if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
         return lambda text, codes: f"\x1b[{codes}m{text}\x1b[0m"

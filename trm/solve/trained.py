@@ -21,14 +21,13 @@ from math import isfinite, isqrt
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pydantic
 import torch
 from torch import Tensor
 
 from trm.config.compose import load_train_config, note_other_architecture, parse_train_config
 from trm.config.types import ArchConfig, ModelConfig, Strict, TrainConfig
-from trm.data.arc import VOCAB_SIZE, Group, augment_task, known_task
+from trm.data.arc import Group, augment_task, known_task
 from trm.data.read import load_identifiers, read_metadata
 from trm.data.specs import Kind
 from trm.errors import TrmError, explain
@@ -44,18 +43,11 @@ from trm.model.checkpoint import (
 )
 from trm.model.registry import build_model
 from trm.progress import say
+from trm.puzzles.arc import check_task, read_task
 from trm.puzzles.augmentation import NAME_SEPARATOR
 from trm.puzzles.board_look import BOARDS, BoardsLook, read_look
-from trm.puzzles.maze_kernels import CHARACTERS
-from trm.puzzles.questions import (
-    check_task,
-    parse_board,
-    parse_maze,
-    parse_sudoku,
-    read_puzzle,
-    read_task,
-)
-from trm.puzzles.sudoku_rules import SIDES
+from trm.puzzles.kinds import board_kind, kind_named, kinds
+from trm.puzzles.questions import read_puzzle
 from trm.runtime.ranks import choose_device
 from trm.solve.answer import BoardAnswer, TaskAnswer, answer_board, answer_task, embedding_learned
 from trm.study.files import ResultFile
@@ -71,7 +63,6 @@ WEIGHTS, DESCRIPTION, CARD, NAMES = EXPORTED_FILES = (
 FORMAT = "trm-pipeline export 1"
 AUGMENTATIONS = 32  # of a task that is learned, itself among them
 MAX_AUGMENTATIONS = 1001  # the same
-_MAZE_VOCAB = len(CHARACTERS) + 1
 
 
 class Exported(Strict):
@@ -147,18 +138,9 @@ class TrainedModel:
         """Answer a sudoku, a maze or another board, given as its text or as the name of a file."""
         if self.kind == "arc":
             raise TrmError(f"{self.weights} solves {self.describe()}, not boards")
-        question = self._parse_board(read_puzzle(puzzle))
-        characters = "" if self.look is None else self.look.characters
-        return answer_board(
-            self.model, self.kind, question, self.device, _checked(max_steps), characters
-        )
-
-    def _parse_board(self, text: str) -> np.ndarray:
-        """Tokens uint8 [rows, columns]."""
-        if self.look is not None:
-            return parse_board(text, self.look.characters, self.rows, self.side)
-        parse = parse_sudoku if self.kind == "sudoku" else parse_maze
-        return parse(text, self.side).reshape(self.side, self.side)
+        kind = board_kind(self.kind, "" if self.look is None else self.look.characters)
+        question = kind.read(read_puzzle(puzzle), self.rows, self.side)
+        return answer_board(self.model, kind, question, self.device, _checked(max_steps))
 
     @property
     def rows(self) -> int:
@@ -216,8 +198,7 @@ class TrainedModel:
 
     def describe(self) -> str:
         """`sudokus of 9x9`."""
-        what = {"arc": "ARC tasks on a canvas", "sudoku": "sudokus", "maze": "mazes"}
-        return f"{what.get(self.kind, 'boards')} of {self.rows}x{self.side}"
+        return kind_named(self.kind).describe(self.rows, self.side)
 
     def exported(self, weights_sha256: str | None = None) -> Exported:
         """What config.json says of it: nothing of this machine's folders."""
@@ -286,7 +267,7 @@ def load(
         dataset: the dataset it was trained on, where that is not where the config says. It is
             looked at only for what the weights leave open.
         side: of the board or canvas, where neither weights nor dataset tell.
-        kind: sudoku or maze, where 6 tokens and 4x4 cells leave it open.
+        kind: its name, where 6 tokens and 4x4 cells leave it open whether it is sudoku or maze.
 
     Raises:
         TrmError: nothing to load is there, or what is there does not fit together.
@@ -307,7 +288,7 @@ def load(
     folder = _dataset_of(training, weights, dataset)
     look = read_look(folder) if folder is not None and (folder / BOARDS).is_file() else None
     seq_len = _puzzle_length(weights, state, training.arch, side, folder, look)
-    kind = _kind_of(vocab_size, seq_len, kind) if look is None else "boards"
+    kind = _kind_of(vocab_size, seq_len, kind) if look is None else look.kind
     puzzles = state[PUZZLE_EMBEDDING].shape[0] if PUZZLE_EMBEDDING in state else 1
     config = ModelConfig.of(training.arch, seq_len, vocab_size, puzzles)
     model, where = _build(config, weights, state, device)
@@ -431,12 +412,9 @@ def _puzzle_length(
     """Tokens of a puzzle. TrmError where nothing tells, or two things contradict each other."""
     vocab_size = state[EMBEDDED_TOKENS].shape[0]
     told = _length_in_weights(state, arch)
-    if (
-        told is None
-        and look is None
-        and vocab_size in [s + 2 for s in SIDES if s + 2 != _MAZE_VOCAB]
-    ):
-        told = (vocab_size - 2) ** 2  # a sudoku has as many digits as rows
+    if told is None and look is None:
+        sides = [side for kind in kinds().values() for side in kind.sides_of(vocab_size)]
+        told = sides[0] ** 2 if len(sides) == 1 else None
     if told is not None:
         if side is not None and side**2 != told:
             raise TrmError(f"{weights} is for puzzles of {told} cells, not of {side}x{side}")
@@ -472,14 +450,11 @@ def _length_in_weights(state: dict[str, Tensor], arch: ArchConfig) -> int | None
 def _kind_of(vocab_size: int, seq_len: int, wanted: Kind | None) -> Kind:
     """What puzzles have that vocabulary and length; `wanted` where there is a choice."""
     side = isqrt(seq_len)
-    fitting: list[Kind] = []
-    if side**2 == seq_len:
-        if vocab_size == VOCAB_SIZE:
-            fitting.append("arc")
-        if vocab_size == side + 2 and side in SIDES:
-            fitting.append("sudoku")
-        if vocab_size == _MAZE_VOCAB:
-            fitting.append("maze")
+    fitting = [
+        name
+        for name, kind in kinds().items()
+        if side**2 == seq_len and side in kind.sides_of(vocab_size)
+    ]
     if not fitting:
         raise TrmError(
             f"a model of {vocab_size} tokens and {seq_len} cells is for none of the puzzles known "

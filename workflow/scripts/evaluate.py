@@ -14,11 +14,11 @@ import argparse
 import json
 import tempfile
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from trm.data.specs import Kind
 from trm.errors import TrmError, run_cli
 from trm.files import write_json
+from trm.puzzles.kinds import kinds
 from trm.runtime.launch import add_evaluation_arguments, run_evaluation
 
 
@@ -30,7 +30,7 @@ def main() -> None:
     )
     parser.add_argument("--benchmark", required=True)
     parser.add_argument("--variant", required=True)
-    parser.add_argument("--kind", choices=get_args(Kind), required=True)
+    parser.add_argument("--kind", choices=list(kinds()), required=True)
     parser.add_argument("--out-metrics", required=True)
     parser.add_argument("--out-predictions", required=True)
     parser.add_argument("--out-provenance", type=Path, required=True)

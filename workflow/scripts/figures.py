@@ -14,11 +14,10 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
-from typing import get_args
 
-from trm.data.specs import Kind
 from trm.errors import run_cli
 from trm.progress import say
+from trm.puzzles.kinds import kinds
 from trm.report.examples import draw_examples
 from trm.report.figures import describe_learning_curve, draw_learning_curve, save_figure
 from trm.report.halting import Halting, describe_halting, draw_halting
@@ -34,7 +33,7 @@ def main() -> None:
         "--result", type=Path, required=True, help="results/BENCHMARK/VARIANT/seed-N"
     )
     parser.add_argument("--dataset", type=Path, required=True, help="the dataset it was tested on")
-    parser.add_argument("--kind", choices=get_args(Kind), required=True)
+    parser.add_argument("--kind", choices=list(kinds()), required=True)
     parser.add_argument("--out-curve", type=Path, required=True, help=".svg or .png")
     parser.add_argument("--out-examples", type=Path, required=True, help=".svg or .png")
     parser.add_argument("--out-halting", type=Path, required=True, help=".svg or .png")

@@ -10,17 +10,16 @@ One process, on one GPU where there is one: it is a matter of seconds.
 from __future__ import annotations
 
 import argparse
-from typing import get_args
 
-from trm.data.specs import Kind
 from trm.errors import run_cli
+from trm.puzzles.kinds import kinds
 from trm.runtime.launch import run_ranks
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", required=True, help="data/NAME")
-    parser.add_argument("--kind", choices=get_args(Kind), required=True)
+    parser.add_argument("--kind", choices=list(kinds()), required=True)
     parser.add_argument("--weights", required=True, help="a checkpoint")
     parser.add_argument("--train-config", required=True, help="the all_config.yaml of its training")
     parser.add_argument("--predictions", required=True, help="the result's predictions.npz")
