@@ -11,10 +11,12 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from dataclasses import replace
 from datetime import date
 
 from trm.data.batches import PuzzleData
-from trm.evaluate.loop import evaluate, model_for, parse_arguments
+from trm.evaluate.loop import evaluate, model_for
+from trm.evaluate.settings import Settings, parse_arguments
 from trm.model.checkpoint import load_weights
 from trm.model.registry import build_model
 from trm.runtime.ranks import start
@@ -34,26 +36,25 @@ def main() -> None:
     load_weights(config.checkpoint, model)
     size = config.global_batch_size or trained.global_batch_size
     print(f"{date.today()}, {config.checkpoint} on {path}, {ranks.device}")
-    cases = [("fixed", 0.0), *(("act", t) for t in args.thresholds)]
-    seconds: dict[tuple[str, float], list[float]] = {case: [] for case in cases}
+    whole = Settings(trained.arch.loss.loss_type, size)
+    cases = [whole, *(replace(whole, halting="act", halting_threshold=t) for t in args.thresholds)]
+    seconds: dict[Settings, list[float]] = {case: [] for case in cases}
     metrics = {}
-    evaluate(model, data, trained.arch.loss.loss_type, size, ranks)  # untimed: warms up
+    evaluate(model, data, whole, ranks)  # untimed: warms up
     for _ in range(args.rounds):
-        for halting, threshold in cases:
+        for case in cases:
             began = time.perf_counter()
-            result = evaluate(
-                model, data, trained.arch.loss.loss_type, size, ranks,
-                halting=halting, halting_threshold=threshold,
-            )  # fmt: skip
-            seconds[halting, threshold].append(time.perf_counter() - began)
-            metrics[halting, threshold] = result.metrics
-    whole = metrics["fixed", 0.0]["steps"], statistics.median(seconds["fixed", 0.0])
-    for (halting, threshold), m in metrics.items():
-        took = statistics.median(seconds[halting, threshold])
+            result = evaluate(model, data, case, ranks)
+            seconds[case].append(time.perf_counter() - began)
+            metrics[case] = result.metrics
+    steps, usual = metrics[whole]["steps"], statistics.median(seconds[whole])
+    for case, m in metrics.items():
+        took = statistics.median(seconds[case])
+        threshold = f"> {case.halting_threshold:g}" if case.halting == "act" else ""
         print(
-            f"{halting:5} {f'> {threshold:g}' if halting == 'act' else '':6} exact "
-            f"{m['exact_accuracy']:.2%}  steps {m['steps']:.2f} ({whole[0] / m['steps']:.2f} times "
-            f"fewer)  {took:.1f} s ({whole[1] / took:.2f} times faster)"
+            f"{case.halting:5} {threshold:6} exact "
+            f"{m['exact_accuracy']:.2%}  steps {m['steps']:.2f} ({steps / m['steps']:.2f} times "
+            f"fewer)  {took:.1f} s ({usual / took:.2f} times faster)"
         )
 
 

@@ -29,7 +29,9 @@ from trm.errors import run_cli
 from trm.runtime.ranks import Ranks
 from trm.scoring.arc import read_test_puzzles
 from trm.study.table import Study
-from trm.training import trainer as training
+from trm.training.records import Records
+from trm.training.step import Averages
+from trm.training.trainer import train
 
 ROOT = Path(__file__).resolve().parents[1]
 ROW = ("arc-agi-1-6x6", "att")
@@ -78,31 +80,23 @@ def epochs_for(steps: int, data: Path, batch: int) -> int:
 
 def timed_run(words: list[str]) -> dict[str, object]:
     """Train; steps, CPU seconds, the last training loss, tasks and those solved."""
-    started: list[float] = []
-    ended: list[float] = []
-    step = training.train_step
-    evaluate = training.Trainer._evaluate_and_save
+    after_step: list[float] = []
 
-    def counted_step(*arguments: object) -> object:
-        result = step(*arguments)
-        started.append(time.process_time())
-        return result
+    class Timed(Records):
+        def stepped(self, averages: Averages | None) -> None:
+            after_step.append(time.process_time())
+            super().stepped(averages)
 
-    def timed_evaluation(self: training.Trainer, **settings: object) -> None:
-        ended.append(time.process_time())
-        evaluate(self, **settings)
-
-    training.train_step = counted_step
-    training.Trainer._evaluate_and_save = timed_evaluation
-    folder = training.train(compose(words), Ranks(0, 1, torch.device("cpu")))
+    folder = train(compose(words), Ranks(0, 1, torch.device("cpu")), Timed)
     with (folder / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     tasks = len(read_test_puzzles(folder.parent / "data"))
     last = rows[-1]
-    per_step = (ended[-1] - started[WARM_UP - 1]) / (len(started) - WARM_UP)
+    steps = len(after_step)
+    per_step = (after_step[-1] - after_step[WARM_UP - 1]) / (steps - WARM_UP)
     return {
-        "steps": len(started),
-        "cpu_s": round(per_step * len(started), 1),
+        "steps": steps,
+        "cpu_s": round(per_step * steps, 1),
         "lm_loss": next(r["lm_loss"] for r in reversed(rows) if r["split"] == "train"),
         "tasks": tasks,
         "pass@1": round(tasks * float(last["ARC/pass@1"]), 1),

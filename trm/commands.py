@@ -2,7 +2,7 @@
 
 COMMANDS = {
     "train": "trm.training.command",
-    "evaluate": "trm.evaluate.loop",
+    "evaluate": "trm.evaluate.command",
     "solve": "trm.solve.command",
     "export": "trm.export",
     "status": "trm.study.status",

@@ -31,7 +31,7 @@ class Toy(RecursiveModel):
     def build_nets(self):
         self.L_level = self.make_net(self.config.L_layers)
 
-    def recurse(self, state, x):
+    def recurse(self, state, x, depth):
         return (self.L_level(state[0], x, self.rotary),)
 """
 SETTINGS = """

@@ -22,7 +22,7 @@ from trm.config.compose import (
 )
 from trm.config.types import ArchConfig, TrainConfig
 from trm.errors import TrmError
-from trm.evaluate.loop import parse_arguments
+from trm.evaluate.settings import parse_arguments
 from trm.files import settings_folder
 
 PUBLISHED = [

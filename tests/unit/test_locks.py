@@ -21,7 +21,8 @@ from trm.runtime.gpus import claim_gpus
 from trm.runtime.locks import is_locked, try_lock
 from trm.runtime.signals import Signals
 from trm.study.run_folder import is_held
-from trm.training.trainer import _locked, train
+from trm.training.folder import wait_for_lock
+from trm.training.trainer import train
 
 HOLD = """
 import errno, fcntl, sys
@@ -130,13 +131,13 @@ def test_a_run_without_locks_trains_and_is_guarded(
     sudoku_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     no_locks(monkeypatch, errno.ENOLCK)
-    monkeypatch.setattr("trm.training.trainer.SECONDS_TO_WAIT_FOR_LOCK", 0.5)
+    monkeypatch.setattr("trm.training.folder.SECONDS_TO_WAIT_FOR_LOCK", 0.5)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
     config = config_of(sudoku_data, tmp_path / "run", epochs=1, eval_interval=1)
     with (
-        _locked(tmp_path / "run", Signals()),
+        wait_for_lock(tmp_path / "run", Signals()),
         pytest.raises(TrmError, match=rf"process \(process {os.getpid()} on .*\) is training into"),
     ):
         assert is_held(tmp_path / "run")

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.conftest import ROOT
 from trm.config.architectures import architecture_names
 from trm.config.types import ArchConfig, ModelConfig
-from trm.model.act import Batch, Exploration, act_step, initial_carry
+from trm.model.act import Batch, Exploration, act_step, initial_carry, supervision_steps
+from trm.model.base import Depth, RecursiveModel
 from trm.model.layers import RotaryPositions, SwiGLU, truncated_normal_
 from trm.model.loss import IGNORE_LABEL, act_loss, softmax_cross_entropy, stablemax_cross_entropy
 from trm.model.registry import build_model
@@ -224,6 +225,30 @@ def test_evaluation_never_halts_early() -> None:
             carry, output = act_step(model, carry, batch())
             assert carry.halted.tolist() == [step == 3] * 3
     assert output.target_q_continue is None
+
+
+@torch.inference_mode()
+def test_rows_stay_for_more_steps_than_in_training() -> None:
+    config = small()
+    usual, longer = (build_model(c).eval() for c in (config, small(halt_max_steps=5)))
+    longer.load_state_dict(usual.state_dict())
+    taken = [[out.logits for _, out in supervision_steps(m, batch(), 5)] for m in (usual, longer)]
+    for ours, theirs in zip(*taken, strict=True):
+        assert torch.equal(ours, theirs)
+    assert len([*supervision_steps(usual, batch())]) == 3
+
+
+@pytest.mark.parametrize("architecture", ["trm", "trm_singlez", "trm_hier6", "hrm"])
+def test_a_step_has_the_depth_that_it_is_given(architecture: str) -> None:
+    shallow, deep = (build_model(small(architecture, L_cycles=n)).train() for n in (2, 3))
+    deep.load_state_dict(shallow.state_dict())
+
+    def logits(model: RecursiveModel, depth: Depth | None) -> torch.Tensor:
+        _, output = act_step(model, initial_carry(model, batch()), batch(), depth=depth)
+        return output.logits
+
+    assert torch.equal(logits(shallow, Depth(2, 3)), logits(deep, None))
+    assert torch.equal(logits(shallow, None), logits(deep, Depth(2, 2)))
 
 
 def test_exploration_does_not_depend_on_the_ranks() -> None:

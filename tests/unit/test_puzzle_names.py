@@ -16,7 +16,8 @@ from trm.data.read import load_identifiers
 from trm.data.specs import ArcSpec
 from trm.errors import TrmError
 from trm.evaluate import step_by_step as thinking
-from trm.evaluate.loop import evaluate_checkpoint, parse_arguments
+from trm.evaluate.command import evaluate_checkpoint
+from trm.evaluate.settings import parse_arguments
 from trm.export import export
 from trm.model.checkpoint import read_state_dict
 from trm.solve.trained import load

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import ROOT
 from trm.config.compose import known_keys
-from trm.evaluate.loop import EvaluateConfig
+from trm.evaluate.settings import EvaluateConfig
 from trm.scoring.metrics import all_metrics
 from trm.study.files import ResultFile
 

@@ -12,12 +12,14 @@ import torch
 from tests.runs import ALONE, config_of
 from trm.config.types import TrainConfig
 from trm.errors import TrmError
-from trm.evaluate.loop import evaluate_checkpoint, parse_arguments
+from trm.evaluate.command import evaluate_checkpoint
+from trm.evaluate.settings import parse_arguments
 from trm.files import copy_file
 from trm.model.checkpoint import read_state_dict
 from trm.model.run_record import forget_end, read_record
 from trm.solve.trained import load
 from trm.study.run_folder import discard_snapshots
+from trm.training.records import Records
 from trm.training.trainer import train
 
 SETTINGS = {"epochs": 2, "eval_interval": 1, "evaluators": "[]"}
@@ -61,20 +63,17 @@ def test_a_flipped_bit_is_seen(run: Path, name: str, sudoku_data: Path, tmp_path
     read_state_dict(tmp_path / name)
 
 
-def test_checkpoints_are_known_before_the_run_has_ended(
-    sudoku_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
+def test_checkpoints_are_known_before_the_run_has_ended(sudoku_data: Path, tmp_path: Path) -> None:
+    class Stopped(Records):
+        def evaluated(self, *_: object) -> None:
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr("trm.training.trainer.Trainer._record_test", stop)
     with pytest.raises(KeyboardInterrupt):
-        train(config_of(sudoku_data, tmp_path / "run", **SETTINGS), ALONE)
+        train(config_of(sudoku_data, tmp_path / "run", **SETTINGS), ALONE, Stopped)
     assert [*read_record(tmp_path / "run").checkpoints] == ["step_3"]
     flip_a_bit(tmp_path / "run" / "step_3")
     with pytest.raises(TrmError, match="is damaged"):
         read_state_dict(tmp_path / "run" / "step_3")
-    monkeypatch.undo()
     train(config_of(sudoku_data, tmp_path / "run", **SETTINGS), ALONE)
     for name in ("step_3", "step_6"):
         read_state_dict(tmp_path / "run" / name)

@@ -31,6 +31,7 @@ from trm.data.read import load_identifiers, load_split
 from trm.data.specs import BoardsSpec
 from trm.errors import TrmError
 from trm.evaluate.loop import evaluate
+from trm.evaluate.settings import Settings
 from trm.export import export
 from trm.puzzles.arc import check_task
 from trm.puzzles.kinds import board_kind
@@ -109,7 +110,9 @@ def test_a_wrong_answer_is_said_to_be_wrong(maze_run, tmp_path, capsys, monkeypa
 def test_the_answers_are_those_of_evaluation(learned) -> None:
     trained = load(learned[0], device="cpu")
     data = PuzzleData.load(trained.training.data_paths, "test")
-    wanted = evaluate(trained.model, data, "stablemax_cross_entropy", 1, ALONE).predictions
+    wanted = evaluate(
+        trained.model, data, Settings("stablemax_cross_entropy", 1), ALONE
+    ).predictions
     answer = trained.solve_board(learned[1])
     np.testing.assert_array_equal(answer.answer.ravel(), wanted.preds[0])
     logit = torch.tensor(wanted.q_halt_logits[0])
@@ -300,7 +303,9 @@ def test_a_known_task_gets_the_votes_of_evaluation(arc_run) -> None:
     data_dir = run.parents[1] / "data" / "arc"
     trained = load(run, device="cpu")
     data = PuzzleData.load([str(data_dir)], "test")
-    result = evaluate(trained.model, data, "stablemax_cross_entropy", 8, ALONE).predictions
+    result = evaluate(
+        trained.model, data, Settings("stablemax_cross_entropy", 8), ALONE
+    ).predictions
     wanted = {t.name: t for t in score_arc(data_dir, result.preds, result.q_halt_logits).tasks}
     for name, task in tasks.items():
         answer = trained.solve(task, task_id=name)

@@ -17,20 +17,17 @@ from trm.config.compose import compose
 from trm.config.types import TrainConfig
 from trm.data.batches import PuzzleData, Rows, take_examples
 from trm.errors import TrmError
-from trm.evaluate.loop import (
-    _with_task_ids,
-    evaluate,
-    evaluate_checkpoint,
-    model_for,
-    parse_arguments,
-)
+from trm.evaluate.command import evaluate_checkpoint
+from trm.evaluate.loop import Evaluation, evaluate, model_for, with_task_ids
+from trm.evaluate.settings import Settings, parse_arguments
 from trm.evaluate.step_by_step import think
 from trm.model.checkpoint import read_state_dict
 from trm.model.registry import build_model
 from trm.runtime.ranks import Ranks, choose_device
 from trm.runtime.signals import Signals
+from trm.training.folder import wait_for_lock
 from trm.training.step import Meter
-from trm.training.trainer import _locked, train
+from trm.training.trainer import train
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 
@@ -112,9 +109,14 @@ def test_checkpoint_holds_the_averaged_weights(
 def test_evaluating_the_checkpoint_gives_the_metrics_of_its_run(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "metrics.json"
     config, trained = parse_arguments(
-        [f"checkpoint={run / 'step_12'}", f"out={out}", f"predictions={tmp_path / 'p.npz'}",
-         "global_batch_size=32", "device=cpu"]
-    )  # fmt: skip
+        [
+            f"checkpoint={run / 'step_12'}",
+            f"out={out}",
+            f"predictions={tmp_path / 'p.npz'}",
+            "global_batch_size=32",
+            "device=cpu",
+        ]
+    )
     evaluate_checkpoint(config, trained, ALONE)
     metrics = json.loads(out.read_text())
     history = pd.read_csv(run / "history.csv")
@@ -159,9 +161,9 @@ def test_task_ids_reach_the_embedding(run: Path, tmp_path: Path) -> None:
     metadata = PuzzleData.load([str(yaml_data_path(run))], "test").metadata.model_copy(
         update={"num_puzzle_identifiers": 5}
     )
-    other = _with_task_ids(rows, "other", metadata).puzzle_identifiers
+    other = with_task_ids(rows, "other", metadata).puzzle_identifiers
     assert list(other) == [0, 3, 2]
-    assert list(_with_task_ids(rows, "blank", metadata).puzzle_identifiers) == [0, 0, 0]
+    assert list(with_task_ids(rows, "blank", metadata).puzzle_identifiers) == [0, 0, 0]
 
 
 def yaml_data_path(run: Path) -> str:
@@ -287,9 +289,9 @@ def test_submission_of_no_arc_dataset_is_refused(run: Path, tmp_path: Path) -> N
 def test_one_run_folder_one_process(
     sudoku_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trm.training.trainer.SECONDS_TO_WAIT_FOR_LOCK", 0.5)
+    monkeypatch.setattr("trm.training.folder.SECONDS_TO_WAIT_FOR_LOCK", 0.5)
     with (
-        _locked(tmp_path, Signals()),
+        wait_for_lock(tmp_path, Signals()),
         pytest.raises(TrmError, match="another process is training into"),
     ):
         train(config_for(sudoku_data, tmp_path), ALONE)
@@ -339,8 +341,12 @@ def test_wrong_evaluate_words(words: list[str], message: str) -> None:
 
 
 def let_go(model, data: PuzzleData, size: int, threshold: float):
-    loss_type = "stablemax_cross_entropy"
-    return evaluate(model, data, loss_type, size, ALONE, halting="act", halting_threshold=threshold)
+    settings = Settings("stablemax_cross_entropy", size, halting="act", halting_threshold=threshold)
+    return evaluate(model, data, settings, ALONE)
+
+
+def after_every_step(model, data: PuzzleData, steps: tuple[int, ...]) -> Evaluation:
+    return evaluate(model, data, Settings("stablemax_cross_entropy", 50, at_steps=steps), ALONE)
 
 
 def halting_model(data: PuzzleData):
@@ -357,7 +363,7 @@ def halting_model(data: PuzzleData):
 
 def logits_by_step(model, data: PuzzleData) -> np.ndarray:  # [5, N]
     every = tuple(range(1, 6))
-    whole = evaluate(model, data, "stablemax_cross_entropy", 50, ALONE, at_steps=every)
+    whole = after_every_step(model, data, every)
     return np.stack([whole.at_steps[s].predictions.q_halt_logits for s in every])
 
 
@@ -368,7 +374,7 @@ def test_a_sure_example_leaves_with_the_answer_of_that_step(
     data = PuzzleData.load([str(sudoku_data)], "test")
     model = halting_model(data)
     every = tuple(range(1, 6))
-    whole = evaluate(model, data, "stablemax_cross_entropy", 50, ALONE, at_steps=every)
+    whole = after_every_step(model, data, every)
     logits = logits_by_step(model, data)
     sure = logits > threshold
     leaves = np.where(sure.any(0), sure.argmax(0), 4)
@@ -409,7 +415,7 @@ def test_thinking_is_the_evaluation_step_by_step(sudoku_data: Path) -> None:
     data = PuzzleData.load([str(sudoku_data)], "test")
     model = halting_model(data)
     every = tuple(range(1, 6))
-    whole = evaluate(model, data, "stablemax_cross_entropy", 50, ALONE, at_steps=every)
+    whole = after_every_step(model, data, every)
     rows = np.array([0, 7, 60, 99])
     thoughts = think(model, take_examples(data, rows), ALONE.device)
     assert len(thoughts.preds) == len(every)

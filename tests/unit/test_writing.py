@@ -21,7 +21,7 @@ from tests.runs import ALONE, config_of, random_run
 from tests.unit.test_model import small
 from trm import export
 from trm.errors import WriteError, run_cli
-from trm.evaluate.loop import parse_arguments
+from trm.evaluate.settings import parse_arguments
 from trm.files import atomic_write, check_writable, copy_file, new_folder, write_json
 from trm.model.checkpoint import save_weights
 from trm.model.registry import build_model

@@ -136,8 +136,15 @@ class DepthStage(Strict):
     L_cycles: int = Field(ge=1)
 
 
-SAVABLE_OUTPUTS = ("inputs", "labels", "puzzle_identifiers", "preds", "logits", "q_halt_logits",
-                   "q_continue_logits")  # fmt: skip
+SAVABLE_OUTPUTS = (
+    "inputs",
+    "labels",
+    "puzzle_identifiers",
+    "preds",
+    "logits",
+    "q_halt_logits",
+    "q_continue_logits",
+)
 
 
 Embeddings = Literal["saved", "reinitialise"]
@@ -145,11 +152,27 @@ Embeddings = Literal["saved", "reinitialise"]
 
 
 IMMATERIAL = (
-    *("project_name", "run_name", "checkpoint_path", "resume", "save_every_minutes"),
-    *("save_every_steps", "keep_snapshots", "device", "compile", "wandb", "log_interval"),
-    *("micro_batch_size", "evaluators", "data_paths_test", "min_eval_interval"),
-    *("checkpoint_every_eval", "eval_save_outputs", "eval_halting", "eval_halting_threshold"),
-    *("eval_raw", "wandb_group"),
+    "project_name",
+    "run_name",
+    "checkpoint_path",
+    "resume",
+    "save_every_minutes",
+    "save_every_steps",
+    "keep_snapshots",
+    "device",
+    "compile",
+    "wandb",
+    "log_interval",
+    "micro_batch_size",
+    "evaluators",
+    "data_paths_test",
+    "min_eval_interval",
+    "checkpoint_every_eval",
+    "eval_save_outputs",
+    "eval_halting",
+    "eval_halting_threshold",
+    "eval_raw",
+    "wandb_group",
 )
 """Settings that a run may change in its middle: they decide no weight."""
 

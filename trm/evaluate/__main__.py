@@ -1,6 +1,6 @@
 """`python -m trm.evaluate`, the published way to evaluate a checkpoint."""
 
 from trm.errors import run_cli
-from trm.evaluate.loop import main
+from trm.evaluate.command import main
 
 run_cli(main)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trm.data.batches import Rows
+from trm.evaluate.settings import Settings
 from trm.model.act import (
     Batch,
     Carry,
@@ -38,15 +39,13 @@ def answer_until_sure(
     model: RecursiveModel,
     rows_of: Callable[[np.ndarray], Rows],
     count: int,
-    size: int,
-    loss_type: str,
+    settings: Settings,
     ranks: Ranks,
     progress: Progress,
-    threshold: float = 0,
-    before_step: Callable[[], None] | None = None,
+    before_step: Callable[[], None],
 ) -> Answers:
-    """Examples 0..count-1 of this rank, `size` at a time, each until its halting logit is above
-    `threshold`, or for halt_max_steps. The model is in evaluation mode; `rows_of` reads examples.
+    """Examples 0..count-1 of this rank, each until its halting logit is above the threshold of
+    `settings`, or for halt_max_steps. The model is in evaluation mode; `rows_of` reads examples.
 
     Every rank makes as many steps as the one with the most work, since `before_step` is called on
     all alike.
@@ -54,22 +53,22 @@ def answer_until_sure(
     answers = Answers(
         np.empty((count, model.config.seq_len), dtype=np.uint8), np.empty(count, np.float32)
     )
-    waiting = min(size, count)
+    waiting = min(settings.global_batch_size // ranks.world_size, count)
     examples = np.arange(waiting)  # by row
     carry = initial_carry(model, to_batch(rows_of(examples), ranks.device))
     batch = carry.current
     while ranks.any([len(examples) > 0])[0]:
-        if before_step is not None:
-            before_step()
+        before_step()
         if len(examples) == 0:
             continue
         carry, output = act_step(model, carry, batch)
-        leaves = carry.halted | wants_to_halt(model, output.q_halt - threshold, output.q_continue)
+        lead = output.q_halt - settings.halting_threshold
+        leaves = carry.halted | wants_to_halt(model, lead, output.q_continue)
         done = leaves.nonzero().squeeze(-1)
         if len(done) == 0:
             continue
         places = done.cpu().numpy()
-        _note(answers, examples[places], *_of_rows(carry, output, done), loss_type)
+        _note(answers, examples[places], *_of_rows(carry, output, done), settings.loss_type)
         progress.update(len(done))
         fresh = np.arange(waiting, min(waiting + len(done), count))
         waiting += len(fresh)

@@ -18,7 +18,7 @@ from trm.data.batches import PuzzleData, Rows, take_examples
 from trm.errors import TrmError, run_cli
 from trm.evaluate.loop import model_for
 from trm.files import check_writable
-from trm.model.act import act_step, initial_carry, to_batch
+from trm.model.act import supervision_steps, to_batch
 from trm.model.base import RecursiveModel
 from trm.model.checkpoint import embedding_rows, fit_weights, read_state_dict
 from trm.model.registry import build_model
@@ -34,11 +34,8 @@ from trm.study.puzzle_names import why_other_puzzles
 def think(model: RecursiveModel, rows: Rows, device: torch.device) -> Predictions:
     """Answers to B rows after each of halt_max_steps steps: preds [steps, B, S], q [steps, B]."""
     model.eval()
-    batch = to_batch(rows, device)
-    carry = initial_carry(model, batch)
     preds, q_halts = [], []
-    for _ in range(model.config.halt_max_steps):
-        carry, output = act_step(model, carry, batch)
+    for _, output in supervision_steps(model, to_batch(rows, device)):
         preds.append(output.logits.argmax(dim=-1).to(torch.uint8).cpu().numpy())
         q_halts.append(output.q_halt.float().cpu().numpy())
     return Predictions(np.stack(preds), np.stack(q_halts))

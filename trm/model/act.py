@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from trm.data.batches import Rows
-from trm.model.base import RecursiveModel, State
+from trm.model.base import Depth, RecursiveModel, State
 
 
 @dataclass(frozen=True)
@@ -136,21 +137,29 @@ def wants_to_halt(model: RecursiveModel, q_halt: Tensor, q_continue: Tensor) -> 
     return q_halt > q_continue if against else q_halt > 0
 
 
+def learns_continue(model: RecursiveModel) -> bool:
+    """Whether q_continue has a target in training."""
+    if model.learns_continue is None:
+        return not model.config.no_ACT_continue
+    return model.learns_continue
+
+
 def act_step(
     model: RecursiveModel,
     carry: Carry,
     batch: Batch,
     exploration: Exploration | None = None,
+    depth: Depth | None = None,
 ) -> tuple[Carry, StepOutput]:
     """One supervision step. In training mode rows may halt early; in evaluation all run to the end.
 
-    `exploration` may be left out where chance has no say.
+    `exploration` may be left out where chance has no say, `depth` where it is the model's own.
     """
     config = model.config
     carry = _replace_halted(model, carry, batch)
     current = carry.current
     rows = model.puzzle_rows(current.puzzle_identifiers, requires_grad=torch.is_grad_enabled())
-    state, (logits, q_halt, q_continue) = model(carry.state, current.inputs, rows)
+    state, (logits, q_halt, q_continue) = model(carry.state, current.inputs, rows, depth)
 
     target = None
     with torch.no_grad():
@@ -161,12 +170,28 @@ def act_step(
             halted = last | wants_to_halt(model, q_halt, q_continue)
             if exploration is not None:
                 halted = halted & (steps >= exploration.min_steps) | exploration.leaves
-            learns = model.learns_continue
-            if learns if learns is not None else not config.no_ACT_continue:
+            if learns_continue(model):
                 # Q-learning without a replay buffer: the value of going on is the better of the
                 # two choices at the next step, where only halting is left at the last.
-                _, (_, next_halt, next_continue) = model(state, current.inputs, rows)
+                _, (_, next_halt, next_continue) = model(state, current.inputs, rows, depth)
                 best = torch.where(last, next_halt, torch.maximum(next_halt, next_continue))
                 target = torch.sigmoid(best)
     new_carry = Carry(state=state, steps=steps, halted=halted, current=current)
     return new_carry, StepOutput(logits, q_halt, q_continue, target, rows)
+
+
+def supervision_steps(
+    model: RecursiveModel, batch: Batch, steps: int | None = None
+) -> Iterator[tuple[Carry, StepOutput]]:
+    """What each of `steps` supervision steps (default: halt_max_steps) makes of a batch whose rows
+    all stay to the end.
+
+    The model is in evaluation mode. Where rows leave and are replaced (in training, and in
+    evaluation with early exit), the loop is the caller's, by `act_step`.
+    """
+    carry = initial_carry(model, batch)
+    for _ in range(steps or model.config.halt_max_steps):
+        carry, output = act_step(model, carry, batch)
+        yield carry, output
+        # More steps than in training are no new puzzle.
+        carry = replace(carry, halted=torch.zeros_like(carry.halted))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,13 @@ State = tuple[Tensor, ...]
 
 Heads = tuple[Tensor, Tensor, Tensor]
 """(logits [B, S, vocab], q_halt [B], q_continue [B])."""
+
+
+class Depth(NamedTuple):
+    """How far a supervision step recurses: T = H_cycles, n = L_cycles."""
+
+    H_cycles: int
+    L_cycles: int
 
 
 class RecursiveModel(nn.Module, ABC):
@@ -55,7 +62,6 @@ class RecursiveModel(nn.Module, ABC):
         dim = config.hidden_size
         self.prefix_len = config.prefix_len
         self.length = config.seq_len + self.prefix_len
-        self.train_depth = (config.H_cycles, config.L_cycles)
 
         self.embed_tokens = Embedding(config.vocab_size, dim, self.dtype)
         self.lm_head = Linear(dim, config.vocab_size)
@@ -83,17 +89,16 @@ class RecursiveModel(nn.Module, ABC):
             self.double()  # drawn in fp32, so that every type starts from the same numbers
 
     @property
-    def depth(self) -> tuple[int, int]:
-        """(T, n) = (H_cycles, L_cycles): in training those of `train_depth`, which a schedule may
-        change from step to step (only architectures that ask for `depth` follow it)."""
-        return self.train_depth if self.training else (self.config.H_cycles, self.config.L_cycles)
+    def depth(self) -> Depth:
+        """The depth of its configuration, which a step has unless it is given another."""
+        return Depth(self.config.H_cycles, self.config.L_cycles)
 
     @abstractmethod
     def build_nets(self) -> None:
         """Create the nets under their published names (`L_level`, `H_level`)."""
 
     @abstractmethod
-    def recurse(self, state: State, x: Tensor) -> State:
+    def recurse(self, state: State, x: Tensor, depth: Depth) -> State:
         """One supervision step on states and embedded question x, each [B, prefix + S, D].
 
         The first returned state is the one the answer is read from.
@@ -132,11 +137,15 @@ class RecursiveModel(nn.Module, ABC):
         return x * math.sqrt(self.config.hidden_size)
 
     def forward(
-        self, state: State, inputs: Tensor, puzzle_rows: Tensor | None
+        self,
+        state: State,
+        inputs: Tensor,
+        puzzle_rows: Tensor | None,
+        depth: Depth | None = None,
     ) -> tuple[State, Heads]:
-        """One supervision step; the returned state is detached
-        (docs/specification.md#recursion)."""
-        state = self.recurse(state, self.embed(inputs, puzzle_rows))
+        """One supervision step (of the model's own depth, unless another is given); the returned
+        state is detached (docs/specification.md#recursion)."""
+        state = self.recurse(state, self.embed(inputs, puzzle_rows), depth or self.depth)
         answer = state[0]
         logits = self.lm_head(answer)[:, self.prefix_len :]
         q = at_least_fp32(self.q_head(answer[:, 0]))

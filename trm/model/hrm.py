@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trm.model.base import RecursiveModel, State
+from trm.model.base import Depth, RecursiveModel, State
 
 
 class HRM(RecursiveModel):
@@ -18,9 +18,9 @@ class HRM(RecursiveModel):
         self.H_level = self.make_net(self.config.H_layers)
         self.L_level = self.make_net(self.config.L_layers)
 
-    def recurse(self, state: State, x: Tensor) -> State:
+    def recurse(self, state: State, x: Tensor, depth: Depth) -> State:
         z_h, z_l = state
-        cycles, steps = self.config.H_cycles, self.config.L_cycles
+        cycles, steps = depth
         with torch.no_grad():
             for cycle in range(1, cycles + 1):
                 for step in range(1, steps + 1):

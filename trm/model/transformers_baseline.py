@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from trm.model.base import RecursiveModel, State
+from trm.model.base import Depth, RecursiveModel, State
 
 
 class TransformerBaseline(RecursiveModel):
@@ -16,6 +16,6 @@ class TransformerBaseline(RecursiveModel):
     def build_nets(self) -> None:
         self.H_level = self.make_net(self.config.H_layers)
 
-    def recurse(self, state: State, x: Tensor) -> State:
+    def recurse(self, state: State, x: Tensor, depth: Depth) -> State:
         (z_h,) = state
         return (self.H_level(z_h, x, self.rotary),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trm.model.base import RecursiveModel, State
+from trm.model.base import Depth, RecursiveModel, State
 from trm.model.layers import Net
 
 
@@ -23,9 +23,9 @@ class TRM(RecursiveModel):
         """The net that updates y: the one that updates z (paper, section 4.3)."""
         return self.L_level
 
-    def cycle(self, y: Tensor, z: Tensor, x: Tensor) -> State:
+    def cycle(self, y: Tensor, z: Tensor, x: Tensor, n: int) -> State:
         """n times z ← net(z, y + x), then y ← net(y, z)."""
-        z = self.refine(y, z, x, self.depth[1] - 1)
+        z = self.refine(y, z, x, n - 1)
         return self.last_updates(y, z, x)
 
     def refine(self, y: Tensor, z: Tensor, x: Tensor, times: int) -> Tensor:
@@ -37,14 +37,15 @@ class TRM(RecursiveModel):
         z = self.refine(y, z, x, 1)
         return self.answer_net(y, z, self.rotary), z
 
-    def recurse(self, state: State, x: Tensor) -> State:
+    def recurse(self, state: State, x: Tensor, depth: Depth) -> State:
         y, z = state
+        cycles, n = depth
         with torch.no_grad():
-            for _ in range(self.depth[0] - 1):
-                y, z = self.cycle(y, z, x)
+            for _ in range(cycles - 1):
+                y, z = self.cycle(y, z, x, n)
         if not self.config.one_step_gradient:
-            return self.cycle(y, z, x)
+            return self.cycle(y, z, x, n)
         # The ablation (paper, table 1): HRM's gradient, through the last update of each state.
         with torch.no_grad():
-            z = self.refine(y, z, x, self.depth[1] - 1)
+            z = self.refine(y, z, x, n - 1)
         return self.last_updates(y, z, x)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trm.model.base import RecursiveModel, State
+from trm.model.base import Depth, RecursiveModel, State
 
 LATENTS = 6
 
@@ -17,17 +17,20 @@ class SixLatentTRM(RecursiveModel):
     def build_nets(self) -> None:
         self.L_level = self.make_net(self.config.L_layers)
 
-    def cycle(self, y: Tensor, latents: list[Tensor], x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def cycle(
+        self, y: Tensor, latents: list[Tensor], x: Tensor, n: int
+    ) -> tuple[Tensor, list[Tensor]]:
         """n times, the latents in turn: z_i ← net(Σ z, y + x); then y ← net(y, Σ z)."""
         latents = list(latents)
-        for step in range(self.config.L_cycles):
+        for step in range(n):
             latents[step % LATENTS] = self.L_level(sum(latents), y + x, self.rotary)
         return self.L_level(y, sum(latents), self.rotary), latents
 
-    def recurse(self, state: State, x: Tensor) -> State:
+    def recurse(self, state: State, x: Tensor, depth: Depth) -> State:
         y, *latents = state
+        cycles, n = depth
         with torch.no_grad():
-            for _ in range(self.config.H_cycles - 1):
-                y, latents = self.cycle(y, latents, x)
-        y, latents = self.cycle(y, latents, x)
+            for _ in range(cycles - 1):
+                y, latents = self.cycle(y, latents, x, n)
+        y, latents = self.cycle(y, latents, x, n)
         return (y, *latents)

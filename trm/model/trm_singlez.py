@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trm.model.base import RecursiveModel, State
+from trm.model.base import Depth, RecursiveModel, State
 
 
 class SingleStateTRM(RecursiveModel):
@@ -15,15 +15,16 @@ class SingleStateTRM(RecursiveModel):
     def build_nets(self) -> None:
         self.L_level = self.make_net(self.config.L_layers)
 
-    def cycle(self, z: Tensor, x: Tensor) -> Tensor:
+    def cycle(self, z: Tensor, x: Tensor, n: int) -> Tensor:
         """n times z ← net(z + x), then z ← net(z)."""
-        for _ in range(self.config.L_cycles):
+        for _ in range(n):
             z = self.L_level(z, x, self.rotary)
         return self.L_level(z, None, self.rotary)
 
-    def recurse(self, state: State, x: Tensor) -> State:
+    def recurse(self, state: State, x: Tensor, depth: Depth) -> State:
         (z,) = state
+        cycles, n = depth
         with torch.no_grad():
-            for _ in range(self.config.H_cycles - 1):
-                z = self.cycle(z, x)
-        return (self.cycle(z, x),)
+            for _ in range(cycles - 1):
+                z = self.cycle(z, x, n)
+        return (self.cycle(z, x, n),)

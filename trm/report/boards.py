@@ -59,12 +59,12 @@ def draw_arc_task(
         _draw_grid(figure.add_subplot(grid[1, column]), answer, "→ output")
     _draw_grid(figure.add_subplot(grid[0, -2]), test.input, "test input")
     if test.truth is None:
-        for row, attempt in enumerate(attempts[:2]):
+        for row, attempt in enumerate(attempts):
             _draw_grid(figure.add_subplot(grid[row, -1]), attempt, f"attempt {row + 1}")
         return
     truth = np.array(test.truth)
     _draw_grid(figure.add_subplot(grid[1, -2]), truth, "→ truth")
-    for row, attempt in enumerate(attempts[:2]):
+    for row, attempt in enumerate(attempts):
         axes = figure.add_subplot(grid[row, -1])
         right = np.array_equal(attempt, truth)
         _draw_grid(axes, attempt, f"attempt {row + 1}: {'right ✓' if right else 'wrong ✗'}")

@@ -18,12 +18,11 @@ from trm.report import figures
 from trm.report.boards import draw_arc_task, draw_board
 from trm.scoring.arc import ScoredInput, check_predictions, score_arc
 from trm.scoring.gallery import spread
-from trm.scoring.predictions import Predictions
+from trm.scoring.predictions import Predictions, exactly_right
 
 N_EACH = 3  # solved and failed pictures of square puzzles
 N_EACH_ARC = 2  # an ARC task takes a whole row
 
-_ATTEMPTS = 2
 _TITLE = {"fontsize": 8.5, "weight": "bold"}
 
 
@@ -50,7 +49,7 @@ def draw_examples(dataset: Path, kind: Kind, predictions: Predictions) -> Exampl
 def _draw_arc(dataset: Path, predictions: Predictions) -> Examples:
     score = score_arc(dataset, predictions.preds, predictions.q_halt_logits)
     asked = [(task, test) for task in score.tasks for test in task.tests]
-    solved = np.array([test.solved(_ATTEMPTS) for _, test in asked])
+    solved = np.array([test.solved() for _, test in asked])
     chosen = _choose(solved, N_EACH_ARC)
     figure = figures.new_figure(7.6, 2.75 * len(chosen))
     parts = figure.subfigures(len(chosen), 1, squeeze=False)[:, 0]
@@ -59,7 +58,7 @@ def _draw_arc(dataset: Path, predictions: Predictions) -> Examples:
         verdict = _verdict(solved[index]) if score.metrics else "No solution known"
         title = f"{verdict}: task {task.name}, {_votes(test)}"
         part.suptitle(title, **_TITLE)
-        draw_arc_task(part, task, test, [c.grid for c in test.candidates[:_ATTEMPTS]])
+        draw_arc_task(part, task, test, [c.grid for c in test.attempts])
     what = "test inputs (two attempts each)"
     if not score.metrics:
         described = f"{len(chosen)} of {len(solved):,} {what} without known solutions."
@@ -74,7 +73,7 @@ def _draw_boards(dataset: Path, name: Kind, predictions: Predictions) -> Example
     labels = np.concatenate([arrays.labels for arrays in split.sets.values()])
     preds = predictions.preds
     check_predictions(preds, predictions.q_halt_logits, len(inputs), split.metadata)
-    solved = (preds == labels).all(axis=1)
+    solved = exactly_right(preds, labels, split.metadata.ignore_label_id)
     chosen = _choose(solved, N_EACH)
     columns = min(N_EACH, len(chosen))
     rows = -(-len(chosen) // columns)
@@ -112,7 +111,7 @@ def _verdict(solved: bool) -> str:
 
 
 def _votes(test: ScoredInput) -> str:
-    votes = " and ".join(f"{candidate.votes:,}" for candidate in test.candidates[:_ATTEMPTS])
+    votes = " and ".join(f"{candidate.votes:,}" for candidate in test.attempts)
     total = sum(candidate.votes for candidate in test.candidates)
     return f"{votes} of {total:,} votes"
 

@@ -13,8 +13,8 @@ from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 from trm.data.read import load_split
 from trm.report.figures import BLUE, GREY, ORANGE, STYLE, new_figure
 from trm.scoring.arc import check_predictions, lacks_solutions
-from trm.scoring.halting import BINS, halting_statistics
-from trm.scoring.predictions import Predictions
+from trm.scoring.halting import BINS, halting_probability, halting_statistics
+from trm.scoring.predictions import Predictions, exactly_right
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,13 @@ class Halting:
         for labels in parts:
             labels = np.asarray(labels)
             preds = predictions.preds[start : start + len(labels)]
-            free = labels == split.metadata.ignore_label_id
-            exact.append(((preds == labels) | free).all(axis=1))
+            exact.append(exactly_right(preds, labels, split.metadata.ignore_label_id))
             start += len(labels)
         return Halting(predictions.q_halt_logits, np.concatenate(exact))
 
     @property
     def probabilities(self) -> np.ndarray:
-        return 0.5 * (1.0 + np.tanh(0.5 * self.logits.astype(np.float64)))
+        return halting_probability(self.logits)
 
 
 def draw_halting(halting: Halting) -> Figure:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from trm.errors import TrmError
+
+T = TypeVar("T")
 
 # Longer than any rank works alone (rank 0 scores all of ARC, or writes a snapshot), and still an
 # end for those who wait for a rank that hangs.
@@ -56,6 +59,10 @@ class Ranks:
         box = [value]
         dist.broadcast_object_list(box, src=0, group=self.control)
         return box[0]
+
+    def from_main(self, question: Callable[[], T]) -> T:
+        """What rank 0 answers, on every rank; the others do not work it out."""
+        return self.same_everywhere(question() if self.is_main else None)
 
     def any(self, flags: list[bool]) -> list[bool]:
         """For each flag, whether any rank has it set; the same answer on every rank."""

@@ -27,6 +27,7 @@ from trm.files import atomic_write
 from trm.progress import Progress
 from trm.puzzles.arc import PASS_KS
 from trm.puzzles.augmentation import NO_SOLUTION, invert_augmentation, parse_puzzle_name
+from trm.scoring.halting import halting_probability
 from trm.scoring.metrics import entry_of
 from trm.scoring.predictions import Predictions
 
@@ -35,7 +36,7 @@ Grid = list[list[int]]  # rows of colours 0..9, as in the ARC files
 VOTE_COUNTS = (1, 10, 100, 300, 1000)  # puzzles of a group that may vote
 
 _FIRST_COLOUR = 2  # tokens: 0 pad, 1 end of grid, 2..11 the colours 0..9
-_ATTEMPTS = 2  # what Kaggle's submission format holds per test input
+ATTEMPTS = 2  # answers that count for a test input, as in Kaggle's submission format
 _CHUNK_ROWS = 4096  # bounds the working memory, whatever the number of augmentations
 
 
@@ -57,7 +58,12 @@ class ScoredInput:
     candidates: tuple[Candidate, ...]
     truth_rank: int | None  # position of the truth among the candidates, from 0
 
-    def solved(self, k: int) -> bool:
+    @property
+    def attempts(self) -> tuple[Candidate, ...]:
+        """The answers that count (fewer, where all votes agree)."""
+        return self.candidates[:ATTEMPTS]
+
+    def solved(self, k: int = ATTEMPTS) -> bool:
         """Whether the truth is among the first k candidates."""
         return self.truth_rank is not None and self.truth_rank < k
 
@@ -145,7 +151,7 @@ class Votes:
         Raises:
             TrmError: a row belongs to no test input of `test_puzzles`.
         """
-        q_halt = _sigmoid(q_halt_logits)
+        q_halt = halting_probability(q_halt_logits)
         rows = zip(puzzle_identifiers, crop(inputs), crop(preds), q_halt, strict=True)
         for identifier, question, answer, q in rows:
             if identifier != self.blank_id:
@@ -450,10 +456,10 @@ def write_submission(path: Path, submission: dict[str, list[dict[str, Grid]]]) -
 
 def _attempts(test: ScoredInput) -> dict[str, Grid]:
     """First two candidates; the one guess repeated where there is no second."""
-    guesses = [candidate.grid.tolist() for candidate in test.candidates[:_ATTEMPTS]]
+    guesses = [candidate.grid.tolist() for candidate in test.attempts]
     # A test input that nobody answered still needs an entry, or Kaggle shifts the others.
     guesses = guesses or [[[0]]]
-    return {f"attempt_{i + 1}": guesses[min(i, len(guesses) - 1)] for i in range(_ATTEMPTS)}
+    return {f"attempt_{i + 1}": guesses[min(i, len(guesses) - 1)] for i in range(ATTEMPTS)}
 
 
 def _mean(shares: list[float]) -> float:
@@ -462,11 +468,6 @@ def _mean(shares: list[float]) -> float:
     for share in shares:
         total += share
     return total / len(shares)
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    # float64, as the means are compared; the clip only silences exp's overflow (sigmoid < 1e-300).
-    return 1.0 / (1.0 + np.exp(-np.clip(logits.astype(np.float64), -700.0, 700.0)))
 
 
 def _array(grid: Grid) -> np.ndarray:

@@ -37,7 +37,8 @@ from trm.scoring.arc import (
     read_test_puzzles,
     score_arc,
 )
-from trm.scoring.predictions import Predictions
+from trm.scoring.halting import halting_probability
+from trm.scoring.predictions import Predictions, exactly_right
 
 if TYPE_CHECKING:
     from trm.data.painted import PaintedExamples
@@ -47,7 +48,6 @@ Task = dict[str, list[dict[str, Grid]]]  # as in test_puzzles.json
 MAX_SHOWN = 400  # puzzles of a gallery: an ARC result with all of its tasks is 1 MB
 N_THINKING_EACH = 3  # solved and failed puzzles whose thinking is shown
 
-_ATTEMPTS = 2
 _GRID = re.compile(r"([0-9]+(/[0-9]+)*)?")
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -151,7 +151,7 @@ def gallery_of(
     if kind == "arc":
         score = score_arc(dataset, predictions.preds, predictions.q_halt_logits)
         asked = [(task, test) for task in score.tasks for test in range(len(task.tests))]
-        solved = np.array([task.tests[test].solved(_ATTEMPTS) for task, test in asked], dtype=bool)
+        solved = np.array([task.tests[test].solved() for task, test in asked], dtype=bool)
         shown = choose(solved, max_shown)
         return Gallery(
             kind=kind,
@@ -246,7 +246,8 @@ class _Boards:
         """Which of the rows [R] are answered right; TrmError where the answers are of others."""
         metadata = self.split.metadata
         check_predictions(predictions.preds, predictions.q_halt_logits, len(self.names), metadata)
-        return self._is_right(predictions.preds[self.rows], self._take("labels", self.rows))
+        labels = self._take("labels", self.rows)
+        return exactly_right(predictions.preds[self.rows], labels, self.ignored)
 
     def gallery(
         self, rows: np.ndarray, preds: np.ndarray, q: np.ndarray, solved: np.ndarray
@@ -260,7 +261,7 @@ class _Boards:
         questions = self._texts(self._take("inputs", rows))
         truths = self._texts(labels) if judged else [""] * len(rows)
         steps = [self._texts(answers) for answers in preds]
-        right = self._is_right(preds[-1], labels) & judged
+        right = exactly_right(preds[-1], labels, self.ignored) & judged
         tasks = self._tasks(rows)
         puzzles = [
             Puzzle(
@@ -283,6 +284,10 @@ class _Boards:
             **self._shape(),
         )
 
+    @property
+    def ignored(self) -> int | None:
+        return self.split.metadata.ignore_label_id
+
     def _shape(self) -> dict[str, Any]:
         """What a gallery says of its boards; nothing of ARC's grids."""
         if self.kind == "arc":
@@ -299,12 +304,6 @@ class _Boards:
     def boards(self) -> tuple[BoardKind, int | None]:
         """Their kind and, where the dataset says it, how many columns they have."""
         return kind_of_boards(self.dataset, self.kind)
-
-    def _is_right(self, preds: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Which answers [n] are right in full; of ARC the cells outside the grid do not count."""
-        ignored = self.split.metadata.ignore_label_id if self.kind == "arc" else None
-        free = np.zeros(labels.shape, bool) if ignored is None else labels == ignored
-        return ((preds == labels) | free).all(axis=1)
 
     def _take(self, name: str, rows: np.ndarray) -> np.ndarray:
         """Ascending rows [n] of the split's inputs or labels, [n, seq_len]."""
@@ -332,10 +331,10 @@ class _Boards:
 
 def _voted(task: ScoredTask, number: int) -> Puzzle:
     test: ScoredInput = task.tests[number]
-    attempts = test.candidates[:_ATTEMPTS]
+    attempts = test.attempts
     return Puzzle(
         name=task.name + _test_of(number, len(task.tests)),
-        solved=test.solved(_ATTEMPTS),
+        solved=test.solved(),
         question=_grid_text(np.array(test.input)),
         answer="" if test.truth is None else _grid_text(np.array(test.truth)),
         answers=[_grid_text(candidate.grid) for candidate in attempts] or [""],
@@ -376,4 +375,4 @@ def _grid_text(grid: np.ndarray) -> str:
 
 
 def _probability(logit: float) -> float:
-    return round(float(0.5 * (1.0 + np.tanh(0.5 * float(logit)))), 4)
+    return round(float(halting_probability(logit)), 4)

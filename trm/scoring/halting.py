@@ -7,6 +7,13 @@ import numpy as np
 BINS = 10
 
 
+def halting_probability(q_halt_logits: np.ndarray) -> np.ndarray:
+    """The probability, sigmoid(q_halt) in float64, with which the model takes its answers to be
+    right (0..1): by logits of any shape."""
+    # The clip only silences exp's overflow (below 1e-300).
+    return 1.0 / (1.0 + np.exp(-np.clip(np.float64(q_halt_logits), -700.0, 700.0)))
+
+
 def halting_statistics(q_halt_logits: np.ndarray, exact: np.ndarray) -> dict[str, float]:
     """Metrics of the last supervision step's q_halt against exactness, by flat name.
 
@@ -28,7 +35,7 @@ def halting_statistics(q_halt_logits: np.ndarray, exact: np.ndarray) -> dict[str
     logits, right = q_halt_logits.astype(np.float64), exact.astype(bool)
     if not len(logits) or np.isnan(logits).any():
         return {}
-    probabilities = 0.5 * (1.0 + np.tanh(0.5 * logits))  # the sigmoid, without overflow
+    probabilities = halting_probability(logits)
     metrics = {
         "halting/mean_probability": float(probabilities.mean()),
         "halting/calibration_error": calibration_error(probabilities, right),

@@ -34,3 +34,12 @@ def load_predictions(path: Path) -> Predictions:
         raise TrmError(f"{path} is missing: evaluate the run first") from None
     except (KeyError, ValueError, OSError, EOFError) as error:
         raise TrmError(f"{path} cannot be read ({error}): evaluate the run again") from None
+
+
+def exactly_right(preds: np.ndarray, labels: np.ndarray, ignore_label_id: int | None) -> np.ndarray:
+    """Which answers [N] are right in every scored cell: preds and labels are tokens [N, S], of
+    which cells labelled `ignore_label_id` are not scored. (In training: `trm.model.loss`.)"""
+    right = preds == labels
+    if ignore_label_id is not None:
+        right |= labels == ignore_label_id
+    return right.all(axis=1)

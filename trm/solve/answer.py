@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isqrt
 
 import numpy as np
@@ -16,20 +16,20 @@ from trm.config.types import TrainConfig
 from trm.data.arc import Group
 from trm.data.batches import PuzzleData, Rows, take_examples, train_batches
 from trm.data.dataset import BLANK_NAME
-from trm.model.act import Batch, Carry, StepOutput, act_step, initial_carry, to_batch
+from trm.model.act import supervision_steps, to_batch
 from trm.model.base import RecursiveModel
 from trm.model.loss import act_loss
 from trm.progress import Progress, duration, say
 from trm.puzzles.arc import NO_OUTPUT
 from trm.puzzles.kind import BoardKind
 from trm.runtime.ranks import Ranks
-from trm.scoring.arc import Candidate, Grid, ScoredInput, Votes
+from trm.scoring.arc import ATTEMPTS, Candidate, Grid, ScoredInput, Votes
+from trm.scoring.halting import halting_probability
 from trm.scoring.predictions import Predictions
 from trm.solve.arc_task import demonstrations, paint_questions
 from trm.training.optim import SignSGD
 from trm.training.step import TrainState, train_step
 
-ATTEMPTS = 2  # answers that count for a test input of ARC
 ROWS_AT_ONCE = 64
 LEARNING_ROWS = 32  # of a batch
 
@@ -133,7 +133,9 @@ def answer_board(
     flat = question.ravel()
     predictions = predict(model, flat[None], np.zeros(1, np.int32), device, max_steps)
     steps = tuple(
-        BoardStep(p.preds[0].reshape(question.shape), _sigmoid(float(p.q_halt_logits[0])))
+        BoardStep(
+            p.preds[0].reshape(question.shape), float(halting_probability(p.q_halt_logits[0]))
+        )
         for p in predictions
     )
     valid = kind.is_valid(question, steps[-1].answer)
@@ -159,26 +161,11 @@ def predict(
             part = slice(start, start + ROWS_AT_ONCE)
             tokens = inputs[part].astype(np.int32)
             batch = to_batch(Rows(tokens, tokens, identifiers[part].astype(np.int32)), device)
-            for step, (_, output) in enumerate(_supervision_steps(model, batch, steps)):
+            for step, (_, output) in enumerate(supervision_steps(model, batch, steps)):
                 preds[step, part] = output.logits.argmax(-1).to(torch.uint8).cpu().numpy()
                 q_halt[step, part] = output.q_halt.cpu().numpy()
             progress.update(len(tokens))
     return [Predictions(*both) for both in zip(preds, q_halt, strict=True)]
-
-
-def _supervision_steps(
-    model: RecursiveModel, batch: Batch, steps: int
-) -> Iterator[tuple[Carry, StepOutput]]:
-    carry = initial_carry(model, batch)
-    for _ in range(steps):
-        carry, output = act_step(model, carry, batch)
-        yield carry, output
-        # More steps than in training do not begin a new puzzle.
-        carry = replace(carry, halted=torch.zeros_like(carry.halted))
-
-
-def _sigmoid(logit: float) -> float:
-    return torch.tensor(logit, dtype=torch.float64).sigmoid().item()
 
 
 # --- ARC ------------------------------------------------------------------------------------------
@@ -307,6 +294,6 @@ def _loss(
     model.eval()
     own = np.arange(data.sets[0].puzzle_indices[1])
     batch = to_batch(take_examples(data, own), device)
-    *_, (carry, output) = _supervision_steps(model, batch, model.config.halt_max_steps)
+    *_, (carry, output) = supervision_steps(model, batch)
     _, metrics, _ = act_loss(config.arch.loss.loss_type, carry, output)
     return metrics["lm_loss"].item() / len(own)

@@ -9,9 +9,13 @@ import sys
 import torch
 
 from trm.model.act import Batch, act_step, initial_carry
-from trm.model.base import RecursiveModel
-from trm.model.layers import compile_model
+from trm.model.base import Depth, RecursiveModel
+from trm.model.layers import compile_model, run_eagerly
 from trm.model.loss import act_loss
+from trm.progress import say
+from trm.training.memory import StepEstimate
+from trm.training.setup import Run, deepest, repeated_example
+from trm.training.state import Resumed
 
 FLOP_THAT_PAY = 4e12
 """From this many FLOP on it pays to compile a training on the CPU: about a minute of eager work of
@@ -33,7 +37,47 @@ def _cpp_compiler() -> str | None:
     return shutil.which(os.environ.get("CXX", default))
 
 
-def compile_and_try(model: RecursiveModel, batch: Batch, loss_type: str) -> str | None:
+def compile_nets(run: Run, model: RecursiveModel, estimate: StepEstimate, resumed: Resumed) -> bool:
+    """Compile the nets where `compile` says so; returns whether they are compiled."""
+    config, ranks = run.config, run.ranks
+    if config.compile in ("on", "max"):
+        compile_model(model, ranks.device, tuned=config.compile == "max")
+        return True
+    if config.compile == "off" or "DISABLE_COMPILE" in os.environ:
+        return False
+    if not _pays(run, estimate, resumed):
+        return False
+    batch = repeated_example(run, run.rows_at_once)
+    problem = compile_and_try(model, batch, config.arch.loss.loss_type, deepest(config))
+    if not ranks.any([problem is not None])[0]:
+        return True
+    run_eagerly(model)
+    if problem is not None:
+        say(f"note: the nets cannot be compiled here, and run eagerly: {problem}")
+    return False
+
+
+def _pays(run: Run, estimate: StepEstimate, resumed: Resumed) -> bool:
+    """Whether `compile: auto` compiles: as this run did before it was interrupted, else by the FLOP
+    of all its steps."""
+    ranks = run.ranks
+    if resumed.facts:
+        # Snapshots of earlier versions do not say; then a GPU compiled and a CPU did not.
+        return resumed.facts.get("compiled", ranks.device.type == "cuda")
+    # The backward pass takes twice the forward's, but only of the last cycle.
+    flop = 2 * estimate.flop_per_row * run.steps * run.config.global_batch_size
+    chosen = ranks.same_everywhere(worth_compiling(ranks.device, flop))
+    if chosen and ranks.is_main:
+        say(
+            f"compiling the nets, for a training of about {flop / 1e12:.0f} TFLOP "
+            "(compile=off runs them eagerly)"
+        )
+    return chosen
+
+
+def compile_and_try(
+    model: RecursiveModel, batch: Batch, loss_type: str, depth: Depth
+) -> str | None:
     """Compile the nets and try them, in training, on one batch of the run's shape.
 
     Returns why they cannot be compiled (no Python headers, an unknown processor), None if they can.
@@ -41,7 +85,7 @@ def compile_and_try(model: RecursiveModel, batch: Batch, loss_type: str) -> str 
     """
     compile_model(model, batch.inputs.device)
     try:
-        carry, output = act_step(model, initial_carry(model, batch), batch)
+        carry, output = act_step(model, initial_carry(model, batch), batch, depth=depth)
         loss, _, _ = act_loss(loss_type, carry, output)
         loss.backward()
         if not loss.isfinite():

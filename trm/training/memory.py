@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from trm.model.act import Batch, act_step, initial_carry
-from trm.model.base import RecursiveModel
+from trm.model.base import Depth, RecursiveModel
 from trm.model.loss import act_loss
 
 
@@ -36,8 +36,11 @@ def free_memory(device: torch.device) -> int:
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def estimate(model: RecursiveModel, row: Batch, loss_type: str) -> StepEstimate:
-    """Run one row forward and add up the storages that are kept for its backward.
+def estimate(
+    model: RecursiveModel, row: Batch, loss_type: str, depth: Depth | None = None
+) -> StepEstimate:
+    """Run one row forward, at `depth` (default: the model's), and add up the storages that are kept
+    for its backward.
 
     Exact for what eager autograd keeps; compiled nets keep less. Weights, which all rows share, are
     not counted.
@@ -59,7 +62,7 @@ def estimate(model: RecursiveModel, row: Batch, loss_type: str) -> StepEstimate:
         batch = Batch(*(t[:1].repeat(rows, *[1] * (t.ndim - 1)) for t in row.tensors))
         counter = FlopCounterMode(display=False)
         with counter, torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
-            carry, output = act_step(model, initial_carry(model, batch), batch)
+            carry, output = act_step(model, initial_carry(model, batch), batch, depth=depth)
             loss, _, _ = act_loss(loss_type, carry, output)
         totals.append(sum(kept.values()))
         del loss, output, carry

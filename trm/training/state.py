@@ -1,19 +1,63 @@
-"""A run's state as tensors and facts for a snapshot, and back."""
+"""A run's state: as tensors and facts for a snapshot, and back; how a run resumes from one."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from trm.errors import TrmError
 from trm.model.act import Batch, Carry
+from trm.runtime.cost import CostMeter
 from trm.runtime.ranks import Ranks
-from trm.training.snapshot import Snapshot
+from trm.training.folder import discard_other_run, why_not_here
+from trm.training.setup import Datasets, Run
+from trm.training.snapshot import Snapshot, read_snapshot
 from trm.training.step import Meter, TrainState
 
 CURRENT = ("inputs", "labels", "puzzle_identifiers")
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """What the snapshot that a run resumes from says of it; without facts for a run that begins."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def starts(self) -> int:
+        """How often the run was started, this time included."""
+        return self.facts.get("starts", 0) + 1
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run from this start of its process to its end, or to its next interruption."""
+
+    run: Run
+    datasets: Datasets
+    state: TrainState
+    resumed: Resumed
+    cost: CostMeter  # of all parts until now
+
+
+def resume(run: Run, datasets: Datasets, state: TrainState, meter: Meter) -> Resumed:
+    """Put the newest snapshot into `state` and `meter`, unless there is none or the settings say
+    otherwise; TrmError where the folder holds something else."""
+    ranks = run.ranks
+    refusal = ranks.from_main(lambda: why_not_here(run, datasets))
+    if refusal is not None:
+        raise TrmError(refusal)
+    if ranks.is_main:
+        discard_other_run(run, datasets)
+    snapshot = read_snapshot(run.folder, ranks)
+    if snapshot is None:
+        return Resumed()
+    unpack(snapshot, state, meter, ranks, run.config.micro_batch_size)
+    return Resumed(snapshot.facts)
 
 
 def pack(state: TrainState, meter: Meter, facts: dict[str, Any]) -> Snapshot:
@@ -57,8 +101,8 @@ def unpack(
             state.ema.shadow[name].copy_(t)
     if state.optimizer is not None:
         values: dict[int, dict[str, Any]] = {}
-        for key, value in (_under("optimizer.", shared) | _under("optimizer.", facts["optimizer"])
-                           ).items():  # fmt: skip
+        saved = _under("optimizer.", shared) | _under("optimizer.", facts["optimizer"])
+        for key, value in saved.items():
             index, _, name = key.partition(".")
             values.setdefault(int(index), {})[name] = value
         groups = state.optimizer.state_dict()["param_groups"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from trm.config.types import TrainConfig
 from trm.data.batches import rank_rows
 from trm.model.act import Batch, Carry, Exploration, StepOutput, act_step, initial_carry
-from trm.model.base import RecursiveModel
+from trm.model.base import Depth, RecursiveModel
 from trm.model.loss import act_loss
 from trm.runtime.ranks import Ranks
 from trm.training.ema import EMA
@@ -42,7 +43,7 @@ def train_step(
 ) -> dict[str, Tensor]:
     """One supervision step, its gradients, one update; returns metrics as sums over rows."""
     model = state.model
-    model.train_depth = depth_at(config, state)
+    depth = depth_at(config, state)
     slices = batch.split(config.micro_batch_size)
     if state.carries is None:
         state.carries = [initial_carry(model, part) for part in slices]
@@ -50,7 +51,7 @@ def train_step(
     sums: dict[str, Tensor] = {}
     outputs: list[StepOutput] = []
     for i, (part, exploration) in enumerate(zip(slices, explorations, strict=True)):
-        state.carries[i], output = act_step(model, state.carries[i], part, exploration)
+        state.carries[i], output = act_step(model, state.carries[i], part, exploration, depth)
         loss, metrics, _ = act_loss(
             config.arch.loss.loss_type, state.carries[i], output, config.arch.loss.label_smoothing
         )
@@ -64,12 +65,12 @@ def train_step(
     return sums
 
 
-def depth_at(config: TrainConfig, state: TrainState) -> tuple[int, int]:
-    """(H_cycles, L_cycles) of the step to come."""
-    depth = config.arch.H_cycles, config.arch.L_cycles
+def depth_at(config: TrainConfig, state: TrainState) -> Depth:
+    """The depth of the step to come."""
+    depth = Depth(config.arch.H_cycles, config.arch.L_cycles)
     for stage in config.depth_schedule:
         if state.step >= stage.start * state.total_steps:
-            depth = stage.H_cycles, stage.L_cycles
+            depth = Depth(stage.H_cycles, stage.L_cycles)
     return depth
 
 
@@ -120,6 +121,13 @@ def _update(
         state.ema.update(model, state.step)
 
 
+class Averages(NamedTuple):
+    """Metrics of a training over some of its steps."""
+
+    metrics: dict[str, float]
+    examples_per_s: float
+
+
 class Meter:
     """Sums metrics on the device and reads them, over all ranks, only when a record is due."""
 
@@ -138,8 +146,8 @@ class Meter:
             self.sums[name] = self.sums[name] + value if name in self.sums else value
         self.steps += 1
 
-    def read(self) -> tuple[dict[str, float], float]:
-        """(averages, examples per second) since the last reading; accuracies of halted rows."""
+    def read(self) -> Averages:
+        """The averages since the last reading; accuracies of halted rows."""
         names = sorted(self.sums)
         values = torch.stack([self.sums[name] for name in names])
         self.ranks.sum_([values])
@@ -153,4 +161,4 @@ class Meter:
         }
         rate = rows / max(time.monotonic() - self.began, 1e-9)
         self._reset()
-        return averages | {"count": count}, rate
+        return Averages(averages | {"count": count}, rate)

@@ -28,12 +28,31 @@ SECONDS_TO_START = 90.0  # its local service, on a busy machine
 _HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
 
 # W&B's modes, old names among them, as those that are told apart here.
-MODES = {"online": "online", "offline": "offline", "disabled": "disabled", "shared": "shared",
-         "run": "online", "dryrun": "offline"}  # fmt: skip
+MODES = {
+    "online": "online",
+    "offline": "offline",
+    "disabled": "disabled",
+    "shared": "shared",
+    "run": "online",
+    "dryrun": "offline",
+}
 TRUE = ("true", "1", "yes", "on")
 
-COLUMNS = ("step", "split", "loss", "lm_loss", "q_halt_loss", "accuracy", "exact_accuracy",
-           "q_halt_accuracy", "steps", "count", "lr", "examples_per_s", "elapsed_s")  # fmt: skip
+COLUMNS = (
+    "step",
+    "split",
+    "loss",
+    "lm_loss",
+    "q_halt_loss",
+    "accuracy",
+    "exact_accuracy",
+    "q_halt_accuracy",
+    "steps",
+    "count",
+    "lr",
+    "examples_per_s",
+    "elapsed_s",
+)
 
 
 class History:
@@ -276,9 +295,13 @@ def add_to_run(result: Path, pictures: dict[str, Path]) -> str | None:
         return None
     config = load_train_config(result / "config.yaml")
     tracker = Tracker(
-        wandb_mode(config.wandb), str(config.project_name), config.wandb_group,
-        str(config.run_name), config.model_dump(mode="json"), run_id,
-    )  # fmt: skip
+        wandb_mode(config.wandb),
+        str(config.project_name),
+        config.wandb_group,
+        str(config.run_name),
+        config.model_dump(mode="json"),
+        run_id,
+    )
     # After the training's last step: W&B passes over what comes out of order.
     tracker.log_pictures(pictures, steps + 1)
     tracker.summarise({f"final/{name}": value for name, value in metrics.items()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -24,10 +25,12 @@ from trm.model.layers import compile_model
 from trm.model.loss import act_loss
 from trm.model.registry import build_model
 from trm.runtime import processor
-from trm.runtime.signals import Interrupted, Signals
+from trm.study.run_folder import newest_facts
 from trm.training import compiling
 from trm.training.optim import AdamATan2
-from trm.training.trainer import Trainer, train
+from trm.training.records import Records
+from trm.training.step import Averages
+from trm.training.trainer import train
 
 __all__ = ["nothing_compiled_before", "pytestmark"]  # what holds for every compiling test
 
@@ -37,10 +40,19 @@ MLP = {"mlp_t": True, "pos_encodings": "none"}
 
 def small(architecture: str, **changes: object) -> RecursiveModel:
     arch = ArchConfig(
-        name=architecture, hidden_size=32, num_heads=2, puzzle_emb_ndim=32, puzzle_emb_len=1,
-        H_cycles=2, L_cycles=2, H_layers=2, L_layers=2, halt_max_steps=4, forward_dtype="float32",
+        name=architecture,
+        hidden_size=32,
+        num_heads=2,
+        puzzle_emb_ndim=32,
+        puzzle_emb_len=1,
+        H_cycles=2,
+        L_cycles=2,
+        H_layers=2,
+        L_layers=2,
+        halt_max_steps=4,
+        forward_dtype="float32",
         **changes,
-    )  # fmt: skip
+    )
     torch.manual_seed(0)
     return build_model(ModelConfig.of(arch, LENGTH, VOCAB, 3)).train()
 
@@ -57,10 +69,16 @@ def loss_and_gradient(
 
 @pytest.mark.parametrize(
     ("architecture", "changes"),
-    [("trm", MLP), ("trm", {}), ("trm_singlez", MLP), ("trm_hier6", {}), ("hrm", {}),
-     ("transformers_baseline", {})],
+    [
+        ("trm", MLP),
+        ("trm", {}),
+        ("trm_singlez", MLP),
+        ("trm_hier6", {}),
+        ("hrm", {}),
+        ("transformers_baseline", {}),
+    ],
     ids=lambda v: v if isinstance(v, str) else "mlp" * bool(v) or "att",
-)  # fmt: skip
+)
 def test_fifty_steps_have_the_plain_losses(architecture: str, changes: dict) -> None:
     """Each from where the plain path is, since the recursion amplifies any difference of rounding
     (one thread instead of two moves a loss by 5e-3 within twelve steps of the golden figures)."""
@@ -99,9 +117,13 @@ def every_training_pays(monkeypatch: pytest.MonkeyPatch) -> None:
 def in_a_process_of_its_own(code: str, **environment: str) -> subprocess.CompletedProcess:
     """torch remembers what it has found out about the compiler."""
     return subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=os.environ | environment, text=True,
-        capture_output=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | environment,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
 
 
 TRAIN_AUTO_AND_OFF = """
@@ -143,16 +165,19 @@ def test_an_interrupted_run_stays_compiled_to_the_last_bit(
     settings = {"compile": "auto", "log_interval": 1, "save_every_steps": 1, "keep_snapshots": 1}
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(config_of(sudoku_data, whole, **settings), ALONE)
-    signals = Signals()
-    first = Trainer(config_of(sudoku_data, parts, **settings), ALONE, signals)
-    monkeypatch.setattr(first, "_record_training", lambda: signals.note(15, None) or "")
-    with pytest.raises(Interrupted):
-        first.run()
+
+    class Interrupting(Records):
+        def stepped(self, averages: Averages | None) -> None:
+            super().stepped(averages)
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(SystemExit):
+        train(config_of(sudoku_data, parts, **settings), ALONE, Interrupting)
+    assert newest_facts(parts)["compiled"]
     monkeypatch.setattr(compiling, "FLOP_THAT_PAY", float("inf"))
     torch.compiler.reset()
-    second = Trainer(config_of(sudoku_data, parts, **settings), ALONE, Signals())
-    second.run()
-    assert first.compiled and second.compiled
+    train(config_of(sudoku_data, parts, **settings), ALONE)
+    assert newest_facts(parts)["compiled"]
     last = max(whole.glob("step_*")).name
     one, other = (torch.load(folder / last) for folder in (whole, parts))
     assert all(torch.equal(one[name], other[name]) for name in one)

@@ -1,0 +1,167 @@
+"""Evaluate a checkpoint: accuracy, exact accuracy and steps; for ARC pass@K and a submission.
+
+    python -m trm.evaluate checkpoint=checkpoints/P/R/step_N data_paths="[data/D]" out=metrics.json
+
+Under torchrun the rows are shared out and the answers gathered in order, so that predictions,
+metrics and submission do not depend on the number of processes.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from trm.config.compose import note_other_architecture
+from trm.config.types import TrainConfig
+from trm.data.batches import PuzzleData
+from trm.errors import TrmError
+from trm.evaluate.loop import evaluate, model_for
+from trm.evaluate.outputs import further_metrics, write_metrics, write_outputs
+from trm.evaluate.settings import EvaluateConfig, Settings, parse_arguments
+from trm.files import write_json
+from trm.model.base import RecursiveModel
+from trm.model.checkpoint import (
+    embedding_rows,
+    fit_weights,
+    read_state_dict,
+    with_mean_embeddings,
+)
+from trm.model.registry import build_model
+from trm.progress import say
+from trm.runtime.cost import CostMeter
+from trm.runtime.ranks import Ranks, start
+from trm.scoring.arc import (
+    TEST_PUZZLES,
+    lacks_solutions,
+    refuse_without_solutions,
+    without_accuracy,
+)
+from trm.study.puzzle_names import why_other_puzzles
+
+
+def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ranks) -> None:
+    """Evaluate one checkpoint on each data path; rank 0 writes the files."""
+    meter = CostMeter(ranks)
+    examples = 0
+    paths = config.data_paths or trained.test_paths
+    _check_datasets(config, [Path(path) for path in paths])
+    settings = _settings_of(config, trained, ranks)
+    results: dict[str, dict[str, float]] = {}
+    if ranks.is_main and (note := note_other_architecture(config.checkpoint, trained.arch)):
+        say(f"note: {note}")
+    state = read_state_dict(config.checkpoint)
+    model: RecursiveModel | None = None
+    for path in paths:
+        data = PuzzleData.load([path], "test")
+        own_state = _with_embeddings_for(config, state, Path(path), data, ranks)
+        if model is None or model.config != model_for(trained, data):
+            model = build_model(model_for(trained, data))
+            fit_weights(config.checkpoint, own_state, model)
+            model.to(ranks.device)
+        examples += sum(len(arrays.inputs) for arrays in data.sets)
+        by_ids = {"own": evaluate(model, data, settings, ranks)}
+        if config.task_ids_out is not None:
+            for ids in ("blank", "other"):
+                under_these = replace(settings, task_ids=ids, at_steps=())
+                by_ids[ids] = evaluate(model, data, under_these, ranks)
+        own = by_ids["own"]
+        if not math.isfinite(own.metrics["lm_loss"]):
+            raise TrmError(
+                f"the loss on {path} is {own.metrics['lm_loss']}: the weights of "
+                f"{config.checkpoint} have diverged"
+            )
+        if ranks.is_main:
+            metrics = own.metrics | further_metrics(config, data, own)
+            if config.puzzle_embeddings == "reinitialise":
+                metrics["reinitialised_embeddings"] = embedding_rows(own_state)
+            if lacks_solutions(Path(path)):
+                say(f"{path} has no solutions: its accuracy, loss and pass@K are left out")
+                metrics = without_accuracy(metrics)
+            suffix = f"-{Path(path).name}" if len(paths) > 1 else ""
+            results[path] = metrics | write_outputs(config, Path(path), by_ids, suffix)
+    cost = meter.read("evaluate", examples)
+    if ranks.is_main:
+        write_metrics(config, results, cost["evaluate_wall_s"], ranks)
+        if config.cost_out is not None:
+            write_json(config.cost_out, cost)
+
+
+def _check_datasets(config: EvaluateConfig, paths: list[Path]) -> None:
+    """TrmError where what is asked for needs other datasets."""
+    lacking = [path for path in paths if not (path / TEST_PUZZLES).is_file()]
+    if lacking and (config.submission is not None or config.kind == "arc"):
+        raise TrmError(f"{lacking[0]} is no ARC dataset (it has no {TEST_PUZZLES})")
+    if config.steps_out is not None or config.task_ids_out is not None:
+        for path in paths:
+            refuse_without_solutions(path)
+
+
+def _settings_of(config: EvaluateConfig, trained: TrainConfig, ranks: Ranks) -> Settings:
+    """Those of the command line, else those of the training."""
+    halting = config.eval_halting or ("fixed" if config.at_steps else trained.eval_halting)
+    if halting == "fixed" and config.eval_halting_threshold is not None:
+        raise TrmError("eval_halting_threshold needs eval_halting=act")
+    threshold = config.eval_halting_threshold
+    batch_size = config.global_batch_size or trained.global_batch_size
+    if batch_size % ranks.world_size:
+        # An evaluation's result does not depend on its batch size, so round up, don't refuse.
+        batch_size += ranks.world_size - batch_size % ranks.world_size
+    return Settings(
+        trained.arch.loss.loss_type,
+        batch_size,
+        halting=halting,
+        halting_threshold=trained.eval_halting_threshold if threshold is None else threshold,
+        at_steps=tuple(config.at_steps),
+    )
+
+
+def _with_embeddings_for(
+    config: EvaluateConfig,
+    state: dict[str, Tensor],
+    dataset: Path,
+    data: PuzzleData,
+    ranks: Ranks,
+) -> dict[str, Tensor]:
+    """The state dict with embeddings of the dataset's puzzles; TrmError where it has those of
+    others and `puzzle_embeddings` does not say what to do then."""
+    rows, puzzles = embedding_rows(state), data.metadata.num_puzzle_identifiers
+    if config.puzzle_embeddings == "reinitialise":
+        return with_mean_embeddings(state, puzzles)
+    if not rows:
+        return state
+    refusal = ranks.same_everywhere(
+        why_other_puzzles(config.checkpoint, rows, dataset, puzzles) if ranks.is_main else None
+    )
+    if refusal is not None:
+        raise TrmError(
+            f"{refusal}. Evaluate on the dataset of its training, or give "
+            "puzzle_embeddings=reinitialise: every embedding is then the mean of the saved ones"
+        )
+    return state
+
+
+def known_words() -> list[str]:
+    """The keys that a shell completes."""
+    return [*EvaluateConfig.model_fields]
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    arguments = [*(sys.argv[1:] if words is None else words)]
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        print("keys:")
+        for name, info in EvaluateConfig.model_fields.items():
+            default = "" if info.is_required() else f" (default: {info.default})"
+            print(f"  {name}{default}")
+        return
+    config, trained = parse_arguments(arguments)
+    ranks = start(config.device)
+    try:
+        evaluate_checkpoint(config, trained, ranks)
+    finally:
+        ranks.close()

@@ -1,0 +1,150 @@
+"""How a checkpoint is evaluated: the keys of `python -m trm.evaluate`, and what its loop takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from trm.config.compose import (
+    compose,
+    load_train_config,
+    parse_train_config,
+    read_texts,
+    text_kinds,
+    unquoted,
+)
+from trm.config.types import Embeddings, Strict, TrainConfig
+from trm.data.specs import Kind
+from trm.errors import TrmError, explain
+from trm.files import RunFile, check_writable
+from trm.model.checkpoint import check_exists
+
+TaskIds = Literal["own", "blank", "other"]
+"""Which puzzle embedding an example is shown with: its own, the blank one, another puzzle's."""
+Halting = Literal["fixed", "act"]
+"""Whether every example goes all the way, or leaves as soon as its halting head is sure."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a test split is evaluated."""
+
+    loss_type: str
+    global_batch_size: int
+    halting: Halting = "fixed"
+    halting_threshold: float = 0  # logit above which an example is sure
+    task_ids: TaskIds = "own"
+    at_steps: tuple[int, ...] = ()  # supervision steps after which to take the metrics too
+    keep: tuple[str, ...] = ()  # of SAVABLE_OUTPUTS, to be returned as tensors
+
+
+class EvaluateConfig(Strict):
+    """Keys of `python -m trm.evaluate`; `arch.*` overrides the saved architecture besides."""
+
+    checkpoint: Path
+    data_paths: list[str] | None = None  # default: what the checkpoint was trained on
+    out: Path = Path("metrics.json")
+    config: Path | None = None  # default: all_config.yaml beside the checkpoint
+    predictions: Path | None = None  # where to write predictions.npz
+    submission: Path | None = None  # default, for ARC: submission.json beside `out`
+    challenges: list[Path] = []  # arc-agi_*_challenges.json: answer each of their tasks, and check
+    global_batch_size: int | None = pydantic.Field(None, ge=1)
+    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
+    eval_halting: Halting | None = None  # act: a sure example leaves early; default: as trained
+    # Logit above which it is sure; default: as trained.
+    eval_halting_threshold: float | None = pydantic.Field(None, allow_inf_nan=False)
+    at_steps: list[int] = []  # supervision steps to take the metrics after
+    steps_out: Path | None = None  # CSV of those
+    cost_out: Path | None = None  # JSON of what the evaluation took
+    kind: Kind | None = None  # its own metrics are computed too
+    task_ids_out: Path | None = None  # CSV of metrics under own, blank and another puzzle's ids
+    # reinitialise: every puzzle's is the mean of the saved ones, for puzzles of another dataset.
+    puzzle_embeddings: Embeddings = "saved"
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> EvaluateConfig:
+        if bool(self.at_steps) != (self.steps_out is not None):
+            raise ValueError("at_steps and steps_out go together")
+        if self.at_steps and self.eval_halting == "act":
+            raise ValueError("at_steps looks at every example: not with eval_halting=act")
+        return self
+
+    def check_outputs(self) -> None:
+        """WriteError, before anything is evaluated, where a file could not be written."""
+        files = (self.out, self.predictions, self.submission, self.steps_out, self.task_ids_out)
+        for path in (*files, self.cost_out):
+            if path is not None:
+                check_writable(path)
+
+
+def parse_arguments(arguments: list[str]) -> tuple[EvaluateConfig, TrainConfig]:
+    """Read `key=value` words; TrmError for anything unknown or wrong."""
+    for word in arguments:
+        if "=" not in word:
+            raise TrmError(f"expected key=value, not {word!r}; see python -m trm.evaluate --help")
+    ours = [word for word in arguments if not word.startswith("arch")]
+    arch = [word for word in arguments if word.startswith("arch")]
+    try:
+        config = EvaluateConfig(**_read_words(ours))
+    except pydantic.ValidationError as error:
+        raise explain(error, "trm.evaluate", list(EvaluateConfig.model_fields)) from None
+    config.check_outputs()
+    check_exists(config.checkpoint)
+    beside = config.checkpoint.parent / RunFile.CONFIG
+    path = config.config or (beside if beside.is_file() else None)
+    # A bare published checkpoint: its architecture is what the command line says.
+    trained = compose(arch) if path is None else _with_overrides(path, arch)
+    beyond = [step for step in config.at_steps if not 1 <= step <= trained.arch.halt_max_steps]
+    if beyond:
+        raise TrmError(
+            f"at_steps has {beyond}, outside 1..{trained.arch.halt_max_steps}; "
+            "arch.halt_max_steps=… runs longer"
+        )
+    return config, trained
+
+
+def _read_words(words: list[str]) -> dict[str, Any]:
+    """Texts and lists of texts as they are typed, other values as YAML."""
+    kinds, values = text_kinds(EvaluateConfig), dict[str, Any]()
+    others = []
+    for word in words:
+        key, _, value = word.partition("=")
+        texts = read_texts(value) if kinds.get(key) == "texts" else None
+        if "${" in value or (texts is None and kinds.get(key) != "text"):
+            others.append(word)
+        elif texts is not None:
+            values[key] = texts
+        else:
+            values[key] = None if value in ("", "null") else unquoted(value)
+    return _from_yaml(others) | values
+
+
+def _from_yaml(words: list[str]) -> dict[str, Any]:
+    try:
+        return OmegaConf.to_container(OmegaConf.from_dotlist(words), resolve=True)
+    except (OmegaConfBaseException, ValueError, yaml.YAMLError) as error:
+        raise TrmError(f"trm.evaluate: {' '.join(words)}: {error}") from None
+
+
+def _with_overrides(config: Path, words: list[str]) -> TrainConfig:
+    """The settings of the training with other ones of `arch`."""
+    saved = load_train_config(config)
+    for word in words:
+        name = unquoted(word.removeprefix("arch="))
+        if word.startswith("arch=") and name != saved.arch.architecture:
+            raise TrmError(
+                f"arch={name}, but by {config} it was trained with arch={saved.arch.architecture}: "
+                "leave arch=… out"
+            )
+    overrides = _from_yaml([word for word in words if not word.startswith("arch=")])
+    try:
+        merged = OmegaConf.to_container(OmegaConf.merge(saved.model_dump(), overrides))
+    except OmegaConfBaseException as error:
+        raise TrmError(f"trm.evaluate: {' '.join(words)}: {error}") from None
+    return parse_train_config(merged, str(config))
