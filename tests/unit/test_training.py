@@ -282,7 +282,7 @@ def test_diverged_weights_are_told(run: Path, tmp_path: Path) -> None:
 
 
 def test_submission_of_no_arc_dataset_is_refused(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrmError, match="is no ARC dataset"):
+    with pytest.raises(TrmError, match="is not an ARC dataset"):
         evaluated(run, tmp_path, f"submission={tmp_path / 's.json'}")
 
 

@@ -20,5 +20,5 @@ def test_killed_once(
     assert run.ranks[0].exitcode == -signal.SIGKILL
     run = Run(words(sudoku_data, folder))
     assert run.wait() == [0]
-    assert "going on from step" in run.said
+    assert "resuming from step" in run.said
     assert_same_run(uninterrupted(1), folder)

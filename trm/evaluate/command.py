@@ -95,7 +95,7 @@ def _check_datasets(config: EvaluateConfig, paths: list[Path]) -> None:
     """TrmError where what is asked for needs other datasets."""
     lacking = [path for path in paths if not (path / TEST_PUZZLES).is_file()]
     if lacking and (config.submission is not None or config.kind == "arc"):
-        raise TrmError(f"{lacking[0]} is no ARC dataset (it has no {TEST_PUZZLES})")
+        raise TrmError(f"{lacking[0]} is not an ARC dataset (it has no {TEST_PUZZLES})")
     if config.steps_out is not None or config.task_ids_out is not None:
         for path in paths:
             refuse_without_solutions(path)

@@ -28,7 +28,7 @@ from trm.runtime.ranks import Ranks
 
 @dataclass
 class Answers:
-    """Of N examples: preds [N, S] uint8, q_halt [N] fp32, and the sums of `act_loss`'s metrics."""
+    """Answers to N examples: preds [N, S] uint8, q_halt [N] fp32, sums of `act_loss`'s metrics."""
 
     preds: np.ndarray
     q_halt: np.ndarray

@@ -104,8 +104,8 @@ class _AfterStep:
         self.q_halts: list[np.ndarray] = []
 
     def add(self, carry: Carry, output: StepOutput, length: int) -> Tensor:
-        """Add a batch of all ranks, of which the first `length` rows are no padding; returns this
-        rank's answers [B, S]."""
+        """Add a batch of all ranks, of which the first `length` rows are not padding; returns
+        this rank's answers [B, S]."""
         everyone = replace(carry, halted=torch.ones_like(carry.halted))
         _, metrics, answer = act_loss(self.loss_type, everyone, output)
         self.sums.update({name: value.item() for name, value in metrics.items()})
@@ -131,8 +131,8 @@ def evaluate_until_sure(
     ranks: Ranks,
     before_batch: Callable[[], None],
 ) -> Evaluation:
-    """Let an example leave as soon as its halting logit (where going on is learned: its lead over
-    that logit) is above the threshold: what comes later is neither computed nor kept.
+    """Let an example leave as soon as its halting logit (where continuing is learned: its lead
+    over that logit) is above the threshold: what comes later is neither computed nor kept.
 
     Each rank answers its run of the examples at its own pace; the answers are put in order.
     """
@@ -181,8 +181,8 @@ def with_task_ids(rows: Rows, task_ids: TaskIds, metadata: DatasetMetadata) -> R
 
 
 def _batches(data: PuzzleData, settings: Settings, ranks: Ranks) -> Iterator[tuple[Rows, int]]:
-    """This rank's rows of each batch, and how many rows of all ranks are no padding of a set's last
-    batch."""
+    """This rank's rows of each batch, and how many rows of all ranks are not padding of a set's
+    last batch."""
     size = settings.global_batch_size
     lengths = [
         min(size, len(arrays.inputs) - start)

@@ -24,7 +24,7 @@ from trm.scoring.submission import check_submission, complete_submission, read_c
 def further_metrics(
     config: EvaluateConfig, data: PuzzleData, result: Evaluation
 ) -> dict[str, float]:
-    """What only all predictions together tell: halting, and the metrics of the kind's own."""
+    """Metrics that need all predictions together: halting, and the kind's own."""
     assert result.predictions is not None
     preds = result.predictions.preds
     labels = np.concatenate([arrays.labels for arrays in data.sets])
@@ -42,7 +42,7 @@ def write_outputs(
     """Predictions, curves and, for ARC, the submission; returns ARC's metrics.
 
     `by_ids` has the evaluation under the puzzles' own ids as `own`; `suffix` ends the names of the
-    files, where those of another data path stand beside them.
+    files, where those of another data path are written beside them.
     """
     result = by_ids["own"]
     assert result.predictions is not None
@@ -92,7 +92,7 @@ def _write_submission(path: Path, score: ArcScore, challenge_files: list[Path]) 
         check_submission(submission, challenges)
         if unanswered:
             say(
-                f"{path}: a placeholder stands in for predictions of {len(unanswered)} of "
+                f"{path}: a placeholder replaces missing predictions of {len(unanswered)} of "
                 f"{len(challenges)} tasks: {', '.join(unanswered)}"
             )
     write_submission(path, submission)

@@ -171,7 +171,7 @@ def act_step(
             if exploration is not None:
                 halted = halted & (steps >= exploration.min_steps) | exploration.leaves
             if learns_continue(model):
-                # Q-learning without a replay buffer: the value of going on is the better of the
+                # Q-learning without a replay buffer: the value of continuing is the better of the
                 # two choices at the next step, where only halting is left at the last.
                 _, (_, next_halt, next_continue) = model(state, current.inputs, rows, depth)
                 best = torch.where(last, next_halt, torch.maximum(next_halt, next_continue))
@@ -193,5 +193,5 @@ def supervision_steps(
     for _ in range(steps or model.config.halt_max_steps):
         carry, output = act_step(model, carry, batch)
         yield carry, output
-        # More steps than in training are no new puzzle.
+        # More steps than in training do not begin a new puzzle.
         carry = replace(carry, halted=torch.zeros_like(carry.halted))

@@ -17,7 +17,7 @@ from trm.runtime.signals import Signals
 from trm.study.run_folder import LOCK, discard_snapshots, newest_facts
 from trm.training.setup import Datasets, Run
 
-SECONDS_TO_WAIT_FOR_LOCK = 60.0  # a run that was told to end is given the time to save
+SECONDS_TO_WAIT_FOR_LOCK = 60.0  # the time of a run that a signal ends to save
 
 
 def hold_folder(run: Run, signals: Signals) -> AbstractContextManager:

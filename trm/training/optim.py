@@ -73,7 +73,7 @@ class AdamATan2(torch.optim.Optimizer):
 class SignSGD:
     """p ← p·(1 − lr·wd) − lr·sign(g) on the rows of the batch only.
 
-    An identifier that stands in several rows of the global batch gets the sign of the sum of its
+    An identifier in several rows of the global batch gets the sign of the sum of its
     gradients, over all ranks, once.
     """
 

@@ -141,7 +141,7 @@ class Records(Silent):
             f"{run.folder}"
         )
         if self.resumed.facts:
-            self._say(f"going on from step {self.state.step}, saved in {run.folder}")
+            self._say(f"resuming from step {self.state.step}, saved in {run.folder}")
         rows = run.rows_at_once
         self._say(
             f"activations: {estimate.bytes_per_row / 1e6:.1f} MB per row, "
@@ -244,7 +244,7 @@ class Records(Silent):
             command += ", without resume=False,"
         self._say(
             f"{why}: stopped at step {self.state.step} of {self.state.total_steps}; {command} "
-            f"goes on from step {saved_step}, saved in {self.run.folder}"
+            f"resumes from step {saved_step}, saved in {self.run.folder}"
         )
         mark_interrupted(self.run.folder, saved_step)
 

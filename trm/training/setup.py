@@ -38,7 +38,7 @@ from trm.training.tracking import require_login
 
 @dataclass(frozen=True)
 class Run:
-    """One training: what it is told, what it learns from, and where its files go."""
+    """One training: its settings, what it learns from, and where its files go."""
 
     config: TrainConfig
     ranks: Ranks

@@ -1,10 +1,10 @@
-"""A run's whole state on disk: from it a run goes on as if it had never stopped.
+"""A run's whole state on disk: from it a run resumes as if it had never stopped.
 
     RUN/snapshots/step_00000120/{manifest.json, shared.safetensors, rank_0.safetensors, …}
 
 A snapshot is written beside its name and renamed when all of it is on the disk, so that what has
 the name is whole. `manifest.json` holds the SHA-256 of the other files, checked before they are
-used; a damaged snapshot is passed over for the one before it. Tensors are in safetensors, which
+used; a damaged snapshot is skipped for the one before it. Tensors are in safetensors, which
 execute nothing when read.
 """
 
@@ -98,7 +98,7 @@ def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
 def _name_it(partial: Path, final: Path, manifest: dict[str, Any]) -> None:
     write_json(partial / MANIFEST, manifest)
     _flush(partial)
-    _drop([final])  # a damaged one, that was passed over
+    _drop([final])  # a damaged one that was skipped
     partial.rename(final)
     _flush(final.parent)
 
@@ -120,7 +120,7 @@ def _drop(folders: list[Path]) -> None:
 
 
 def _prune(run: Path, newest: str, keep: int) -> None:
-    """Keep the last `keep` up to `newest`. What counts further was damaged, and passed over."""
+    """Keep the last `keep` up to `newest`. What counts further was damaged, and skipped."""
     found = snapshots_of(run)
     until = [folder for folder in found if folder.name <= newest]
     _drop([folder for folder in found if folder.name > newest] + until[:-keep])
@@ -139,7 +139,8 @@ def _rank_file(rank: int) -> str:
 def read_snapshot(run: Path, ranks: Ranks) -> Snapshot | None:
     """The newest sound snapshot, for this rank; None where there is none.
 
-    Every damaged one is told of. Written by another number of ranks, its rows are shared out anew.
+    Every damaged one is reported. The rows of one that another number of ranks wrote are shared
+    out again.
     """
     chosen = ranks.same_everywhere(_newest_sound(run) if ranks.is_main else None)
     if chosen is None:
@@ -177,7 +178,7 @@ def _newest_sound(run: Path) -> str | None:
             return folder.name
         say(f"note: {folder} is damaged ({problem}); looking for the one before")
     if snapshots_of(run):
-        say("note: there is no sound one: starting anew")
+        say("note: there is no sound one: starting from scratch")
     return None
 
 

@@ -61,7 +61,7 @@ def resume(run: Run, datasets: Datasets, state: TrainState, meter: Meter) -> Res
 
 
 def pack(state: TrainState, meter: Meter, facts: dict[str, Any]) -> Snapshot:
-    """Everything that decides how the run goes on. `facts` are added to those of the state."""
+    """Everything that decides how the run continues. `facts` are added to those of the state."""
     shared = {f"model.{name}": t for name, t in state.model.state_dict().items()}
     if state.ema is not None:
         shared |= {f"ema.{name}": t for name, t in state.ema.shadow.items()}

@@ -27,7 +27,7 @@ SECONDS_TO_START = 90.0  # its local service, on a busy machine
 # W&B's own server, as its older and its newer releases name it.
 _HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
 
-# W&B's modes, old names among them, as those that are told apart here.
+# W&B's modes, old names among them, as those that are distinguished here.
 MODES = {
     "online": "online",
     "offline": "offline",
@@ -59,7 +59,7 @@ class History:
     """`history.csv`: one row per record, columns of COLUMNS and whatever the records add."""
 
     def __init__(self, path: Path, extra: list[str], keep_rows: int = 0) -> None:
-        """`keep_rows`: how many records of the file a resumed run goes on from; the rest is run
+        """`keep_rows`: how many records of the file a resumed run keeps; the rest is run
         again. WriteError where the file cannot be written.
         """
         self.path, self.columns, self.rows = path, [*COLUMNS, *extra], 0
@@ -79,7 +79,7 @@ class History:
         self.rows += 1
 
     def _append(self, line: bytes) -> None:
-        # Opened anew for each row: a killed run loses at most the row being written.
+        # Opened again for each row: a killed run loses at most the row being written.
         with writing(self.path), self.path.open("ab", buffering=0) as file:
             before = file.tell()
             try:
@@ -169,7 +169,7 @@ def _settings_files() -> list[Path]:
 
 
 def require_login(setting: str) -> None:
-    """TrmError where W&B is asked for online and could not be: told before anything is trained."""
+    """TrmError, before anything is trained, where W&B is asked for online without a login."""
     if wandb_mode(setting) in ("online", "shared") and not _logged_in():
         raise TrmError(
             "W&B is asked for online, but you are not logged in: run `wandb login`, set "
@@ -178,7 +178,7 @@ def require_login(setting: str) -> None:
 
 
 def new_run_id() -> str:
-    """Of W&B's alphabet and length, made here so that a snapshot can hold it."""
+    """An id of W&B's alphabet and length, made here so that a snapshot can hold it."""
     return "".join(random.SystemRandom().choices(string.ascii_lowercase + string.digits, k=8))
 
 
@@ -186,8 +186,8 @@ class Tracker:
     """A W&B run. Whatever W&B raises is reported once and ends the tracking, not the training;
     where its server does not answer at the start, the run is recorded offline instead.
 
-    A resumed run comes with its own `run_id` again and goes on with the same curves. Runs of one
-    `group` (the seeds of a variant) stand together.
+    A resumed run comes with its own `run_id` again and continues the same curves. Runs of one
+    `group` (the seeds of a variant) are shown together.
     """
 
     def __init__(
@@ -302,7 +302,7 @@ def add_to_run(result: Path, pictures: dict[str, Path]) -> str | None:
         config.model_dump(mode="json"),
         run_id,
     )
-    # After the training's last step: W&B passes over what comes out of order.
+    # After the training's last step: W&B skips what comes out of order.
     tracker.log_pictures(pictures, steps + 1)
     tracker.summarise({f"final/{name}": value for name, value in metrics.items()})
     return tracker.finish()

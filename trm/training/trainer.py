@@ -45,8 +45,8 @@ def train(config: TrainConfig, ranks: Ranks, recorder: type[Records] = Records) 
         except RuntimeError as error:
             if lost_peer(error, ranks):
                 raise TrmError(
-                    "another process of this run has ended or does not answer; what it said stands "
-                    "above. The same command goes on from what was saved last"
+                    "another process of this run has ended or does not answer; its message is "
+                    "above. The same command resumes from what was saved last"
                 ) from None
             raise
 
@@ -144,7 +144,7 @@ class Trainer:
         )
 
     def _averages(self) -> Averages:
-        """Of the steps since the last record; TrmError where the loss is not finite."""
+        """Averages over the steps since the last record; TrmError where the loss is not finite."""
         averages = self.meter.read()
         loss = averages.metrics["loss"]
         if not math.isfinite(loss):

@@ -89,10 +89,10 @@ def test_all_damaged_begins_anew_and_saves_anew(
         (snapshot / "manifest.json").write_text("{")
     run = Run(words(sudoku_data, folder))
     assert run.kill_when(lambda: "step_00000010" < newest(folder) < "step_00000040")
-    assert "starting anew" in run.said
+    assert "starting from scratch" in run.said
     run = Run(words(sudoku_data, folder))
     assert run.wait() == [0]
-    assert "going on from step" in run.said
+    assert "resuming from step" in run.said
     assert_same_run(uninterrupted(1), folder)
 
 

@@ -168,7 +168,7 @@ def test_interrupted_training_leaves_no_target(project: Project) -> None:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert (project.root / target).exists()
     assert (
-        "going on from step"
+        "resuming from step"
         in (project.root / "logs/tiny/train/sudoku-6x6/mlp/seed-3.log").read_text()
     )
     assert not (run / "snapshots").exists()  # gigabytes that nobody needs any more

@@ -52,7 +52,7 @@ def test_torchrun_passes_the_signal_on_and_goes_on(
     job.send_signal(signal.SIGUSR1)
     _, said = job.communicate(timeout=120)
     assert job.returncode == EXIT_SAVED
-    assert re.search(r"SIG\w+: stopped at step \d+ of 108; the same command goes on", said)
+    assert re.search(r"SIG\w+: stopped at step \d+ of 108; the same command resumes", said)
     assert interrupted_at(folder) is not None and not (folder / "final").exists()
     again = start_rule(sudoku_data, folder)
     _, said = again.communicate(timeout=300)
