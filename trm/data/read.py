@@ -76,7 +76,7 @@ def _visible_files(folder: Path) -> Iterator[Path]:
 
 
 def read_metadata(split_folder: Path) -> DatasetMetadata:
-    """dataset.json of one split; TrmError where it is missing or damaged."""
+    """Read dataset.json of one split; TrmError where it is missing or damaged."""
     path = split_folder / "dataset.json"
     try:
         return DatasetMetadata.model_validate_json(path.read_bytes())

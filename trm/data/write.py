@@ -83,12 +83,12 @@ def write_indices(
 
 
 def write_metadata(split_folder: Path, metadata: DatasetMetadata) -> None:
-    """dataset.json."""
+    """Write dataset.json."""
     (split_folder / "dataset.json").write_text(json.dumps(metadata.model_dump()))
 
 
 def write_identifiers(folder: Path, names: Iterable[str]) -> None:
-    """identifiers.json, piece by piece: ARC has a million names."""
+    """Write identifiers.json piece by piece: ARC has a million names."""
     names = iter(names)
     with (folder / "identifiers.json").open("w") as file:
         file.write("[")

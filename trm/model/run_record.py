@@ -44,7 +44,7 @@ class RunRecord:
 
 
 def read_record(run: Path) -> RunRecord | None:
-    """run.json of a run folder; None where there is none, or none that can be read."""
+    """Read run.json of a run folder; None where there is none, or none that can be read."""
     try:
         return RunRecord(**json.loads((run / RunFile.RECORD).read_text()))
     except (OSError, ValueError, TypeError):

@@ -36,7 +36,7 @@ class BoardsLook(BaseModel):
 
 
 def read_look(dataset: Path) -> BoardsLook:
-    """boards.json of a dataset; TrmError where it has none."""
+    """Read boards.json of a dataset; TrmError where it has none."""
     path = Path(dataset) / BOARDS
     try:
         return BoardsLook.model_validate_json(path.read_bytes())

@@ -67,7 +67,7 @@ class PuzzleKind:
         return self.plural
 
     def describe(self, rows: int, columns: int) -> str:
-        """`sudokus of 9x9`."""
+        """The puzzles and their size in words, such as `sudokus of 9x9`."""
         return f"{self.plural} of {rows}x{columns}"
 
     def sides_of(self, vocab_size: int) -> Collection[int]:

@@ -86,7 +86,7 @@ class Maze(BoardKind):
         return "\n".join([rule, *(f"|{line}|" for line in cells), rule])
 
     def mistake(self, answer: np.ndarray) -> str | None:
-        """That a table's answer marks no path; how long it is, is not looked at."""
+        """What is wrong with a table's answer that marks no path; its length is not checked."""
         fault = self.first_fault(answer[None])
         return None if fault is None else fault[1]
 

@@ -47,7 +47,7 @@ def rows_of(text: str, side: int) -> list[str]:
 
 
 def is_rule(line: str) -> bool:
-    """`+-----+-----+`: a line that trm.solve draws around cells."""
+    """Whether a line is one that trm.solve draws around cells, such as `+-----+-----+`."""
     return {"+", "-"} == set(line.strip())
 
 

@@ -88,7 +88,7 @@ def save_figure(figure: Figure, path: Path, description: str) -> None:
 
 
 def read_history(history_csv: Path) -> pd.DataFrame:
-    """history.csv: one row per logged step and split, columns `step`, `split`, metrics.
+    """Read history.csv: one row per logged step and split, columns `step`, `split`, metrics.
 
     Raises:
         TrmError: the file is missing, empty or lacks `step`, `split` or `loss`.

@@ -36,7 +36,7 @@ class Result:
 def load_result(folder: Path) -> Result:
     """Read one result folder; its path says which benchmark, variant and seed it is.
 
-    Only metrics.json must be there; provenance.json and config.yaml may be missing.
+    Only metrics.json must exist; provenance.json and config.yaml may be missing.
 
     Raises:
         TrmError: the path is not that of a result, or metrics.json is missing or damaged.

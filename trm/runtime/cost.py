@@ -56,7 +56,7 @@ class CostMeter:
         return self.before.wall_s + time.monotonic() - self.began
 
     def total(self) -> Cost:
-        """Until now, over all ranks; every rank must ask."""
+        """The cost so far, over all ranks; every rank must call it."""
         wall = time.monotonic() - self.began
         joules = torch.tensor(gpu_joules(self.ranks.device) - self.joules_before)
         joules = joules.to(self.ranks.device)

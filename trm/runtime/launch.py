@@ -33,7 +33,10 @@ def run_ranks(
     if ranks < 1 or threads < 1:
         raise TrmError(f"ranks ({ranks}) and threads ({threads}) must be at least 1")
     if ranks % nodes:
-        raise TrmError(f"{ranks} ranks cannot be shared out evenly over {nodes} nodes")
+        raise TrmError(
+            f"{ranks} ranks cannot be shared out evenly over {nodes} nodes: choose a multiple of "
+            f"{nodes}"
+        )
     per_node = ranks // nodes
     environment = os.environ | {"OMP_NUM_THREADS": str(max(1, threads // per_node))}
     launcher = [sys.executable]
@@ -67,7 +70,7 @@ def _rendezvous() -> list[str]:
     """Where the nodes' torchruns meet: on this host, the job's first, at the job's own port."""
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:
-        raise TrmError("several nodes are only there inside a Slurm job: snakemake --profile slurm")
+        raise TrmError("several nodes need a Slurm job: snakemake --profile slurm")
     port = 20000 + int(job) % 20000
     return [
         *(
@@ -104,7 +107,7 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_job(args: argparse.Namespace, command: Sequence[str]) -> None:
-    """`run_ranks` with what `add_job_arguments` read."""
+    """Call `run_ranks` with what `add_job_arguments` read."""
     run_ranks(command, args.ranks, args.threads, args.gpus, args.nodes)
 
 
@@ -118,7 +121,7 @@ def add_evaluation_arguments(parser: argparse.ArgumentParser, weights: bool = Tr
 
 
 def run_evaluation(args: argparse.Namespace, **keys: object) -> None:
-    """`python -m trm.evaluate` for `add_evaluation_arguments`, with further keys of its own."""
+    """Run `python -m trm.evaluate` for `add_evaluation_arguments`, with further keys `keys`."""
     words = {
         "checkpoint": args.weights,
         "config": args.train_config,

@@ -100,7 +100,7 @@ def is_locked(path: Path) -> bool:
 
 
 def holder_of(path: Path) -> str:
-    """` (process 123 on node7)` where the file system has no locks, else empty."""
+    """The owner, as ` (process 123 on node7)`, where the file system has no locks; else empty."""
     owner = _read_owner(_owner_file(path))
     return "" if owner is None else f" (process {owner.pid} on {owner.host})"
 

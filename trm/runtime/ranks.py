@@ -98,7 +98,7 @@ def lost_peer(error: BaseException, ranks: Ranks) -> bool:
 
 
 def choose_device(wanted: str, local_rank: int = 0) -> torch.device:
-    """`auto` takes CUDA where there is one, else MPS, else the CPU; anything else must be there."""
+    """`auto` takes CUDA where there is one, else MPS, else the CPU; anything else must exist."""
     if wanted == "auto":
         if torch.cuda.is_available():
             wanted = "cuda"

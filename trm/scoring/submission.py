@@ -94,7 +94,7 @@ def check_submission(submission: object, challenges: Challenges) -> None:
 
 
 def check_submission_file(path: Path, challenges: Challenges) -> None:
-    """`check_submission` of a file; TrmError names it."""
+    """Call `check_submission` for a file; TrmError names it."""
     submission = _read_object(path, "write it again with python -m trm.evaluate")
     try:
         check_submission(submission, challenges)

@@ -138,7 +138,7 @@ def _board_text(answer: BoardAnswer, every_step: bool) -> str:
 
 
 def verdict(answer: BoardAnswer) -> str:
-    """`the answer is a valid sudoku; `, or is not; empty for a puzzle without known rules."""
+    """Whether the answer is valid: `the answer is a valid sudoku; `; empty without known rules."""
     if answer.valid is None:
         return ""
     what = board_kind(answer.kind).valid_name

@@ -198,7 +198,7 @@ class TrainedModel:
         return TaskAnswer(name, known is not None, voters, steps, learning, seconds)
 
     def describe(self) -> str:
-        """`sudokus of 9x9`."""
+        """What it solves, in words, such as `sudokus of 9x9`."""
         return kind_named(self.kind).describe(self.rows, self.side)
 
     def exported(self, weights_sha256: str | None = None) -> Exported:
@@ -315,7 +315,7 @@ def _load_exported(folder: Path, device: str) -> TrainedModel:
 
 
 def read_description(folder: Path) -> Exported:
-    """config.json of an exported folder; TrmError where it is not one of ours."""
+    """Read config.json of an exported folder; TrmError where it is not one of ours."""
     path = folder / DESCRIPTION
     try:
         raw = json.loads(path.read_text())

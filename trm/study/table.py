@@ -52,7 +52,7 @@ class Resources(Strict):
             if getattr(self, name) % self.nodes:
                 raise ValueError(
                     f"{name}: {getattr(self, name)} cannot be shared out evenly over {self.nodes} "
-                    "nodes"
+                    f"nodes: choose a multiple of {self.nodes}"
                 )
         return self
 

@@ -40,7 +40,7 @@ class Keeper:
             self._stop()
 
     def stop_if_told(self) -> None:
-        """In an evaluation: the state from before it is on the disk, so stop at once."""
+        """Stop an evaluation after a signal: the state from before it is on the disk already."""
         if self.ranks.any([self.signals.noted is not None])[0]:
             self._stop()
 

@@ -25,7 +25,7 @@ class StepEstimate:
 
     @property
     def rows_that_fit(self) -> int:
-        """With a tenth kept back for gradients in flight and fragmentation."""
+        """Rows that fit, with a tenth kept back for gradients in flight and fragmentation."""
         return int(0.9 * self.free_bytes / max(self.bytes_per_row, 1))
 
 

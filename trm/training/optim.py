@@ -84,7 +84,7 @@ class SignSGD:
 
     @torch.no_grad()
     def step(self, lr: float, identifiers: Tensor, grads: Tensor) -> None:
-        """identifiers [b], grads [b, dim] of this rank's rows."""
+        """Update the weights with identifiers [b] and grads [b, dim] of this rank's rows."""
         identifiers = self.ranks.all_gather(identifiers)
         grads = self.ranks.all_gather(grads)
         unique, inverse = identifiers.long().unique(return_inverse=True)

@@ -47,35 +47,35 @@ class Silent:
     """What a training reports, and when. This one does nothing, for ranks other than the first."""
 
     def announce(self, estimate: StepEstimate) -> None:
-        """Before the first step."""
+        """Report the run before its first step."""
 
     def counting(self, steps: int) -> AbstractContextManager:
         """Within the block `stepped` counts up to `steps`."""
         return nullcontext()
 
     def stepped(self, averages: Averages | None) -> None:
-        """After each step; with averages where a record is due."""
+        """Count a step; `averages` are given where a record is due."""
 
     def averaged(self, averages: Averages) -> None:
-        """After the steps of an iteration that came after the last record."""
+        """Record the steps of an iteration that came after the last record."""
 
     def save_checkpoint(self) -> None:
         """Write the weights as the model has them."""
 
     def evaluated(self, path: str, result: Evaluation, weights: Weights) -> None:
-        """After an evaluation on the dataset at `path`."""
+        """Record an evaluation on the dataset at `path`."""
 
     def not_saved(self, problem: str, saved_step: int) -> None:
-        """A snapshot could not be written; the last is of `saved_step`."""
+        """Report a snapshot that could not be written; the last is of `saved_step`."""
 
     def stopped(self, why: str, saved_step: int) -> None:
-        """The run ends early, and resumes from `saved_step`."""
+        """Report that the run ends early, and resumes from `saved_step`."""
 
     def interrupt(self) -> None:
         """Close what is open of a run that is to be resumed."""
 
     def close(self, cost: dict[str, float | None]) -> None:
-        """After the last step, with what the run has cost."""
+        """Close the records after the last step, with what the run has cost."""
 
     def facts(self) -> dict[str, Any]:
         """What a snapshot holds, for the records to resume too."""

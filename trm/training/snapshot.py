@@ -61,7 +61,7 @@ def write_snapshot(run: Path, step: int, snapshot: Snapshot, ranks: Ranks, keep:
             partial.mkdir(parents=True)
         except OSError as error:
             problem = str(error)
-    problem = ranks.same_everywhere(problem)  # also: no rank writes before the folder is there
+    problem = ranks.same_everywhere(problem)  # also: no rank writes before the folder exists
     sums: dict[str, str] = {}
     if problem is None:
         try:
