@@ -25,7 +25,6 @@ from trm.commands import COMMANDS
 from trm.errors import TrmError, run_cli, suggest
 
 
-
 def main() -> None:
     command, *words = sys.argv[1:] or ["--help"]
     if command in ("-h", "--help"):
