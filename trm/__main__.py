@@ -24,8 +24,6 @@ from trm import __version__
 from trm.commands import COMMANDS
 from trm.errors import TrmError, run_cli, suggest
 
-LONG = ("train", "evaluate")
-
 
 def main() -> None:
     command, *words = sys.argv[1:] or ["--help"]
@@ -39,7 +37,7 @@ def main() -> None:
             f"{', '.join(COMMANDS)}; see trm --help"
         )
     else:
-        if command not in LONG:
+        if command != "train":  # which would lose its last steps
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `trm status | head`
         import_module(COMMANDS[command]).main(words)
 
