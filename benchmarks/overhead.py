@@ -40,12 +40,22 @@ def main() -> None:
         example = ROOT / "results" / "example-run"
         results = sorted(str(path.parent) for path in example.glob("*/*/seed-*/metrics.json"))
         page = [
-            *(sys.executable, "workflow/scripts/report.py", "--config", config),
-            *("--out", f"{scratch}/report.html", "--results", *results),
+            sys.executable,
+            "workflow/scripts/report.py",
+            "--config",
+            config,
+            "--out",
+            f"{scratch}/report.html",
+            "--results",
+            *results,
         ]
         gif = [
-            *(sys.executable, "workflow/scripts/thinking_figure.py", "--out", f"{scratch}/gif.gif"),
-            *("--thinking", example / "sudoku-6x6" / "quick" / "seed-0" / "thinking.json"),
+            sys.executable,
+            "workflow/scripts/thinking_figure.py",
+            "--out",
+            f"{scratch}/gif.gif",
+            "--thinking",
+            example / "sudoku-6x6" / "quick" / "seed-0" / "thinking.json",
         ]
         snakemake = [sys.executable, "-m", "snakemake", "-n", "--quiet", "all"]
         complete = [*snakemake, "--configfile", config, more, "--", "complete"]

@@ -140,13 +140,22 @@ def run(
     column = 1 + METRICS.index(metric)
     with tempfile.TemporaryDirectory(prefix="recipe-") as scratch:
         command = [
-            *(sys.executable, "pretrain.py", *words, f"data_paths=[{dataset}]", f"seed={seed}"),
-            *(f"checkpoint_path={scratch}", "wandb=disabled", "checkpoint_every_eval=false"),
+            sys.executable,
+            "pretrain.py",
+            *words,
+            f"data_paths=[{dataset}]",
+            f"seed={seed}",
+            f"checkpoint_path={scratch}",
+            "wandb=disabled",
+            "checkpoint_every_eval=false",
         ]
         process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            command,
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
-        )  # fmt: skip
+        )
         try:
             while process.poll() is None and accuracies(Path(scratch))[-1][column] < target:
                 time.sleep(1)

@@ -78,9 +78,12 @@ def timed_child(args: argparse.Namespace, setting: dict[str, str]) -> list[float
     words += ["--eager"] if args.eager else []
     environment = {k: v for k, v in os.environ.items() if k not in WAITING} | setting
     done = subprocess.run(
-        [sys.executable, __file__, *words], env=environment, stdout=subprocess.PIPE, text=True,
+        [sys.executable, __file__, *words],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
         check=True,
-    )  # fmt: skip
+    )
     return [float(word) for word in done.stdout.split()]
 
 

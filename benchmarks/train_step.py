@@ -43,8 +43,14 @@ class Case:
 
 
 MLP = ("arch.mlp_t=true", "arch.pos_encodings=none")
-DEMO = ("arch.hidden_size=128", "arch.num_heads=4", "arch.puzzle_emb_len=1", "arch.H_cycles=2",
-        "arch.L_cycles=3", "arch.halt_max_steps=8")  # fmt: skip
+DEMO = (
+    "arch.hidden_size=128",
+    "arch.num_heads=4",
+    "arch.puzzle_emb_len=1",
+    "arch.H_cycles=2",
+    "arch.L_cycles=3",
+    "arch.halt_max_steps=8",
+)
 CASES = {
     "sudoku-mlp": Case(MLP, 81, 11, 16),
     "sudoku-att": Case((), 81, 11, 16),
@@ -83,11 +89,15 @@ def main() -> None:
 def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    names = [
-        line.split(":")[1].strip()
-        for line in open("/proc/cpuinfo")  # noqa: PTH123, SIM115
-        if line.startswith("model name")
-    ] if platform.system() == "Linux" else []  # fmt: skip
+    names = (
+        [
+            line.split(":")[1].strip()
+            for line in open("/proc/cpuinfo")  # noqa: PTH123, SIM115
+            if line.startswith("model name")
+        ]
+        if platform.system() == "Linux"
+        else []
+    )
     return f"{names[0] if names else platform.processor()}, {torch.get_num_threads()} threads"
 
 
@@ -163,10 +173,18 @@ def compare(
 
 
 def training_config(case: Case, rows: int, dtype: str) -> TrainConfig:
-    return compose([
-        *case.words, f"arch.forward_dtype={dtype}", f"global_batch_size={rows}", "ema=true",
-        "lr=1e-4", "weight_decay=1.0", "evaluators=[]", "data_paths=[none]",
-    ])  # fmt: skip
+    return compose(
+        [
+            *case.words,
+            f"arch.forward_dtype={dtype}",
+            f"global_batch_size={rows}",
+            "ema=true",
+            "lr=1e-4",
+            "weight_decay=1.0",
+            "evaluators=[]",
+            "data_paths=[none]",
+        ]
+    )
 
 
 def draw_batches(case: Case, rows: int, device: torch.device) -> list[Batch]:

@@ -14,8 +14,19 @@ import yaml
 
 from tests.conftest import ROOT
 
-PARTS = ("Snakefile", "rules", "workflow", "config", "envs", "profiles", "pretrain.py", "trm",
-         "dataset", "slurm", "README.md")  # fmt: skip
+PARTS = (
+    "Snakefile",
+    "rules",
+    "workflow",
+    "config",
+    "envs",
+    "profiles",
+    "pretrain.py",
+    "trm",
+    "dataset",
+    "slurm",
+    "README.md",
+)
 FULL, TINY = (ROOT / "config" / name for name in ("config.yaml", "tiny.yaml"))
 FINISHED = ("sudoku-6x6/mlp/seed-0", "arc-agi-1-6x6/att/seed-0")
 
@@ -40,9 +51,14 @@ class Project:
     ) -> subprocess.CompletedProcess:
         """`python COMMAND…` in the project, with further environment `variables`."""
         return subprocess.run(
-            [sys.executable, *command], cwd=self.root, env=environment(self.root) | variables,
-            capture_output=True, text=True, timeout=timeout, check=False,
-        )  # fmt: skip
+            [sys.executable, *command],
+            cwd=self.root,
+            env=environment(self.root) | variables,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
 
     def snakemake(
         self, *words: str, tiny: bool = True, configfile: Path | None = None
@@ -53,9 +69,17 @@ class Project:
         tiny_files = (TINY, *self.overlays) if tiny else ()
         files = [str(f) for f in (FULL, *tiny_files, configfile) if f is not None]
         return self.run(
-            "-m", "snakemake", "--cores", "2", "--configfile", *files, *flags, "--", *words,
+            "-m",
+            "snakemake",
+            "--cores",
+            "2",
+            "--configfile",
+            *files,
+            *flags,
+            "--",
+            *words,
             timeout=1800,
-        )  # fmt: skip
+        )
 
     def dry_run(self, *words: str, **settings: object) -> subprocess.CompletedProcess:
         return self.snakemake("-n", *words, **settings)

@@ -59,10 +59,18 @@ def memorised_sudoku(folder: Path) -> tuple[Path, str, str]:
     spec = SudokuSpec(builder="sudoku", table="t", allow_test_in_train=True)
     build_sudoku(spec, table, folder / "data")
     config = config_of(
-        folder / "data", folder / "run", global_batch_size=1, epochs=200, eval_interval=200,
-        arch__mlp_t=True, arch__pos_encodings="none", arch__halt_max_steps=2, lr=3e-3,
-        log_interval=100, evaluators="[]",
-    )  # fmt: skip
+        folder / "data",
+        folder / "run",
+        global_batch_size=1,
+        epochs=200,
+        eval_interval=200,
+        arch__mlp_t=True,
+        arch__pos_encodings="none",
+        arch__halt_max_steps=2,
+        lr=3e-3,
+        log_interval=100,
+        evaluators="[]",
+    )
     train(config, ALONE)
     return folder / "run", question, answer
 
@@ -91,8 +99,11 @@ def arc_data(folder: Path, canvas: int = 5, num_aug: int = 3) -> dict[str, dict]
     for what, content in (("challenges", questions), ("solutions", answers)):
         (raw / f"arc_training_{what}.json").write_text(json.dumps(content))
     spec = ArcSpec(
-        builder="arc", subsets=["training"], test_set_name="training", num_aug=num_aug,
+        builder="arc",
+        subsets=["training"],
+        test_set_name="training",
+        num_aug=num_aug,
         canvas=canvas,
-    )  # fmt: skip
+    )
     build_arc(spec, str(raw / "arc"), folder)
     return tasks

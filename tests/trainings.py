@@ -32,10 +32,20 @@ STEPS = 108
 
 
 def words(data: Path, folder: Path, **changes: object) -> list[str]:
-    settings = {"epochs": 36, "eval_interval": 12, "ema": True, "save_every_steps": 3,
-                "checkpoint_every_eval": True, "log_interval": 5}  # fmt: skip
-    return [*overrides(**settings | changes), f"data_paths=[{data}]",
-            f"checkpoint_path={folder}", "evaluators=[]"]  # fmt: skip
+    settings = {
+        "epochs": 36,
+        "eval_interval": 12,
+        "ema": True,
+        "save_every_steps": 3,
+        "checkpoint_every_eval": True,
+        "log_interval": 5,
+    }
+    return [
+        *overrides(**settings | changes),
+        f"data_paths=[{data}]",
+        f"checkpoint_path={folder}",
+        "evaluators=[]",
+    ]
 
 
 def _child(arguments: list[str], rank: int, world_size: int, port: int, said: str) -> None:
@@ -46,8 +56,13 @@ def _child(arguments: list[str], rank: int, world_size: int, port: int, said: st
     with open(said, "a") as file:  # noqa: PTH123
         os.dup2(file.fileno(), 2)
     if world_size > 1:
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_PORT": str(port),
-                       "WORLD_SIZE": str(world_size), "MASTER_ADDR": "127.0.0.1"}  # fmt: skip
+        os.environ |= {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "MASTER_PORT": str(port),
+            "WORLD_SIZE": str(world_size),
+            "MASTER_ADDR": "127.0.0.1",
+        }
     run_cli(lambda: train(compose(arguments), start("cpu")))
 
 

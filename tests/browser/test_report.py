@@ -67,10 +67,18 @@ def maze_gallery() -> Gallery:
 
 def letters_gallery() -> Gallery:
     """Two rows of three letters: one wrong, one without an answer, one given, three filled in."""
-    puzzle = Puzzle(name="1", solved=False, question="cbaaac", answer="aaabbc",
-                    answers=["aab\0bc"], q=[0.5])  # fmt: skip
-    return Gallery(kind="boards", total=1, total_solved=0, side=3, columns=3, characters="abc",
-                   puzzles=[puzzle])  # fmt: skip
+    puzzle = Puzzle(
+        name="1", solved=False, question="cbaaac", answer="aaabbc", answers=["aab\0bc"], q=[0.5]
+    )
+    return Gallery(
+        kind="boards",
+        total=1,
+        total_solved=0,
+        side=3,
+        columns=3,
+        characters="abc",
+        puzzles=[puzzle],
+    )
 
 
 def arc_thinking() -> Gallery:
@@ -407,8 +415,11 @@ def test_on_a_phone_each_number_of_the_overview_has_its_name(page: sync_api.Page
     label = "cell => getComputedStyle(cell, '::before').content"
     told = [f"{cell.evaluate(label)} {cell.inner_text()}" for cell in cells.all()]
     assert [text.replace("\u202f", " ").split("\n")[0] for text in told[1:6]] == [
-        *('"State" done', '"Ours" 94.0 %', '"95 % interval" 89.8–96.5 % test sample'),
-        *('"Published" 74.7 %', '"Difference" +19.3'),
+        '"State" done',
+        '"Ours" 94.0 %',
+        '"95 % interval" 89.8–96.5 % test sample',
+        '"Published" 74.7 %',
+        '"Difference" +19.3',
     ]
     for cell in cells.all():
         box = cell.bounding_box()

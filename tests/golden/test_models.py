@@ -205,8 +205,18 @@ def test_every_kind_of_figure_counts(path: Path) -> None:
     for key in golden.arrays:
         kinds.setdefault(kind_of(key), []).append(key)
     assert {
-        *("state", "inputs", "labels", "puzzle_identifiers", "train/loss", "final", "ema"),
-        *("eval/logits", "eval/loss", "eval/q_halt_logits", "eval/preds", "eval/metric/steps"),
+        "state",
+        "inputs",
+        "labels",
+        "puzzle_identifiers",
+        "train/loss",
+        "final",
+        "ema",
+        "eval/logits",
+        "eval/loss",
+        "eval/q_halt_logits",
+        "eval/preds",
+        "eval/metric/steps",
     } <= set(kinds)
     for keys in kinds.values():
         golden = Golden(path)

@@ -60,8 +60,15 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("toy")
 def test_an_architecture_is_two_files(sudoku_data: Path, tmp_path: Path) -> None:
-    words = overrides(arch="toy", data_paths=f"[{sudoku_data}]", checkpoint_path=tmp_path / "run",
-                      epochs=1, eval_interval=1, global_batch_size=12, evaluators="[]")  # fmt: skip
+    words = overrides(
+        arch="toy",
+        data_paths=f"[{sudoku_data}]",
+        checkpoint_path=tmp_path / "run",
+        epochs=1,
+        eval_interval=1,
+        global_batch_size=12,
+        evaluators="[]",
+    )
     config = compose(accept_both_spellings(words))
     assert config.arch.prefix_len == 1  # as many as it needs: it does not have puzzle_emb_len
     folder = train(config, ALONE)

@@ -15,10 +15,17 @@ def made(puzzles_per_group: list[list[int]], ignore: int | None = 0) -> PuzzleDa
     sizes = [size for group in puzzles_per_group for size in group]
     n = sum(sizes)
     metadata = DatasetMetadata(
-        pad_id=0, ignore_label_id=ignore, blank_identifier_id=0, vocab_size=n + 2, seq_len=3,
-        num_puzzle_identifiers=len(sizes) + 1, total_groups=len(puzzles_per_group),
-        mean_puzzle_examples=n / len(sizes), total_puzzles=len(sizes), sets=["all"],
-    )  # fmt: skip
+        pad_id=0,
+        ignore_label_id=ignore,
+        blank_identifier_id=0,
+        vocab_size=n + 2,
+        seq_len=3,
+        num_puzzle_identifiers=len(sizes) + 1,
+        total_groups=len(puzzles_per_group),
+        mean_puzzle_examples=n / len(sizes),
+        total_puzzles=len(sizes),
+        sets=["all"],
+    )
     inputs = np.repeat(np.arange(n, dtype=np.int32)[:, None], 3, axis=1)
     arrays = SetArrays(
         inputs=inputs,

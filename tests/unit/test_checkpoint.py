@@ -89,7 +89,7 @@ def test_bad_checkpoints_are_refused_by_name(tmp_path: Path, monkeypatch) -> Non
         "noise": (bytes(range(255, 0, -1)), "is damaged, or not a file of weights"),
         "numbers": (pickle.dumps({"a": 1}, protocol=4), "is refused: it is damaged, or holds more"),
         "cut.safetensors": (safetensors.torch.save(model.state_dict())[:-5], "is damaged"),
-    }  # fmt: skip
+    }
     for name, (content, said) in foreign.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(TrmError, match=f"checkpoint .*{name} {said}") as refused:

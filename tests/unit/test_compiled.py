@@ -37,8 +37,7 @@ def assert_compiled_training_is_the_plain_one(
     losses = []
     for compile in ("off", how):
         run = folder / compile
-        train(config_of(data, run, compile=compile, arch__mlp_t=mlp_t, log_interval=1),
-              ALONE)  # fmt: skip
+        train(config_of(data, run, compile=compile, arch__mlp_t=mlp_t, log_interval=1), ALONE)
         losses.append(pd.read_csv(run / "history.csv").query("split == 'train'").loss)
     np.testing.assert_allclose(*losses, rtol=1e-5)
 

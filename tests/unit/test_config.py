@@ -107,8 +107,14 @@ def test_architecture_by_bare_or_published_name() -> None:
 @pytest.mark.parametrize("arch", architecture_names())
 def test_resolving_without_hydra_is_what_hydra_composes(arch: str) -> None:
     evaluators = [{"name": "arc@ARC", "pass_Ks": [1, 2]}]
-    overrides = {"arch": arch, "lr": 0.5, "arch.hidden_size": 96, "evaluators": evaluators,
-                 "eval_interval": None, "ema": True}  # fmt: skip
+    overrides = {
+        "arch": arch,
+        "lr": 0.5,
+        "arch.hidden_size": 96,
+        "evaluators": evaluators,
+        "eval_interval": None,
+        "ema": True,
+    }
     words = [hydra_word(key, value) for key, value in overrides.items()]
     composed = compose([w if w.startswith("arch=") else f"++{w}" for w in words])
     assert resolve(overrides, "row") == composed
@@ -148,23 +154,40 @@ def test_an_architecture_is_known_in_quotes_too() -> None:
 # --- words as people type them --------------------------------------------------------------------
 
 NASTY = [
-    *(
-        "a=b",
-        "a(b)",
-        "a#b",
-        "it's",
-        "data/é",
-        "谜题",
-        "😀",
-        "a b",
-        "a #b",
-        "a: b",
-        "a,b",
-        "a;b",
-        "a&b",
-    ),
-    *("~/x", "!", "$x", "[x]", "{x}", "=", "5", "1e-4", "true", "null", "", "a\nb"),
-    *('a"b', 'a\\"b', "a\\", "a\\\\", '\\"', "\\u00e9", "${x}", "\\${x}", "\\\\${x}"),
+    "a=b",
+    "a(b)",
+    "a#b",
+    "it's",
+    "data/é",
+    "谜题",
+    "😀",
+    "a b",
+    "a #b",
+    "a: b",
+    "a,b",
+    "a;b",
+    "a&b",
+    "~/x",
+    "!",
+    "$x",
+    "[x]",
+    "{x}",
+    "=",
+    "5",
+    "1e-4",
+    "true",
+    "null",
+    "",
+    "a\nb",
+    'a"b',
+    'a\\"b',
+    "a\\",
+    "a\\\\",
+    '\\"',
+    "\\u00e9",
+    "${x}",
+    "\\${x}",
+    "\\\\${x}",
 ]
 
 
@@ -217,10 +240,16 @@ def test_an_evaluation_takes_texts_as_they_are_typed(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "step_1").touch()
     config, _ = parse_arguments(
-        [f"checkpoint={folder}/step_1", f"data_paths=[{folder},data/x=1]", f"out={folder}/m.json",
-         f'challenges=["{folder}/a,b.json"]', "at_steps=[1, 2]", f"steps_out='{folder}/s.csv'",
-         "predictions=null"]
-    )  # fmt: skip
+        [
+            f"checkpoint={folder}/step_1",
+            f"data_paths=[{folder},data/x=1]",
+            f"out={folder}/m.json",
+            f'challenges=["{folder}/a,b.json"]',
+            "at_steps=[1, 2]",
+            f"steps_out='{folder}/s.csv'",
+            "predictions=null",
+        ]
+    )
     assert config.checkpoint == folder / "step_1"
     assert config.data_paths == [str(folder), "data/x=1"]
     assert config.challenges == [folder / "a,b.json"]

@@ -35,9 +35,12 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def start(gpus: int) -> subprocess.Popen:
     """A job that shows what it was given and runs until its input is closed."""
     return subprocess.Popen(
-        [sys.executable, "-c", JOB, str(gpus)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-c", JOB, str(gpus)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def end(*jobs: subprocess.Popen) -> None:

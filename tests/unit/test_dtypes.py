@@ -66,10 +66,19 @@ def products_in_their_own_type(monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 
 def small(architecture: str, forward_dtype: str, **changes: Any) -> RecursiveModel:
     arch = ArchConfig(
-        name=architecture, hidden_size=16, num_heads=2, puzzle_emb_ndim=16, puzzle_emb_len=1,
-        H_cycles=2, L_cycles=1, H_layers=1, L_layers=1, halt_max_steps=2,
-        forward_dtype=forward_dtype, **changes,
-    )  # fmt: skip
+        name=architecture,
+        hidden_size=16,
+        num_heads=2,
+        puzzle_emb_ndim=16,
+        puzzle_emb_len=1,
+        H_cycles=2,
+        L_cycles=1,
+        H_layers=1,
+        L_layers=1,
+        halt_max_steps=2,
+        forward_dtype=forward_dtype,
+        **changes,
+    )
     return build_model(ModelConfig.of(arch, 4, 5, 3)).train()
 
 

@@ -30,9 +30,13 @@ def export_command(monkeypatch, *words: object) -> None:
 def run(tmp_path: Path) -> Path:
     folder = random_run(tmp_path / "checkpoints" / "b" / "v", Path("data/six"), 6, 8)
     facts = {
-        "checkpoints": ["step_7"], "seed": 3, "steps": 7, "git_revision": "0123456789abcdef",
-        "packages": {"torch": "2.9"}, "dataset_sha256": {"data/six": "abc123"},
-    }  # fmt: skip
+        "checkpoints": ["step_7"],
+        "seed": 3,
+        "steps": 7,
+        "git_revision": "0123456789abcdef",
+        "packages": {"torch": "2.9"},
+        "dataset_sha256": {"data/six": "abc123"},
+    }
     (folder / "provenance.json").write_text(json.dumps(facts))
     result = tmp_path / "results" / "b" / "v"
     result.mkdir(parents=True)
@@ -57,8 +61,10 @@ def test_an_export_answers_as_the_checkpoint_does(run: Path, tmp_path: Path, mon
     assert one.model.config == other.model.config
     assert one.training.lr == other.training.lr
     assert sorted(p.name for p in moved.iterdir()) == [
-        "README.md", "config.json", "model.safetensors",
-    ]  # fmt: skip
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    ]
     # Others may read the weights if they may read the rest.
     assert len({p.stat().st_mode for p in moved.iterdir()}) == 1
     # Nothing of this machine's folders.

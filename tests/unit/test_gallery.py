@@ -93,8 +93,10 @@ def test_sudokus_are_written_by_their_digits(sudokus):
 
 
 def test_mazes_are_written_by_their_characters(tmp_path):
-    tokens = {name: np.array([["?#.SGo".index(c) for c in text]]) for name, text in
-              (("q", MAZE_QUESTION), ("a", MAZE_ANSWER))}  # fmt: skip
+    tokens = {
+        name: np.array([["?#.SGo".index(c) for c in text]])
+        for name, text in (("q", MAZE_QUESTION), ("a", MAZE_ANSWER))
+    }
     write_sudoku(tmp_path / "maze", tokens["q"] - 1, tokens["a"] - 1)
     predictions = Predictions(tokens["q"].astype(np.uint8), np.zeros(1, "f4"))
     (puzzle,) = gallery_of(tmp_path / "maze", "maze", predictions).puzzles

@@ -39,8 +39,11 @@ def test_a_read_only_installation_without_a_home_keeps_its_cache_elsewhere(unsha
     }
     done = subprocess.run(
         [*unshared, "sh", "-c", READ_ONLY, "sh", str(ROOT), sys.executable, "-c", QUESTION],
-        env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if "mount:" in done.stderr:
         pytest.skip(done.stderr)
     assert done.returncode == 0, done.stderr

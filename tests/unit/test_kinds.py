@@ -175,9 +175,12 @@ def test_a_row_that_contradicts_its_kind_is_refused(binairo, changes, words) -> 
 def test_a_row_of_plain_boards_is_written_as_before_there_were_kinds() -> None:
     spec = parse_spec(BoardsSpec, {"builder": "boards", "table": "t", "characters": "ab"})
     assert json.loads(spec.model_dump_json(exclude_none=True)) == {
-        "builder": "boards", "table": "t", "characters": "ab", "seed": 42,
+        "builder": "boards",
+        "table": "t",
+        "characters": "ab",
+        "seed": 42,
         "allow_test_in_train": False,
-    }  # fmt: skip
+    }
 
 
 def predictions_of(dataset: Path) -> Predictions:
@@ -205,9 +208,12 @@ def study(metric: str = "valid") -> Study:
     config["raw"]["tables"]["b"] = {"path": "puzzles"}
     config["datasets"]["b"] = {"builder": "boards", "kind": "binairo", "table": "b"}
     config["benchmarks"]["b"] = {
-        "title": "Binairo", "kind": "binairo", "dataset": "b", "metric": metric,
+        "title": "Binairo",
+        "kind": "binairo",
+        "dataset": "b",
+        "metric": metric,
         "variants": {"att": {}},
-    }  # fmt: skip
+    }
     return Study.of(config)
 
 
@@ -250,10 +256,12 @@ def test_it_is_drawn_in_figures_gallery_and_page(binairo, dataset, tmp_path) -> 
     ("changes", "words"),
     [
         ((), r"trm/puzzles/mine.py: its KIND lacks plural, option, characters"),
-        (("plural = 'x'", "characters = 'ab'", "option = Option('board', '', '')"),
-         "two kinds of puzzles have --board: rename one of them"),
+        (
+            ("plural = 'x'", "characters = 'ab'", "option = Option('board', '', '')"),
+            "two kinds of puzzles have --board: rename one of them",
+        ),
     ],
-)  # fmt: skip
+)
 def test_an_incomplete_kind_is_refused(monkeypatch, tmp_path, changes, words) -> None:
     lines = ["from trm.puzzles.kind import BoardKind, Option", "class Mine(BoardKind):"]
     lines += [f"    {line}" for line in ("name = 'mine'", *changes)]

@@ -12,8 +12,13 @@ from trm.runtime.launch import run_ranks
 from trm.runtime.ranks import start
 from trm.runtime.torchrun import OPTIONAL, known_words
 
-TORCHRUN = {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": "29500"}  # fmt: skip
+TORCHRUN = {
+    "LOCAL_RANK": "0",
+    "RANK": "0",
+    "WORLD_SIZE": "1",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "29500",
+}
 
 
 @pytest.fixture(autouse=True)

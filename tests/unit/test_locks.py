@@ -59,9 +59,12 @@ def no_locks(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 
 def another_process_holds(path: Path, flock: str) -> subprocess.Popen:
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(path), flock], stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+        [sys.executable, "-c", HOLD, str(path), flock],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
     assert holder.stdout.readline() == "held\n"
     return holder
 

@@ -34,10 +34,12 @@ def test_a_new_metric_is_its_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("sudoku", ["exact_accuracy", "accuracy", "q_halt_accuracy"]),
         ("maze", ["valid_path", "exact_accuracy", "accuracy", "q_halt_accuracy"]),
-        ("arc", [*(f"ARC/pass@{k}" for k in PASS_KS), "exact_accuracy", "accuracy",
-                 "q_halt_accuracy"]),
+        (
+            "arc",
+            [*(f"ARC/pass@{k}" for k in PASS_KS), "exact_accuracy", "accuracy", "q_halt_accuracy"],
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_a_benchmark_may_be_judged_by(kind: str, names: list[str]) -> None:
     assert scores_of(kind) == names
 

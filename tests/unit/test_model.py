@@ -28,10 +28,18 @@ CPU = Ranks(0, 1, torch.device("cpu"))
 
 def small(architecture: str = "trm", **changes: object) -> ModelConfig:
     base = {
-        "name": architecture, "hidden_size": 16, "num_heads": 2, "puzzle_emb_ndim": 16,
-        "puzzle_emb_len": 1, "H_cycles": 2, "L_cycles": 2, "H_layers": 1, "L_layers": 1,
-        "halt_max_steps": 3, "forward_dtype": "float32",
-    }  # fmt: skip
+        "name": architecture,
+        "hidden_size": 16,
+        "num_heads": 2,
+        "puzzle_emb_ndim": 16,
+        "puzzle_emb_len": 1,
+        "H_cycles": 2,
+        "L_cycles": 2,
+        "H_layers": 1,
+        "L_layers": 1,
+        "halt_max_steps": 3,
+        "forward_dtype": "float32",
+    }
     arch = ArchConfig(**(base | changes))
     return ModelConfig.of(arch, seq_len=5, vocab_size=7, num_puzzle_identifiers=4)
 

@@ -148,8 +148,12 @@ def test_an_export_replaces_nothing_else(tmp_path, names):
 
 def test_discarded_snapshots_take_no_other_file_with_them(tmp_path):
     others = ("notes.txt", "step_00000001/notes.txt", "step_1/shared.safetensors", "holiday/a.jpg")
-    own = ("interrupted", "step_00000001/manifest.json", "step_00000002/rank_0.safetensors",
-           ".step_00000003.partial/shared.safetensors")  # fmt: skip
+    own = (
+        "interrupted",
+        "step_00000001/manifest.json",
+        "step_00000002/rank_0.safetensors",
+        ".step_00000003.partial/shared.safetensors",
+    )
     put(tmp_path / FOLDER, *others, *own)
     discard_snapshots(tmp_path)
     left = {name for name, content in contents(tmp_path / FOLDER).items() if content is not None}

@@ -64,8 +64,9 @@ def test_every_example_is_the_built_one(both, kind, split):
     np.testing.assert_array_equal(a.inputs[some], b.inputs[some])
     np.testing.assert_array_equal(a.labels[2:9], b.labels[2:9])
     np.testing.assert_array_equal(a.labels[7], b.labels[7])
-    identifiers = [(both / kind / x / "identifiers.json").read_text() for x in
-                   ("built", "on_the_fly")]  # fmt: skip
+    identifiers = [
+        (both / kind / x / "identifiers.json").read_text() for x in ("built", "on_the_fly")
+    ]
     assert identifiers[0] == identifiers[1]
 
 
@@ -160,6 +161,8 @@ def copy_of(folder, tmp_path):
 
 
 def test_test_puzzles_are_the_same(both):
-    a, b = (json.loads((both / f"arc/{x}/test_puzzles.json").read_text()) for x in
-            ("built", "on_the_fly"))  # fmt: skip
+    a, b = (
+        json.loads((both / f"arc/{x}/test_puzzles.json").read_text())
+        for x in ("built", "on_the_fly")
+    )
     assert a == b

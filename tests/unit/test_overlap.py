@@ -105,16 +105,26 @@ def test_pairs_are_counted_wherever_they_are(tmp_path, capsys, seed, augment):
     """Under another name, in another order, in a task's own demonstrations; inputs alone not."""
     rng = np.random.default_rng(seed)
     subsets = {
-        name: {f"{name}{i}": {part: [pair(rng) for _ in range(rng.integers(1, 4))]
-                              for part in ("train", "test")} for i in range(6)}
+        name: {
+            f"{name}{i}": {
+                part: [pair(rng) for _ in range(rng.integers(1, 4))] for part in ("train", "test")
+            }
+            for i in range(6)
+        }
         for name in ("a", "b")
-    }  # fmt: skip
+    }
     for name, tasks in subsets.items():
         (tmp_path / f"arc_{name}_challenges.json").write_text(json.dumps(tasks))
     spec = ArcSpec(
-        builder="arc", subsets=["a", "b"], test_set_name="b", num_aug=3, canvas=7, seed=seed,
-        augment=augment, allow_test_in_train=True,
-    )  # fmt: skip
+        builder="arc",
+        subsets=["a", "b"],
+        test_set_name="b",
+        num_aug=3,
+        canvas=7,
+        seed=seed,
+        augment=augment,
+        allow_test_in_train=True,
+    )
     build_arc(spec, str(tmp_path / "arc"), tmp_path / "out")
     known = [p for task in subsets["a"].values() for part in task.values() for p in part]
     known += [p for task in subsets["b"].values() for p in task["train"]]

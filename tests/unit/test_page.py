@@ -466,11 +466,13 @@ def test_cost_is_told_with_gpu_hours_where_there_were_gpus(tmp_path, config, kno
 def test_a_benchmark_says_how_much_of_its_test_set_is_trained_on(tmp_path, config, counts, told):
     folders = [
         make_result(
-            tmp_path, f"puzzle/att/seed-{seed}", solved(0.5),
+            tmp_path,
+            f"puzzle/att/seed-{seed}",
+            solved(0.5),
             provenance=json.dumps(PROVENANCE | ({"test_in_train": count} if count else {})),
         )
         for seed, count in enumerate(counts)
-    ]  # fmt: skip
+    ]
     page, words = page_of(folders, config), "Test puzzles that are in the training set too"
     assert (f"{words}: {told}." in page) if told else (words not in page)
 

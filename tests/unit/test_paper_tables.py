@@ -79,7 +79,11 @@ def rows_of(table: str, folders: list[Path]) -> list[PaperRow]:
 
 def row(published: float | None, seeds=(None, None), sample=(None, None)) -> SummaryRow:
     return SummaryRow(
-        *("benchmark", "variant", "done", "exact_accuracy", 2),
+        "benchmark",
+        "variant",
+        "done",
+        "exact_accuracy",
+        2,
         ours_percent=50.0,
         published_percent=published,
         seeds_low_percent=seeds[0],
@@ -209,7 +213,10 @@ def test_figure_marks_ours_the_published_figure_and_its_tolerance(tmp_path):
     folders = [make_result(tmp_path, "easy/mlp/seed-0", 0.5)]
     axes, marks, bands = drawn(rows_of("one", folders))
     assert [t.get_text() for t in axes.get_yticklabels()] == [
-        *("Easy boards", "attention", "T = 3 | n = 6", "own")
+        "Easy boards",
+        "attention",
+        "T = 3 | n = 6",
+        "own",
     ]
     assert marks == {"o": [2], "D": [1, 2]}  # line 0 is the benchmark's title
     assert [(b.get_x(), b.get_width()) for b in bands] == [
@@ -233,7 +240,10 @@ def test_figure_reads_downwards_and_shows_the_interval_that_decides(tmp_path):
 def test_figure_groups_rows_by_benchmark_and_holds_the_ends_of_the_scale(tmp_path):
     axes, _, _ = drawn(rows_of("both", []))
     assert [t.get_text() for t in axes.get_yticklabels()] == [
-        *("Hard boards", "mlp", "Easy boards", "T = 3 | n = 6")
+        "Hard boards",
+        "mlp",
+        "Easy boards",
+        "T = 3 | n = 6",
     ]
     low, high = axes.get_xlim()
     assert -3 < low <= -2  # the band of 0 ± 2 is whole

@@ -120,9 +120,13 @@ def test_an_empty_history_is_told(tmp_path: Path) -> None:
 def test_the_command(tmp_path: Path, name: str) -> None:
     words = [str(SUDOKU), str(ARC), "--metric", "accuracy", "--out", name]
     done = subprocess.run(
-        [sys.executable, "-m", "trm", "plot", *words], cwd=tmp_path, capture_output=True,
-        text=True, env={"PYTHONPATH": str(ROOT)}, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "trm", "plot", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(ROOT)},
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{name}: accuracy at the last record: ")
     assert (tmp_path / name).stat().st_size > 5000

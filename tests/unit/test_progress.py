@@ -62,9 +62,12 @@ def test_a_terminal_has_a_bar_with_rate_and_time_left(columns: int, rows: int) -
 
 def test_a_pipe_has_whole_lines() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", COUNT], capture_output=True, text=True, check=True,
+        [sys.executable, "-c", COUNT],
+        capture_output=True,
+        text=True,
+        check=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    )
     assert "\r" not in done.stderr and "|" not in done.stderr
     first, last = done.stderr.splitlines()
     assert first == "half of them"
@@ -126,8 +129,7 @@ def test_getting_ready_is_no_part_of_the_rate(
 
 
 def test_the_bar_has_no_time_left_from_getting_ready() -> None:
-    said = on_a_pty(COUNT.replace(
-        "    for i", "    time.sleep(1.5)\n    for i"), 100)  # fmt: skip
+    said = on_a_pty(COUNT.replace("    for i", "    time.sleep(1.5)\n    for i"), 100)
     assert re.search(r" 1/40 \[00:01<\?, \? sheep/s", said)
     assert not re.search(r"<00:[1-9]\d", said)  # 1 of 40 in 1.5 s would be a minute
 

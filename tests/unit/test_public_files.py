@@ -36,8 +36,17 @@ def test_the_catalogue_s_file_is_true_of_the_workflow() -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        *(Study, Benchmark, Variant, Resources, Table, RawSource, TableSource),
-        *(ArcSpec, SudokuSpec, MazeSpec, BoardsSpec),
+        Study,
+        Benchmark,
+        Variant,
+        Resources,
+        Table,
+        RawSource,
+        TableSource,
+        ArcSpec,
+        SudokuSpec,
+        MazeSpec,
+        BoardsSpec,
     ],
 )
 def test_config_readme_names_every_setting(kind: type[BaseModel]) -> None:

@@ -28,8 +28,13 @@ SHORT = {"epochs": 2, "eval_interval": 2, "global_batch_size": 2, "evaluators": 
 
 
 def build(raw: Path, folder: Path, **changes: object) -> Path:
-    spec = {"builder": "arc", "subsets": ["training"], "test_set_name": "training", "num_aug": 3,
-            "canvas": 5}  # fmt: skip
+    spec = {
+        "builder": "arc",
+        "subsets": ["training"],
+        "test_set_name": "training",
+        "num_aug": 3,
+        "canvas": 5,
+    }
     build_arc(ArcSpec(**spec | changes), str(raw / "arc"), folder)
     return folder
 
@@ -102,8 +107,13 @@ def test_other_puzzles_are_refused_unless_asked_for(
 def test_reinitialised_embeddings_are_the_mean(run: Path, data: Path, tmp_path: Path) -> None:
     """Then no puzzle differs from another by its id."""
     out = tmp_path / "ids.csv"
-    evaluated(run, data / "own", tmp_path / "m.json", "puzzle_embeddings=reinitialise",
-              f"task_ids_out={out}")  # fmt: skip
+    evaluated(
+        run,
+        data / "own",
+        tmp_path / "m.json",
+        "puzzle_embeddings=reinitialise",
+        f"task_ids_out={out}",
+    )
     _, own, blank, other = (line.split(",")[1:] for line in out.read_text().splitlines())
     assert own == blank == other
 
@@ -139,8 +149,12 @@ def test_of_a_bare_checkpoint_nothing_is_known(
 
 def test_an_exported_model_knows_its_puzzles(run: Path, data: Path, tmp_path: Path) -> None:
     export(load(run, device="cpu"), tmp_path / "out")
-    words = ["device=cpu", f"checkpoint={tmp_path / 'out' / 'model.safetensors'}",
-             f"config={run / 'all_config.yaml'}", f"out={tmp_path / 'm.json'}"]  # fmt: skip
+    words = [
+        "device=cpu",
+        f"checkpoint={tmp_path / 'out' / 'model.safetensors'}",
+        f"config={run / 'all_config.yaml'}",
+        f"out={tmp_path / 'm.json'}",
+    ]
     for name, refused in (("own", False), ("another seed", True)):
         config, trained = parse_arguments([*words, f"data_paths=[{data / name}]"])
         if refused:
@@ -197,10 +211,22 @@ def test_solving_and_thinking_refuse_them_too(
     evaluated(copied, own, tmp_path / "m.json", f"predictions={tmp_path / 'p.npz'}")
     monkeypatch.setattr(
         "sys.argv",
-        ["thinking", "--dataset", str(wrong), "--kind", "arc", "--weights", str(weights(copied)),
-         "--train-config", str(copied / "all_config.yaml"), "--predictions",
-         str(tmp_path / "p.npz"), "--out", str(tmp_path / "t.json")],
-    )  # fmt: skip
+        [
+            "thinking",
+            "--dataset",
+            str(wrong),
+            "--kind",
+            "arc",
+            "--weights",
+            str(weights(copied)),
+            "--train-config",
+            str(copied / "all_config.yaml"),
+            "--predictions",
+            str(tmp_path / "p.npz"),
+            "--out",
+            str(tmp_path / "t.json"),
+        ],
+    )
     with pytest.raises(TrmError, match="gives its ids to other puzzles"):
         thinking.main()
 

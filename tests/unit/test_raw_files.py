@@ -23,9 +23,12 @@ from trm.study.table import Study
 SOLUTIONS = "arc-agi_evaluation_solutions.json"
 CHALLENGES = "arc-agi_evaluation_challenges.json"
 SMALL = {
-    "builder": "arc", "subsets": ["evaluation"], "test_set_name": "evaluation", "num_aug": 0,
+    "builder": "arc",
+    "subsets": ["evaluation"],
+    "test_set_name": "evaluation",
+    "num_aug": 0,
     "canvas": 3,
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +61,11 @@ def test_an_altered_answer_is_refused_by_its_task_where_a_dataset_is_built(raw, 
     with pytest.raises(TrmError) as error:
         build(SMALL, raw, raw.parent / "out", monkeypatch)
     for part in (
-        f"{SOLUTIONS} is not the published file", read_checksums()[SOLUTIONS],
-        "1 of its tasks differ from the 400 published ones, 00576224 for one", "SUBSET",
-    ):  # fmt: skip
+        f"{SOLUTIONS} is not the published file",
+        read_checksums()[SOLUTIONS],
+        "1 of its tasks differ from the 400 published ones, 00576224 for one",
+        "SUBSET",
+    ):
         assert part in str(error.value)
     assert not (raw.parent / "out").exists()
     assert (raw / "arc" / SOLUTIONS).read_bytes() == before

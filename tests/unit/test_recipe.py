@@ -206,10 +206,13 @@ def test_smoothing_is_a_mixture_of_targets() -> None:
     torch.testing.assert_close(
         softmax_cross_entropy(logits, labels, 0.1),
         F.cross_entropy(
-            logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE_LABEL, reduction="none",
+            logits.flatten(0, 1),
+            labels.flatten(),
+            ignore_index=IGNORE_LABEL,
+            reduction="none",
             label_smoothing=0.1,
         ).view(2, 3),
-    )  # fmt: skip
+    )
 
 
 def test_smoothing_changes_training_but_not_what_evaluation_reports(data: PuzzleData) -> None:

@@ -20,8 +20,9 @@ def sections(page: int) -> list[set[str]]:
     """The code in the first column of each section's tables."""
     texts = re.split(r"^## ", PAGES[page].read_text(encoding="utf-8"), flags=re.M)[1:]
     cells = [re.findall(r"^\| (`[^|]*)\|", text, re.M) for text in texts]
-    return [{name for cell in column for name in re.findall(r"`([^`]+)`", cell)}
-            for column in cells]  # fmt: skip
+    return [
+        {name for cell in column for name in re.findall(r"`([^`]+)`", cell)} for column in cells
+    ]
 
 
 @pytest.mark.parametrize("page", range(len(PAGES)), ids=("en", "zh"))

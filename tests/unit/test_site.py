@@ -41,20 +41,35 @@ def test_every_page_of_docs_is_in_the_site_once() -> None:
         ("README.zh.md", "[g](docs/zh/guide.md)", "[g](guide.md)", None),
         ("docs/zh/guide.md", "[g](../guide.md)", "[g](../guide.md)", None),
         ("docs/guide.md", "[r](../README.md#run-it)", "[r](index.md#run-it)", None),
-        ("docs/guide.md", "[`c`](../config/config.yaml)",
-         f"[`c`]({REPOSITORY}/blob/HEAD/config/config.yaml)", "[`c`](config/config.yaml)"),
-        ("docs/zh/guide.md", "[c](../../config/arch)", f"[c]({REPOSITORY}/tree/HEAD/config/arch)",
-         "c"),
-        ("README.md", '<img src="results/example-run/report.html">',
-         f'<img src="{REPOSITORY}/blob/HEAD/results/example-run/report.html">',
-         '<img src="results/example-run/report.html">'),
-        ("docs/guide.md", "[a](#questions) [b](https://x.org/README.md)",
-         "[a](#questions) [b](https://x.org/README.md)", None),
+        (
+            "docs/guide.md",
+            "[`c`](../config/config.yaml)",
+            f"[`c`]({REPOSITORY}/blob/HEAD/config/config.yaml)",
+            "[`c`](config/config.yaml)",
+        ),
+        (
+            "docs/zh/guide.md",
+            "[c](../../config/arch)",
+            f"[c]({REPOSITORY}/tree/HEAD/config/arch)",
+            "c",
+        ),
+        (
+            "README.md",
+            '<img src="results/example-run/report.html">',
+            f'<img src="{REPOSITORY}/blob/HEAD/results/example-run/report.html">',
+            '<img src="results/example-run/report.html">',
+        ),
+        (
+            "docs/guide.md",
+            "[a](#questions) [b](https://x.org/README.md)",
+            "[a](#questions) [b](https://x.org/README.md)",
+            None,
+        ),
         ("README.md", "[dead](docs/nowhere.md)", "[dead](docs/nowhere.md)", None),
         ("README.md", "`[g](docs/guide.md)`", "`[g](docs/guide.md)`", None),
         ("README.md", "```\n[g](docs/guide.md)\n```", "```\n[g](docs/guide.md)\n```", None),
     ],
-)  # fmt: skip
+)
 def test_links_lead_to_pages_or_to_the_repository(
     source: str, text: str, there: str, without_a_repository: str | None
 ) -> None:

@@ -88,10 +88,20 @@ def test_a_learned_board_is_solved(learned, capsys, monkeypatch) -> None:
     assert "the answer is a valid sudoku" in out
     a, b, c, d = answer[:4]
     assert f"| {a} {b} | {c} {d} |" in out
-    shown = json.loads(solve_command(
-        capsys, monkeypatch, "--checkpoint", str(run), "--sudoku", question, "--json", "--steps",
-        "--max-steps", "5",
-    ))  # fmt: skip
+    shown = json.loads(
+        solve_command(
+            capsys,
+            monkeypatch,
+            "--checkpoint",
+            str(run),
+            "--sudoku",
+            question,
+            "--json",
+            "--steps",
+            "--max-steps",
+            "5",
+        )
+    )
     assert "".join(shown["answer"]) == answer
     assert shown["valid"] is True
     assert len(shown["steps"]) == shown["supervision_steps"] == 5
@@ -138,12 +148,14 @@ def test_more_steps_than_in_training_go_on_and_do_not_start_again(maze_run) -> N
         ("\n".join(["." * 9] * 8 + ["." * 8]), r"row 9 of the sudoku has 8 cells, not 9"),
         ("1...1" + "." * 76, r"1 is at row 1, column 1 and at row 1, column 5, in one row"),
         ("7" + "." * 17 + "7" + "." * 62, r"row 1, column 1 and at row 3, column 1, in one column"),
-        ("." * 60 + "4" + "." * 9 + "4" + "." * 10,
-         r"4 is at row 7, column 7 and at row 8, column 8, in one box"),
+        (
+            "." * 60 + "4" + "." * 9 + "4" + "." * 10,
+            r"4 is at row 7, column 7 and at row 8, column 8, in one box",
+        ),
         ("5" * 9 + "." * 72, r"contradicts itself: .*; and 33 more"),
         ("nosuchfile.txt", r"no file nosuchfile.txt"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_sudoku_is_refused_by_its_cell(tmp_path: Path, text: str, told: str) -> None:
     run = random_run(tmp_path / "run", Path("none"), 9, 11)
     with pytest.raises(TrmError, match=told):
@@ -233,8 +245,10 @@ def test_an_empty_puzzle_is_no_folder(learned, tmp_path) -> None:
 
 
 def test_a_sudoku_is_solved_by_its_rules_and_clues() -> None:
-    question, answer = (SUDOKUS.charset(9).decode(t.encode(), ".123456789").reshape(9, 9) + 1
-                        for t in (OPEN, SOLVED))  # fmt: skip
+    question, answer = (
+        SUDOKUS.charset(9).decode(t.encode(), ".123456789").reshape(9, 9) + 1
+        for t in (OPEN, SOLVED)
+    )
     assert SUDOKUS.is_valid(question, answer)
     assert not SUDOKUS.is_valid(np.roll(answer, 1, axis=0), answer)  # another board's clues
     assert not SUDOKUS.is_valid(question, question)  # blanks
@@ -261,10 +275,17 @@ def letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
     row = {"builder": "boards", "table": "t", "characters": "abcd ", "columns": 3}
     build_boards(BoardsSpec(**row, allow_test_in_train=True), root, root / "data")
     config = config_of(
-        root / "data", root / "run", global_batch_size=1, epochs=200, eval_interval=200,
-        arch__mlp_t=True, arch__pos_encodings="none", arch__halt_max_steps=2, lr=3e-3,
+        root / "data",
+        root / "run",
+        global_batch_size=1,
+        epochs=200,
+        eval_interval=200,
+        arch__mlp_t=True,
+        arch__pos_encodings="none",
+        arch__halt_max_steps=2,
+        lr=3e-3,
         evaluators="[]",
-    )  # fmt: skip
+    )
     train(config, ALONE)
     return root / "run"
 
@@ -382,8 +403,11 @@ def test_an_unseen_task_gets_two_attempts_and_keeps_to_its_limits(
     del task["test"][0]["output"]
     (tmp_path / "new.json").write_text(json.dumps(task))
     words = ("--checkpoint", str(run), "--arc-task", str(tmp_path / "new.json"), "--augmentations")
-    shown = json.loads(solve_command(capsys, monkeypatch, *words, "5", "--learning-steps", "3",
-                                     "--json", "--steps"))  # fmt: skip
+    shown = json.loads(
+        solve_command(
+            capsys, monkeypatch, *words, "5", "--learning-steps", "3", "--json", "--steps"
+        )
+    )
     assert shown["known"] is False
     assert shown["learning"]["steps"] == 3
     assert len(shown["steps"]) == 3
@@ -423,8 +447,14 @@ def test_an_answer_that_nobody_gave_is_not_judged(arc_run, tmp_path, capsys, mon
     for pair in task["test"]:
         del pair["output"]
     (tmp_path / "new.json").write_text(json.dumps(task))
-    words = ("--checkpoint", str(arc_run[0]), "--arc-task", str(tmp_path / "new.json"),
-             "--minutes", "0")  # fmt: skip
+    words = (
+        "--checkpoint",
+        str(arc_run[0]),
+        "--arc-task",
+        str(tmp_path / "new.json"),
+        "--minutes",
+        "0",
+    )
     shown = json.loads(solve_command(capsys, monkeypatch, *words, "--json"))
     assert [t["answer_given"] for t in shown["tests"]] == [False, False]
     assert [t["right"] for t in shown["tests"]] == [None, None]
@@ -451,31 +481,39 @@ def test_without_names_every_task_is_unseen(arc_run, tmp_path, capsys, monkeypat
     words = ["--checkpoint", str(lone), "--train-config", str(run / "all_config.yaml")]
     with pytest.raises(TrmError, match=r"Name it by --dataset.*--side"):
         solve_command(capsys, monkeypatch, *words, "--arc-task", "first.json")
-    out = solve_command(capsys, monkeypatch, *words, "--side", "5", "--arc-task", "first.json",
-                        "--minutes", "0")  # fmt: skip
+    out = solve_command(
+        capsys, monkeypatch, *words, "--side", "5", "--arc-task", "first.json", "--minutes", "0"
+    )
     assert "first is not among those" in out
     dataset = str(run.parents[1] / "data" / "arc")
-    out = solve_command(capsys, monkeypatch, *words, "--dataset", dataset, "--arc-task",
-                        "first.json")  # fmt: skip
+    out = solve_command(
+        capsys, monkeypatch, *words, "--dataset", dataset, "--arc-task", "first.json"
+    )
     assert "first is one it was trained on" in out
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda t: t["train"][1]["output"][1].append(3),
-         r"train pair 2, output: row 2 has 4 cells, row 1 has 3"),
-        (lambda t: t["test"][0]["input"][2].__setitem__(1, 10),
-         r"test pair 1, input: row 3, column 2 is 10, no colour 0 to 9"),
+        (
+            lambda t: t["train"][1]["output"][1].append(3),
+            r"train pair 2, output: row 2 has 4 cells, row 1 has 3",
+        ),
+        (
+            lambda t: t["test"][0]["input"][2].__setitem__(1, 10),
+            r"test pair 1, input: row 3, column 2 is 10, no colour 0 to 9",
+        ),
         (lambda t: t["test"][0]["input"][0].__setitem__(0, True), r"row 1, column 1 is True"),
-        (lambda t: t["train"][0].__setitem__("input", [[1] * 6]),
-         r"train pair 1, input: its 1 rows and 6 columns are more than .* 5x5"),
+        (
+            lambda t: t["train"][0].__setitem__("input", [[1] * 6]),
+            r"train pair 1, input: its 1 rows and 6 columns are more than .* 5x5",
+        ),
         (lambda t: t["train"][0].pop("output"), r"train pair 1: it lacks its input or output"),
         (lambda t: t.pop("test"), r"expected \{"),
         (lambda t: t.__setitem__("train", []), r"train is not a list of pairs"),
         (lambda t: t["test"][1].__setitem__("input", 3), r"test pair 2, input: not a grid"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_task_is_refused_by_its_cell(change, told: str) -> None:
     task = arc_task(0)
     change(task)

@@ -61,29 +61,68 @@ def start_training(root: Path, *options: str, seed: int = 0) -> subprocess.Popen
     with log.open("a") as file:
         return subprocess.Popen(
             command(
-                "train.py", "--dataset", "data/sudoku", "--run-folder", run, "--project", "small",
-                "--run-name", f"mlp-seed-{seed}", "--seed", str(seed), "--threads", "1",
-                "--out-weights", f"{run}/final", "--out-history", f"{result}/history.csv",
-                "--out-config", f"{result}/config.yaml", "--settings",
+                "train.py",
+                "--dataset",
+                "data/sudoku",
+                "--run-folder",
+                run,
+                "--project",
+                "small",
+                "--run-name",
+                f"mlp-seed-{seed}",
+                "--seed",
+                str(seed),
+                "--threads",
+                "1",
+                "--out-weights",
+                f"{run}/final",
+                "--out-history",
+                f"{result}/history.csv",
+                "--out-config",
+                f"{result}/config.yaml",
+                "--settings",
                 as_settings([*overrides, *options]),
             ),
-            cwd=root, stderr=file, start_new_session=True,
+            cwd=root,
+            stderr=file,
+            start_new_session=True,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
+        )
 
 
 def evaluate(root: Path) -> None:
     run, result = f"checkpoints/{NAME}", f"results/{NAME}"
     subprocess.run(
         command(
-            "evaluate.py", "--dataset", "data/sudoku", "--weights", f"{run}/final", "--kind",
-            "sudoku", "--train-config", f"{result}/config.yaml", "--train-provenance",
-            f"{run}/provenance.json", "--benchmark", "small", "--variant", "mlp", "--threads", "1",
-            "--out-metrics", f"{result}/metrics.json", "--out-predictions",
-            f"{result}/predictions.npz", "--out-provenance", f"{result}/provenance.json",
+            "evaluate.py",
+            "--dataset",
+            "data/sudoku",
+            "--weights",
+            f"{run}/final",
+            "--kind",
+            "sudoku",
+            "--train-config",
+            f"{result}/config.yaml",
+            "--train-provenance",
+            f"{run}/provenance.json",
+            "--benchmark",
+            "small",
+            "--variant",
+            "mlp",
+            "--threads",
+            "1",
+            "--out-metrics",
+            f"{result}/metrics.json",
+            "--out-predictions",
+            f"{result}/predictions.npz",
+            "--out-provenance",
+            f"{result}/provenance.json",
         ),
-        cwd=root, check=True, capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+        cwd=root,
+        check=True,
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
 
 
 def wait_for(seen: Callable[[], bool]) -> None:
@@ -216,13 +255,28 @@ FILES = (
 MANIFEST = {"format": 1, "step": "x", "total_steps": None, "cost": 3, "config": []}
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[]", b"null", b'{"step": {}}',
-                                     b"step,split\n1", json.dumps(MANIFEST).encode()])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe\x00",
+        b"[]",
+        b"null",
+        b'{"step": {}}',
+        b"step,split\n1",
+        json.dumps(MANIFEST).encode(),
+    ],
+)
 @pytest.mark.parametrize("ended", [True, False])
 def test_damaged_files_are_no_end(
-    journey: dict[str, Status], root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    content: bytes, ended: bool,
-) -> None:  # fmt: skip
+    journey: dict[str, Status],
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    content: bytes,
+    ended: bool,
+) -> None:
     copy = tmp_path / "study"
     shutil.copytree(root, copy)
     monkeypatch.chdir(copy)
@@ -267,9 +321,14 @@ def test_deleted_outputs_are_no_failure(
 
 def trm(root: Path, *words: str, **more: object) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "trm", *words], cwd=root, capture_output=True, text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False, **more,
-    )  # fmt: skip
+        [sys.executable, "-m", "trm", *words],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+        **more,
+    )
 
 
 def test_the_table(journey: dict[str, Status], root: Path) -> None:
@@ -348,9 +407,13 @@ def test_the_whole_study_fits_100_columns(monkeypatch: pytest.MonkeyPatch) -> No
     assert max(map(len, as_text(found).splitlines())) <= 100
     longest = max(found, key=lambda status: len(status.result))
     under_way = replace(
-        longest, state="training", step=12345, total_steps=65104, seconds_left=4e5,
+        longest,
+        state="training",
+        step=12345,
+        total_steps=65104,
+        seconds_left=4e5,
         hours=Hours("GPU", 123, 384, "about"),
-    )  # fmt: skip
+    )
     assert max(map(len, as_text([under_way, *found]).splitlines())) <= 100
 
 

@@ -90,14 +90,21 @@ def test_schema_file_is_what_the_command_writes(
 def test_unknown_targets_and_only_those_match_the_pattern(study: Study) -> None:
     pattern = re.compile(unknown_target_pattern(study))
     known = [
-        "report.html", "study.json", "sudoku-extreme/summary.csv", "arc1concept-aug-1000",
-        "sudoku-extreme/mlp/seed-12/metrics.json", "arc-agi-1/att/seed-0/figures/examples.svg",
-    ]  # fmt: skip
+        "report.html",
+        "study.json",
+        "sudoku-extreme/summary.csv",
+        "arc1concept-aug-1000",
+        "sudoku-extreme/mlp/seed-12/metrics.json",
+        "arc-agi-1/att/seed-0/figures/examples.svg",
+    ]
     unknown = [
-        "report.htm", "sudoku/summary.csv", "arc1concept-aug-100",
-        "sudoku-6x6/att/seed-0/metrics.json", "sudoku-extreme/mlp/seed-/metrics.json",
+        "report.htm",
+        "sudoku/summary.csv",
+        "arc1concept-aug-100",
+        "sudoku-6x6/att/seed-0/metrics.json",
+        "sudoku-extreme/mlp/seed-/metrics.json",
         "sudoku-extreme/mlp/seed-0/metrics.json.bak",
-    ]  # fmt: skip
+    ]
     assert [k for k in known if pattern.fullmatch(k)] == []
     assert [u for u in unknown if not pattern.fullmatch(u)] == []
 

@@ -103,9 +103,18 @@ def test_the_command(tmp_path) -> None:
 
     def check() -> subprocess.CompletedProcess:
         return subprocess.run(
-            [sys.executable, "-m", "trm.scoring.check_submission", str(submission),
-             "--challenges", str(challenges)], capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "trm.scoring.check_submission",
+                str(submission),
+                "--challenges",
+                str(challenges),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     submission.write_text(json.dumps(VALID))
     assert (done := check()).returncode == 0, done.stderr

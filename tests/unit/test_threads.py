@@ -15,9 +15,13 @@ from trm.runtime.processor import SPINS, WAITING
 def python(*words: str, **environment: str) -> subprocess.CompletedProcess:
     plain = {name: value for name, value in os.environ.items() if name not in WAITING}
     return subprocess.run(
-        [sys.executable, *words], cwd=ROOT, env=plain | environment, capture_output=True, text=True,
+        [sys.executable, *words],
+        cwd=ROOT,
+        env=plain | environment,
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
 
 
 def test_torch_waits_as_long_as_trm_says() -> None:

@@ -38,8 +38,10 @@ def facts_of_tables(page: Path) -> list[tuple[list[str], list[str]]]:
 
 @pytest.mark.parametrize("name", SAME_TABLES)
 def test_each_links_to_the_other_at_its_top(name: str) -> None:
-    for page, link in ((DOCS / f"{name}.md", f"[中文](zh/{name}.md)"),
-                       (DOCS / "zh" / f"{name}.md", f"[English](../{name}.md)")):  # fmt: skip
+    for page, link in (
+        (DOCS / f"{name}.md", f"[中文](zh/{name}.md)"),
+        (DOCS / "zh" / f"{name}.md", f"[English](../{name}.md)"),
+    ):
         assert link in text_of(page).splitlines()[:4], page
 
 

@@ -62,14 +62,16 @@ COMMANDS = {
         lambda: script("download_table.py"),
         lambda place: [f"--source={json.dumps(GENERATE)}", f"--out-dir={place}"],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.fixture
 def home(tmp_path, monkeypatch) -> Path:
     """A folder to type commands in, with an ARC file and with a file that is in the way."""
-    task = {part: [{"input": [[1]], "output": [[number]]}] for number, part in
-            enumerate(("train", "test"))}  # fmt: skip
+    task = {
+        part: [{"input": [[1]], "output": [[number]]}]
+        for number, part in enumerate(("train", "test"))
+    }
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "arc_a_challenges.json").write_text(json.dumps({"t": task}))
     (tmp_path / "file").write_text("mine")

@@ -35,8 +35,10 @@ TASKS = {
 # Group `one` has four puzzles, `two` has two: a plain one each, then augmentations.
 NAMES = [
     "<blank>",
-    *("one", *(augmented_name("one", d, COLOURS) for d in (1, 2, 3))),
-    *("two", augmented_name("two", 5, COLOURS)),
+    "one",
+    *(augmented_name("one", d, COLOURS) for d in (1, 2, 3)),
+    "two",
+    augmented_name("two", 5, COLOURS),
 ]
 DIHEDRALS = [0, 1, 2, 3, 0, 5]
 PLACES = [0, 1, 2, 3, 0, 1]

@@ -57,9 +57,15 @@ def test_a_settings_file_without_a_mode_says_nothing(home: Path, monkeypatch) ->
 
 @pytest.mark.parametrize(
     ("asked", "mode"),
-    [("online", "online"), ("run", "online"), ("offline", "offline"), ("dryrun", "offline"),
-     ("disabled", "disabled"), ("shared", "shared")],
-)  # fmt: skip
+    [
+        ("online", "online"),
+        ("run", "online"),
+        ("offline", "offline"),
+        ("dryrun", "offline"),
+        ("disabled", "disabled"),
+        ("shared", "shared"),
+    ],
+)
 def test_the_environment_s_modes_are_those_of_wandb(monkeypatch, asked: str, mode: str) -> None:
     monkeypatch.setenv("WANDB_MODE", asked)
     assert wandb_mode("auto") == mode
@@ -110,8 +116,12 @@ def test_nothing_is_imported_where_nothing_is_said(home: Path) -> None:
         "print(wandb_mode('auto'), *sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=home, env={"PYTHONPATH": str(ROOT), "WANDB_API_KEY": "k"},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [sys.executable, "-c", code],
+        cwd=home,
+        env={"PYTHONPATH": str(ROOT), "WANDB_API_KEY": "k"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     mode, *modules = done.stdout.split()
     assert mode == "online" and "wandb" not in modules and "torch" not in modules

@@ -164,8 +164,10 @@ def blocked(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
         (tmp_path / "folder.svg").mkdir()
         return tmp_path / "folder.svg", "it is a folder"
     place = request.getfixturevalue(request.param)
-    reason = {"read_only": "Read-only file system|Permission denied",
-              "in_the_way": "notes is a file, not a folder"}  # fmt: skip
+    reason = {
+        "read_only": "Read-only file system|Permission denied",
+        "in_the_way": "notes is a file, not a folder",
+    }
     return place / "new" / "it.svg", reason[request.param]
 
 
@@ -219,10 +221,24 @@ def test_the_scripts_say_it_too(
     scripts = {
         "report.py": ["--config", ROOT / "config/config.yaml", "--out", path],
         "train.py": [
-            "--dataset", "d", "--run-folder", "r", "--project", "p", "--run-name", "n",
-            "--seed", "0", "--out-weights", path, "--out-history", "h", "--out-config", "c",
+            "--dataset",
+            "d",
+            "--run-folder",
+            "r",
+            "--project",
+            "p",
+            "--run-name",
+            "n",
+            "--seed",
+            "0",
+            "--out-weights",
+            path,
+            "--out-history",
+            "h",
+            "--out-config",
+            "c",
         ],
-    }  # fmt: skip
+    }
     for name, words in scripts.items():
         monkeypatch.setattr(sys, "argv", [name, *map(str, words)])
         with pytest.raises(SystemExit):

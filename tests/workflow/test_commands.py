@@ -17,29 +17,52 @@ from trm.model.checkpoint import read_state_dict
 
 def torchrun(ranks: int) -> tuple[str, ...]:
     return (
-        "-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--rdzv_backend=c10d",
-        "--rdzv_endpoint=localhost:0", "--nnodes=1",
-    )  # fmt: skip
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        str(ranks),
+        "--rdzv_backend=c10d",
+        "--rdzv_endpoint=localhost:0",
+        "--nnodes=1",
+    )
 
 
 @pytest.fixture(scope="module")
 def data(project: Project) -> str:
     done = project.run(
-        "-m", "dataset.build_sudoku_dataset", "--output-dir", "data/sudoku-test",
-        "--subsample-size", "24", "--num-aug", "2", "--source-repo", str(SOURCES / "sudoku"),
-    )  # fmt: skip
+        "-m",
+        "dataset.build_sudoku_dataset",
+        "--output-dir",
+        "data/sudoku-test",
+        "--subsample-size",
+        "24",
+        "--num-aug",
+        "2",
+        "--source-repo",
+        str(SOURCES / "sudoku"),
+    )
     assert done.returncode == 0, done.stderr
     return "data/sudoku-test"
 
 
 def published(data: str, run_name: str) -> list[str]:
     """The words of the published Sudoku command, the sizes apart."""
-    sizes = [w for w in overrides(weight_decay=1.0, puzzle_emb_weight_decay=1.0)
-             if not w.startswith("arch.L_layers")]  # fmt: skip
+    sizes = [
+        w
+        for w in overrides(weight_decay=1.0, puzzle_emb_weight_decay=1.0)
+        if not w.startswith("arch.L_layers")
+    ]
     return [
-        "arch=trm", f"data_paths=[{data}]", "evaluators=[]", "arch.mlp_t=True",
-        "arch.pos_encodings=none", "arch.L_layers=1", f"+run_name={run_name}", "ema=True", *sizes,
-    ]  # fmt: skip
+        "arch=trm",
+        f"data_paths=[{data}]",
+        "evaluators=[]",
+        "arch.mlp_t=True",
+        "arch.pos_encodings=none",
+        "arch.L_layers=1",
+        f"+run_name={run_name}",
+        "ema=True",
+        *sizes,
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -52,8 +52,10 @@ def test_the_report_asks_for_steps_and_votes_and_a_result_alone_does_not(project
 
 def test_the_snakefile_in_workflow_is_that_of_the_root(project: Project) -> None:
     """The catalogue of Snakemake workflows looks for one there."""
-    runs = [project.run("-m", "snakemake", "-n", *words, "--cores", "2")
-            for words in ((), ("--snakefile", "workflow/Snakefile"))]  # fmt: skip
+    runs = [
+        project.run("-m", "snakemake", "-n", *words, "--cores", "2")
+        for words in ((), ("--snakefile", "workflow/Snakefile"))
+    ]
     assert jobs(runs[1].stdout) == jobs(runs[0].stdout)
 
 
@@ -87,8 +89,9 @@ def resources_of(stdout: str) -> dict[tuple[str, str], dict[str, str]]:
     found = re.findall(
         r"^rule (\w+):\n(?:    .+\n)*?    wildcards: benchmark=([\w-]+).*\n"
         r"(?:    .+\n)*?    resources: (.+)$",
-        stdout, re.MULTILINE,
-    )  # fmt: skip
+        stdout,
+        re.MULTILINE,
+    )
     return {
         (rule, benchmark): dict(re.findall(r"(\w+)=([^,\s]*)", words))
         for rule, benchmark, words in found
@@ -98,17 +101,27 @@ def resources_of(stdout: str) -> dict[tuple[str, str], dict[str, str]]:
 def test_slurm_profile_resolves_with_its_resources(project: Project) -> None:
     files = ("metrics.json", "steps.csv", "thinking.json", "task-ids.csv", "pooled.csv")
     done = project.run(
-        "-m", "snakemake", "--profile", "slurm", "-n",
+        "-m",
+        "snakemake",
+        "--profile",
+        "slurm",
+        "-n",
         "results/sudoku-extreme/mlp/seed-0/metrics.json",
         *(f"results/arc-agi-1/att/seed-0/{file}" for file in files),
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     jobs = resources_of(done.stdout)
     train = jobs["train", "sudoku-extreme"]
     assert (train["gpu"], train["runtime"], train["mem_mb"]) == ("1", "2880", "64000")
     gpus = {rule: job for (rule, _), job in jobs.items() if "gpu" in job}
     assert {*gpus} == {
-        "train", "evaluate", "evaluate_arc", "steps", "thinking", "task_ids", "pooled",
-    }  # fmt: skip
+        "train",
+        "evaluate",
+        "evaluate_arc",
+        "steps",
+        "thinking",
+        "task_ids",
+        "pooled",
+    }
     # Without it the plugin up to 2.6 asks for tasks per GPU, which newer Slurm refuses.
     assert [rule for rule, job in gpus.items() if job.get("tasks_per_gpu") != "0"] == []

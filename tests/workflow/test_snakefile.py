@@ -56,10 +56,22 @@ def test_the_report_needs_nothing_but_results(finished: Project, tmp_path: Path)
     folders = sorted(str(p.parent) for p in tmp_path.glob("results/tiny/*/*/seed-*/metrics.json"))
     script = finished.root / "workflow/scripts/report.py"
     done = subprocess.run(
-        [sys.executable, script, "--config", "results/tiny/study.json", "--results", *folders,
-         "--out", "alone.html"],
-        cwd=tmp_path, env=environment(finished.root), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            script,
+            "--config",
+            "results/tiny/study.json",
+            "--results",
+            *folders,
+            "--out",
+            "alone.html",
+        ],
+        cwd=tmp_path,
+        env=environment(finished.root),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "alone.html").read_text()
     for part in ("gallery", "thinking"):  # which not every target makes
@@ -73,9 +85,14 @@ def test_report_script_alone_takes_what_is_there(finished: Project) -> None:
         str(p.parent) for p in finished.root.glob("results/tiny/*/*/seed-*/metrics.json")
     )
     done = finished.run(
-        "workflow/scripts/report.py", "--config", "results/tiny/study.json", "--results", *folders,
-        "--out", "alone.html",
-    )  # fmt: skip
+        "workflow/scripts/report.py",
+        "--config",
+        "results/tiny/study.json",
+        "--results",
+        *folders,
+        "--out",
+        "alone.html",
+    )
     assert done.returncode == 0, done.stderr
     page = (finished.root / "alone.html").read_text()
     assert "not run" in page  # the published benchmarks, which stand in the same table

@@ -44,10 +44,11 @@ class PuzzleData:
             update={
                 "total_groups": sum(s.metadata.total_groups for s in splits),
                 "total_puzzles": puzzles,
-                "mean_puzzle_examples": examples / puzzles if len(splits) > 1 else
-                first.mean_puzzle_examples,
+                "mean_puzzle_examples": examples / puzzles
+                if len(splits) > 1
+                else first.mean_puzzle_examples,
             }
-        )  # fmt: skip
+        )
         return PuzzleData(merged, tuple(a for s in splits for a in s.sets.values()))
 
     def total_steps(self, epochs: int, global_batch_size: int) -> int:
@@ -75,8 +76,14 @@ def check_compatible(
     first: DatasetMetadata, other: DatasetMetadata, first_name: str, other_name: str
 ) -> None:
     """Refuse two datasets that one model cannot serve; names the field and both values."""
-    for field in ("seq_len", "vocab_size", "num_puzzle_identifiers", "pad_id", "ignore_label_id",
-                  "blank_identifier_id"):  # fmt: skip
+    for field in (
+        "seq_len",
+        "vocab_size",
+        "num_puzzle_identifiers",
+        "pad_id",
+        "ignore_label_id",
+        "blank_identifier_id",
+    ):
         a, b = getattr(first, field), getattr(other, field)
         if a != b:
             raise TrmError(

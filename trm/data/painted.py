@@ -110,8 +110,14 @@ class ArcAugmentations:
                 raise ValueError(f"the indices beside it do not run from 0 up to {end}")
         canvas = isqrt(self.seq_len)
         example = first_unpaintable(
-            *(self.puzzle_indices, self.group_indices, self.first_pair, self.pairs),
-            *(len(self.cells), self.dihedrals, self.offsets, canvas),
+            self.puzzle_indices,
+            self.group_indices,
+            self.first_pair,
+            self.pairs,
+            len(self.cells),
+            self.dihedrals,
+            self.offsets,
+            canvas,
         )
         if example >= 0:
             raise ValueError(f"example {example} does not fit a canvas of {canvas}x{canvas}")

@@ -36,7 +36,9 @@ class Arc(PuzzleKind):
         *map(votes_metric, PASS_KS),
         Metric(TASKS, "tasks", Form.COUNT),
         Metric(
-            *("tasks_without_solution", "tasks, their solutions unknown", Form.COUNT),
+            "tasks_without_solution",
+            "tasks, their solutions unknown",
+            Form.COUNT,
             needs_solutions=False,
         ),
     )

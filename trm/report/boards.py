@@ -31,8 +31,16 @@ from trm.scoring.arc import ScoredInput, ScoredTask
 
 # The colours of the ARC website, 0..9.
 ARC_COLOURS = (
-    *("#000000", "#0074D9", "#FF4136", "#2ECC40", "#FFDC00"),
-    *("#AAAAAA", "#F012BE", "#FF851B", "#7FDBFF", "#870C25"),
+    "#000000",
+    "#0074D9",
+    "#FF4136",
+    "#2ECC40",
+    "#FFDC00",
+    "#AAAAAA",
+    "#F012BE",
+    "#FF851B",
+    "#7FDBFF",
+    "#870C25",
 )
 
 MAX_DEMONSTRATIONS = 4

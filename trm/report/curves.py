@@ -60,11 +60,19 @@ class _Kind:
 
 
 _STEPS = _Kind(
-    *("supervision_steps", "supervision step", _STEPS_LINES, "count", "test examples"),
+    "supervision_steps",
+    "supervision step",
+    _STEPS_LINES,
+    "count",
+    "test examples",
     "evaluate the run after each number of supervision steps again",
 )
 _VOTES = _Kind(
-    *("n_augmentations", "vote per test input", _VOTES_LINES, "n_tasks", "tasks"),
+    "n_augmentations",
+    "vote per test input",
+    _VOTES_LINES,
+    "n_tasks",
+    "tasks",
     "write it with python workflow/scripts/votes.py",
 )
 
@@ -112,7 +120,8 @@ def _draw(csv: Path, kind: _Kind, x_label: str) -> Figure:
         axes = figure.add_subplot()
         for line in _present(kind, table):
             axes.plot(
-                *(table[kind.against], table[line.column]),
+                table[kind.against],
+                table[line.column],
                 label=line.label,
                 color=line.colour,
                 marker=line.marker,

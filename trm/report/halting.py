@@ -62,8 +62,9 @@ def draw_halting(halting: Halting) -> Figure:
         shares, numbers = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
         shares.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1, label="if it were exact")
         shares.plot(
-            *(middles[filled], right[filled] / counts[filled]),
-            *("o-",),
+            middles[filled],
+            right[filled] / counts[filled],
+            "o-",
             color=BLUE,
             label="right answers",
         )
@@ -74,7 +75,9 @@ def draw_halting(halting: Halting) -> Figure:
         width = 0.44 / BINS
         numbers.bar(middles - width / 2, right, width, color=BLUE, label="right")
         numbers.bar(
-            *(middles + width / 2, counts - right, width),
+            middles + width / 2,
+            counts - right,
+            width,
             color="white",
             edgecolor=ORANGE,
             hatch="////",

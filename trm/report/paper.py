@@ -94,8 +94,16 @@ def describe_table(title: str, rows: Sequence[PaperRow]) -> str:
 # --- Markdown -----------------------------------------------------------------------------------
 
 _HEADINGS = (
-    *("Benchmark", "Variant", "Ours", "Over seeds", "Test sample", "Published", "Difference"),
-    *("Seeds", "Test size", "Verdict"),
+    "Benchmark",
+    "Variant",
+    "Ours",
+    "Over seeds",
+    "Test sample",
+    "Published",
+    "Difference",
+    "Seeds",
+    "Test size",
+    "Verdict",
 )
 _RIGHT = {"Ours", "Over seeds", "Test sample", "Published", "Difference", "Seeds", "Test size"}
 
@@ -112,11 +120,16 @@ def to_markdown(title: str, rows: Sequence[PaperRow]) -> str:
 def _cells(row: PaperRow) -> list[str]:
     s = row.summary
     texts = [
-        *(row.benchmark, row.label, _number(s.ours_percent)),
+        row.benchmark,
+        row.label,
+        _number(s.ours_percent),
         _range(s.seeds_low_percent, s.seeds_high_percent),
         _range(s.sample_low_percent, s.sample_high_percent),
-        *(_number(s.published_percent), format_points(s.difference_points), f"{s.n_seeds}"),
-        *(_DASH if s.n_test is None else f"{s.n_test:,}", s.verdict),
+        _number(s.published_percent),
+        format_points(s.difference_points),
+        f"{s.n_seeds}",
+        _DASH if s.n_test is None else f"{s.n_test:,}",
+        s.verdict,
     ]
     return [text.replace("|", r"\|") for text in texts]
 
@@ -223,7 +236,9 @@ def _draw_row(axes: Axes, y: int, row: SummaryRow) -> None:
             axes.plot([low, high], [y, y], **_OURS | {"marker": "|"})
         axes.plot(row.ours_percent, y, **_OURS)
     axes.text(
-        *(1.02, y, f"{_SIGNS[row.verdict]}{row.verdict}"),
+        1.02,
+        y,
+        f"{_SIGNS[row.verdict]}{row.verdict}",
         transform=axes.get_yaxis_transform(),
         va="center",
         color=GREY if row.verdict == NOT_RUN else INK,

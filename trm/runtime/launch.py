@@ -42,7 +42,10 @@ def run_ranks(
     launcher = [sys.executable]
     if ranks > 1:
         launcher += [
-            *("-m", "trm.runtime.torchrun", f"--nnodes={nodes}", f"--nproc-per-node={per_node}"),
+            "-m",
+            "trm.runtime.torchrun",
+            f"--nnodes={nodes}",
+            f"--nproc-per-node={per_node}",
             f"--shutdown-timeout={SECONDS_TO_SAVE}",
             f"--signals-to-handle={','.join(s.name for s in SIGNALS)}",
         ]
@@ -51,7 +54,10 @@ def run_ranks(
         launcher += _rendezvous() if nodes > 1 else here
     if nodes > 1:
         launcher = [
-            *("srun", f"--nodes={nodes}", "--ntasks-per-node=1", f"--cpus-per-task={threads}"),
+            "srun",
+            f"--nodes={nodes}",
+            "--ntasks-per-node=1",
+            f"--cpus-per-task={threads}",
             "--kill-on-bad-exit=1",
             *launcher,
         ]
@@ -73,11 +79,9 @@ def _rendezvous() -> list[str]:
         raise TrmError("several nodes need a Slurm job: snakemake --profile slurm")
     port = 20000 + int(job) % 20000
     return [
-        *(
-            "--rdzv-backend=c10d",
-            f"--rdzv-id={job}",
-            f"--rdzv-endpoint={socket.gethostname()}:{port}",
-        )
+        "--rdzv-backend=c10d",
+        f"--rdzv-id={job}",
+        f"--rdzv-endpoint={socket.gethostname()}:{port}",
     ]
 
 
@@ -131,7 +135,8 @@ def run_evaluation(args: argparse.Namespace, **keys: object) -> None:
     run_job(
         args,
         [
-            *("-m", "trm.evaluate"),
+            "-m",
+            "trm.evaluate",
             *(f"{k}={json.dumps(v) if isinstance(v, list) else v}" for k, v in words.items()),
         ],
     )

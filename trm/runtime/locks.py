@@ -51,9 +51,11 @@ class Lock:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.release()
 
 
@@ -137,8 +139,10 @@ class _Owner:
 
     def is_same(self, other: _Owner | None) -> bool:
         return other is not None and (self.host, self.pid, self.started) == (
-            other.host, other.pid, other.started,
-        )  # fmt: skip
+            other.host,
+            other.pid,
+            other.started,
+        )
 
 
 class _Beat:

@@ -381,8 +381,11 @@ class _TestSplit:
                 for rows in _chunks(len(arrays.inputs)):
                     part = slice(start + rows.start, start + rows.stop)
                     yield _Rows(
-                        *(identifiers[rows], places[rows], arrays.inputs[rows]),
-                        *(preds[part], q_halt_logits[part]),
+                        identifiers[rows],
+                        places[rows],
+                        arrays.inputs[rows],
+                        preds[part],
+                        q_halt_logits[part],
                     )
                     progress.update(rows.stop - rows.start)  # these have voted now
                 start += len(arrays.inputs)

@@ -25,7 +25,9 @@ OF_EVERY_KIND = {
         Metric("halting/calibration_error", "its calibration error"),
         Metric("halting/auroc", "its AUROC for being right"),
         Metric(
-            *("reinitialised_embeddings", "puzzles with a reinitialised embedding", Form.COUNT),
+            "reinitialised_embeddings",
+            "puzzles with a reinitialised embedding",
+            Form.COUNT,
             needs_solutions=False,
         ),
     )

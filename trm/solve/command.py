@@ -104,8 +104,10 @@ def parser() -> Parser:
 
 def _solve_task(trained: TrainedModel, puzzle: str, args: argparse.Namespace) -> TaskAnswer:
     if not trained.names and trained.model.config.puzzle_emb_ndim:
-        say("note: the names of the tasks it was trained on are not available, so that every task "
-            "counts as unseen: give the dataset by --dataset")  # fmt: skip
+        say(
+            "note: the names of the tasks it was trained on are not available, so that every task "
+            "counts as unseen: give the dataset by --dataset"
+        )
     return trained.solve_task(
         Path(puzzle),
         task_id=args.task_id,
@@ -236,8 +238,9 @@ def _task_json(answer: TaskAnswer, every_step: bool) -> dict[str, Any]:
         "learning": None if learning is None else vars(learning),
         "tests": [_test_json(test) for test in answer.tests],
         "seconds": answer.seconds,
-    } | ({"steps": [[_test_json(t) for t in tests] for tests in answer.steps]} if every_step
-         else {})  # fmt: skip
+    } | (
+        {"steps": [[_test_json(t) for t in tests] for tests in answer.steps]} if every_step else {}
+    )
 
 
 def _test_json(test: TaskInput) -> dict[str, Any]:

@@ -222,8 +222,12 @@ def _first(group: Group, count: int | None) -> Group:
     """The group with its first `count` augmentations."""
     kept = slice(count)
     return Group(
-        *(group.name, group.splits, group.raw),
-        *(group.dihedrals[kept], group.colour_maps[kept], group.ids[kept]),
+        group.name,
+        group.splits,
+        group.raw,
+        group.dihedrals[kept],
+        group.colour_maps[kept],
+        group.ids[kept],
     )
 
 

@@ -105,11 +105,17 @@ class Cluster:
         run = folder / "run"
         run.mkdir(mode=0o755)
         subprocess.run(
-            ["/usr/sbin/munged", "--force", f"--key-file={key}", f"--socket={run}/socket",
-             f"--pid-file={folder}/munged.pid", f"--seed-file={folder}/seed",
-             f"--log-file={folder}/log"],
+            [
+                "/usr/sbin/munged",
+                "--force",
+                f"--key-file={key}",
+                f"--socket={run}/socket",
+                f"--pid-file={folder}/munged.pid",
+                f"--seed-file={folder}/seed",
+                f"--log-file={folder}/log",
+            ],
             check=True,
-        )  # fmt: skip
+        )
         self.daemons.append(folder / "munged.pid")
 
     def _write_conf(self) -> None:
@@ -125,22 +131,37 @@ class Cluster:
             "PreemptMode=REQUEUE GraceTime=30",
         ]
         settings = {
-            "ClusterName": "test", "SlurmctldHost": f"{host}(127.0.0.1)",
-            "SlurmUser": "root", "SlurmdUser": "root",
-            "AuthType": "auth/munge", "AuthInfo": f"socket={here}/munge/run/socket",
+            "ClusterName": "test",
+            "SlurmctldHost": f"{host}(127.0.0.1)",
+            "SlurmUser": "root",
+            "SlurmdUser": "root",
+            "AuthType": "auth/munge",
+            "AuthInfo": f"socket={here}/munge/run/socket",
             "CommunicationParameters": "NoCtldInAddrAny,NoInAddrAny",
-            "SlurmctldPort": 16817, "SlurmdPort": 16818,
-            "StateSaveLocation": here / "state", "SlurmdSpoolDir": f"{here}/spool/%n",
-            "SlurmctldPidFile": here / "slurmctld.pid", "SlurmdPidFile": f"{here}/slurmd-%n.pid",
-            "SlurmctldLogFile": here / "slurmctld.log", "SlurmdLogFile": f"{here}/slurmd-%n.log",
-            "ProctrackType": "proctrack/linuxproc", "TaskPlugin": "task/none",
-            "SwitchType": "switch/none", "MpiDefault": "none",
-            "SelectType": "select/cons_tres", "SelectTypeParameters": "CR_Core_Memory",
-            "GresTypes": "gpu", "ReturnToService": 2, "SlurmdParameters": "config_overrides",
+            "SlurmctldPort": 16817,
+            "SlurmdPort": 16818,
+            "StateSaveLocation": here / "state",
+            "SlurmdSpoolDir": f"{here}/spool/%n",
+            "SlurmctldPidFile": here / "slurmctld.pid",
+            "SlurmdPidFile": f"{here}/slurmd-%n.pid",
+            "SlurmctldLogFile": here / "slurmctld.log",
+            "SlurmdLogFile": f"{here}/slurmd-%n.log",
+            "ProctrackType": "proctrack/linuxproc",
+            "TaskPlugin": "task/none",
+            "SwitchType": "switch/none",
+            "MpiDefault": "none",
+            "SelectType": "select/cons_tres",
+            "SelectTypeParameters": "CR_Core_Memory",
+            "GresTypes": "gpu",
+            "ReturnToService": 2,
+            "SlurmdParameters": "config_overrides",
             "SchedulerParameters": "sched_interval=2,bf_interval=2,batch_sched_delay=0",
-            "PreemptType": "preempt/partition_prio", "PreemptMode": "REQUEUE",
-            "MinJobAge": 3600, "KillWait": 5, "AccountingStorageType": "accounting_storage/none",
-        }  # fmt: skip
+            "PreemptType": "preempt/partition_prio",
+            "PreemptMode": "REQUEUE",
+            "MinJobAge": 3600,
+            "KillWait": 5,
+            "AccountingStorageType": "accounting_storage/none",
+        }
         lines = [f"{key}={value}" for key, value in settings.items()]
         self.conf.write_text("\n".join([*lines, *nodes, *partitions, ""]))
         gres = ["AutoDetect=off"]

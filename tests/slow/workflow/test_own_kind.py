@@ -30,16 +30,27 @@ SETTINGS = {
             "metric": "valid",
             "resources": {"ranks": 1, "gpus": 0, "threads": 1, "mem_mb": 2000, "runtime": 10},
             "overrides": {
-                "evaluators": [], "global_batch_size": 64, "epochs": 60, "eval_interval": 30,
-                "lr": 3.0e-3, "lr_warmup_steps": 20, "weight_decay": 0.1, "arch.hidden_size": 64,
-                "arch.num_heads": 2, "arch.puzzle_emb_len": 1, "arch.H_cycles": 1,
-                "arch.L_cycles": 2, "arch.halt_max_steps": 2, "arch.forward_dtype": "float32",
-                "arch.mlp_t": True, "arch.pos_encodings": "none",
+                "evaluators": [],
+                "global_batch_size": 64,
+                "epochs": 60,
+                "eval_interval": 30,
+                "lr": 3.0e-3,
+                "lr_warmup_steps": 20,
+                "weight_decay": 0.1,
+                "arch.hidden_size": 64,
+                "arch.num_heads": 2,
+                "arch.puzzle_emb_len": 1,
+                "arch.H_cycles": 1,
+                "arch.L_cycles": 2,
+                "arch.halt_max_steps": 2,
+                "arch.forward_dtype": "float32",
+                "arch.mlp_t": True,
+                "arch.pos_encodings": "none",
             },
             "variants": {"mlp": {}},
         }
     },
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")

@@ -57,11 +57,27 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         RESULT.format("two-nodes", 0, "config.yaml"),
     ]
     done = project.run(
-        "-m", "snakemake", "--profile", "slurm", "--rerun-triggers", "mtime", "--retries", "0",
-        "--slurm-init-seconds-before-status-checks", "1", "--max-status-checks-per-second", "10",
-        "--configfile", str(FULL), str(TINY), "gpus.yaml", "--", *targets,
-        PATH=f"{programs}{os.pathsep}{environment(project.root)['PATH']}", USER="somebody",
-    )  # fmt: skip
+        "-m",
+        "snakemake",
+        "--profile",
+        "slurm",
+        "--rerun-triggers",
+        "mtime",
+        "--retries",
+        "0",
+        "--slurm-init-seconds-before-status-checks",
+        "1",
+        "--max-status-checks-per-second",
+        "10",
+        "--configfile",
+        str(FULL),
+        str(TINY),
+        "gpus.yaml",
+        "--",
+        *targets,
+        PATH=f"{programs}{os.pathsep}{environment(project.root)['PATH']}",
+        USER="somebody",
+    )
     assert done.returncode != 0 and log.exists(), done.stdout[-3000:] + done.stderr[-3000:]
     lines = log.read_text().splitlines()
     found = [

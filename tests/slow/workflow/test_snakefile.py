@@ -104,8 +104,10 @@ def test_a_failed_retraining_does_not_leave_the_old_result_for_the_new(
 def test_the_report_shows_what_is_there_and_trains_nothing(own: Project) -> None:
     """Results copied from another machine, without checkpoints."""
     results = own.root / "results/tiny"
-    added = {"sudoku-6x6/mlp/seed-1": "sudoku-6x6/mlp/seed-0",
-             "maze-hard/mlp/seed-0": "sudoku-6x6/mlp/seed-0"}  # fmt: skip
+    added = {
+        "sudoku-6x6/mlp/seed-1": "sudoku-6x6/mlp/seed-0",
+        "maze-hard/mlp/seed-0": "sudoku-6x6/mlp/seed-0",
+    }
     for name, source in added.items():
         (results / name).mkdir(parents=True)
         for file in ("metrics.json", "history.csv"):
@@ -144,12 +146,26 @@ def stop_in_the_middle(project: Project, seed: int, number: int) -> tuple[str, P
     Gives the target, the run folder and Snakemake's exit status.
     """
     target = f"results/tiny/sudoku-6x6/mlp/seed-{seed}/metrics.json"
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", str(FULL),
-               str(TINY), "--", target]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--cores",
+        "2",
+        "--configfile",
+        str(FULL),
+        str(TINY),
+        "--",
+        target,
+    ]
     process = subprocess.Popen(
-        command, cwd=project.root, start_new_session=True, env=environment(project.root),
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        command,
+        cwd=project.root,
+        start_new_session=True,
+        env=environment(project.root),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     run = project.root / f"checkpoints/tiny/sudoku-6x6/mlp/seed-{seed}"
     deadline = time.monotonic() + 120
     while not [*(run / "snapshots").glob("step_*")] and time.monotonic() < deadline:

@@ -29,13 +29,37 @@ def start_rule(data: Path, folder: Path, *within: str) -> subprocess.Popen:
     """`within`: a command to start it by."""
     settings = [w for w in words(data, folder) if not w.startswith(("data_paths", "checkpoint"))]
     return subprocess.Popen(
-        [*within, sys.executable, str(ROOT / "workflow/scripts/train.py"), "--dataset", str(data),
-         "--run-folder", str(folder), "--project", "p", "--run-name", "r", "--seed", "0",
-         "--ranks", "2", "--threads", "2", "--out-weights", str(folder / "final"),
-         "--out-history", str(folder / "out.csv"), "--out-config", str(folder / "out.yaml"),
-         "--settings", as_settings(settings)],
-        stderr=subprocess.PIPE, text=True, env=environment(ROOT),
-    )  # fmt: skip
+        [
+            *within,
+            sys.executable,
+            str(ROOT / "workflow/scripts/train.py"),
+            "--dataset",
+            str(data),
+            "--run-folder",
+            str(folder),
+            "--project",
+            "p",
+            "--run-name",
+            "r",
+            "--seed",
+            "0",
+            "--ranks",
+            "2",
+            "--threads",
+            "2",
+            "--out-weights",
+            str(folder / "final"),
+            "--out-history",
+            str(folder / "out.csv"),
+            "--out-config",
+            str(folder / "out.yaml"),
+            "--settings",
+            as_settings(settings),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(ROOT),
+    )
 
 
 def workers(launcher: subprocess.Popen) -> list[psutil.Process]:

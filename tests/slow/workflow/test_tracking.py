@@ -34,16 +34,36 @@ def start(root: Path, data: Path, *options: str) -> subprocess.Popen:
     words = overrides(wandb="offline", epochs=36, eval_interval=12, ema=True, save_every_steps=10)
     return subprocess.Popen(
         command(
-            "train.py", "--dataset", data, "--run-folder", "run", "--project", "small",
-            "--run-name", "mlp-seed-3", "--seed", 3, "--threads", 1, "--out-weights", "run/final",
-            "--out-history", "result/history.csv", "--out-config", "result/config.yaml",
-            "--settings", as_settings(
-                [*words, "evaluators=[]", "eval_raw=true", "arch.no_ACT_continue=false",
-                 *options]
+            "train.py",
+            "--dataset",
+            data,
+            "--run-folder",
+            "run",
+            "--project",
+            "small",
+            "--run-name",
+            "mlp-seed-3",
+            "--seed",
+            3,
+            "--threads",
+            1,
+            "--out-weights",
+            "run/final",
+            "--out-history",
+            "result/history.csv",
+            "--out-config",
+            "result/config.yaml",
+            "--settings",
+            as_settings(
+                [*words, "evaluators=[]", "eval_raw=true", "arch.no_ACT_continue=false", *options]
             ),
         ),
-        cwd=root, env=environment(root), stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+        cwd=root,
+        env=environment(root),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def environment(root: Path) -> dict[str, str]:
@@ -146,18 +166,48 @@ def test_metrics_and_figures_come_to_the_same_run(
     (root / "run" / "provenance.json").write_text(json.dumps(recorded))
     for words in (
         command(
-            "evaluate.py", "--dataset", "data", "--weights", "run/final", "--kind", "sudoku",
-            "--train-config", "result/config.yaml", "--train-provenance", "run/provenance.json",
-            "--benchmark", "small", "--variant", "mlp", "--threads", 1, "--out-metrics",
-            "result/metrics.json", "--out-predictions", "result/predictions.npz",
-            "--out-provenance", "result/provenance.json",
+            "evaluate.py",
+            "--dataset",
+            "data",
+            "--weights",
+            "run/final",
+            "--kind",
+            "sudoku",
+            "--train-config",
+            "result/config.yaml",
+            "--train-provenance",
+            "run/provenance.json",
+            "--benchmark",
+            "small",
+            "--variant",
+            "mlp",
+            "--threads",
+            1,
+            "--out-metrics",
+            "result/metrics.json",
+            "--out-predictions",
+            "result/predictions.npz",
+            "--out-provenance",
+            "result/provenance.json",
         ),
         command(
-            "figures.py", "--result", "result", "--dataset", "data", "--kind", "sudoku",
-            "--out-curve", "result/c.svg", "--out-examples", "result/e.svg",
-            "--out-halting", "result/h.svg", "--out-gallery", "result/gallery.json",
+            "figures.py",
+            "--result",
+            "result",
+            "--dataset",
+            "data",
+            "--kind",
+            "sudoku",
+            "--out-curve",
+            "result/c.svg",
+            "--out-examples",
+            "result/e.svg",
+            "--out-halting",
+            "result/h.svg",
+            "--out-gallery",
+            "result/gallery.json",
         ),
-    ):  # fmt: skip
+    ):
         done = subprocess.run(
             words, cwd=root, env=environment(root), capture_output=True, text=True, check=False
         )
@@ -214,8 +264,10 @@ def test_without_a_server_the_run_is_an_offline_one(unreachable: Path) -> None:
     (folder,) = matching(pattern)
     found = read_offline(Path(folder))
     assert (found.run.project, found.run.run_group, found.run.run_id) == (
-        "small", "small/mlp", "abcd1234",
-    )  # fmt: skip
+        "small",
+        "small/mlp",
+        "abcd1234",
+    )
     assert found.rows[-1]["train/loss"] == 1.5
     assert "W&B: connecting, for at most 2 s" in done.stderr
     assert done.stderr.count("W&B cannot be reached, so this run is recorded offline: ") == 1

@@ -82,12 +82,26 @@ def test_a_job_that_fails_after_its_training(project: Project) -> None:
 
 def test_a_snakemake_that_is_killed_while_the_training_runs_on(project: Project) -> None:
     """As on a cluster, where jobs outlive it. It left the outputs for incomplete."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", str(FULL),
-               str(TINY), "--", TARGET]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--cores",
+        "2",
+        "--configfile",
+        str(FULL),
+        str(TINY),
+        "--",
+        TARGET,
+    ]
     process = subprocess.Popen(
-        command, cwd=project.root, env=environment(project.root), start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        command,
+        cwd=project.root,
+        env=environment(project.root),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     deadline = time.monotonic() + 300
     log = project.root / LOG
     while not (log.exists() and "activations: " in log.read_text()):

@@ -30,13 +30,19 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("using")
     runs = root / "checkpoints"
     random_run(
-        runs / "sudoku-6x6/quick/seed-0", Path("data/sudoku"), 6, 8,
-        arch__mlp_t=True, arch__pos_encodings="none",
-    )  # fmt: skip
-    random_run(runs / "maze-30x30/att/seed-0", Path("data/maze"), 30, 6,
-               arch__pos_encodings="learned")  # fmt: skip
-    random_run(runs / "arc-agi-1-6x6/att/seed-0", Path("data/arc"), 6, 12, 3,
-               arch__pos_encodings="learned")  # fmt: skip
+        runs / "sudoku-6x6/quick/seed-0",
+        Path("data/sudoku"),
+        6,
+        8,
+        arch__mlp_t=True,
+        arch__pos_encodings="none",
+    )
+    random_run(
+        runs / "maze-30x30/att/seed-0", Path("data/maze"), 30, 6, arch__pos_encodings="learned"
+    )
+    random_run(
+        runs / "arc-agi-1-6x6/att/seed-0", Path("data/arc"), 6, 12, 3, arch__pos_encodings="learned"
+    )
     (root / "data/arc").mkdir(parents=True)
     write_identifiers(root / "data/arc", ["<blank>", "6ea4a07e", "6ea4a07e|||t3|||0213456789"])
     (root / "maze.txt").write_text("\n".join(["S" + " " * 28 + "G"] + ["#" * 30] * 29))
@@ -60,9 +66,14 @@ def done(here: Path) -> dict[str, subprocess.CompletedProcess]:
 
 def run(here: Path, command: list[str]) -> subprocess.CompletedProcess:
     return subprocess.run(
-        command, cwd=here, env=environment(ROOT), capture_output=True, text=True, timeout=300,
+        command,
+        cwd=here,
+        env=environment(ROOT),
+        capture_output=True,
+        text=True,
+        timeout=300,
         check=False,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("line", COMMANDS)

@@ -43,9 +43,18 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for words in (
         (*pip, "wheel", ".", "--no-deps", "--no-build-isolation", "--wheel-dir", folder),
         (sys.executable, "-m", "venv", "--without-pip", folder / "venv"),
-        (*pip, "install", "--no-deps", "--no-index", "--find-links", folder, "--target", packages,
-         "trm-pipeline"),
-    ):  # fmt: skip
+        (
+            *pip,
+            "install",
+            "--no-deps",
+            "--no-index",
+            "--find-links",
+            folder,
+            "--target",
+            packages,
+            "trm-pipeline",
+        ),
+    ):
         done = run(*words, cwd=source)
         assert done.returncode == 0, done.stderr
     here = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
@@ -70,8 +79,9 @@ def test_an_exported_model_solves(python: Path, empty: Path) -> None:
     trained = load(random_run(empty.parent / "run", Path("data/none"), 4, 6, **options))
     export(trained, empty.parent / "exported")
     question = "1...2....3....4."
-    done = run(python, "-m", "trm.solve", "--checkpoint", "../exported", "--sudoku", question,
-               cwd=empty)  # fmt: skip
+    done = run(
+        python, "-m", "trm.solve", "--checkpoint", "../exported", "--sudoku", question, cwd=empty
+    )
     assert done.returncode == 0, done.stderr
     assert "confidence" in done.stdout
     again = run(
