@@ -123,5 +123,7 @@ def test_slurm_profile_resolves_with_its_resources(project: Project) -> None:
         "task_ids",
         "pooled",
     }
+    profile = (ROOT / "slurm/config.yaml").read_text()
+    assert [rule for rule in gpus if f"  {rule}:\n" not in profile.replace("# ", "")] == []
     # Without it the plugin up to 2.6 asks for tasks per GPU, which newer Slurm refuses.
     assert [rule for rule, job in gpus.items() if job.get("tasks_per_gpu") != "0"] == []
