@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -29,13 +31,17 @@ def run_cli(main: Callable[[], None]) -> None:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         main()
+        sys.stdout.flush()
     except TrmError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except OSError as error:
-        if error.filename is None or error.strerror is None:
+        if error.strerror is None or (error.filename is None and error.errno != errno.ENOSPC):
             raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        where = error.filename or "cannot print"
+        print(f"error: {where}: {error.strerror}", file=sys.stderr)
+        if error.filename is None:  # Python would try it once more at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

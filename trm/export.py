@@ -21,7 +21,7 @@ import yaml
 
 from trm.arguments import Parser
 from trm.errors import TrmError, run_cli
-from trm.files import RunFile, check_writable, file_sha256, new_folder, write_atomically
+from trm.files import RunFile, check_outputs, file_sha256, new_folder, write_atomically
 from trm.model.checkpoint import PUZZLE_EMBEDDING, save_weights, write_safetensors
 from trm.puzzles.kinds import kind_named, kinds
 from trm.solve.trained import (
@@ -175,7 +175,8 @@ def main(words: Sequence[str] | None = None) -> None:
     if args.out is None and args.published is None:
         raise TrmError("name what to write: --out FOLDER, --published FILE, or both")
     if args.published is not None:
-        check_writable(args.published)
+        given = Path(args.checkpoint)
+        check_outputs([args.published], given if given.is_dir() else given.parent)
     trained = load(
         args.checkpoint,
         device="cpu",

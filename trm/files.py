@@ -38,8 +38,15 @@ def settings_folder() -> Path:
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """A binary file that takes the name `path` when the block ends well, and else never was.
 
-    WriteError where it cannot be written.
+    A link stays a link: the file that it points to is replaced. A device or a pipe is written to
+    as it is. WriteError where it cannot be written.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with writing(path), path.open("wb") as file:
+            yield file
+        return
+    if path.is_symlink():
+        path = path.resolve()
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,6 +124,22 @@ def check_writable(path: Path) -> None:
         raise write_error(path, OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
     if not os.access(folder, os.W_OK | os.X_OK):
         raise write_error(path, _why_unwritable(folder))
+
+
+def check_outputs(outputs: Collection[Path], run: Path, inputs: Collection[Path] = ()) -> None:
+    """TrmError where a file would be lost: two outputs are one file, or one is an input, or a file
+    that the run, or exported model, in the folder `run` consists of. WriteError as check_writable.
+    """
+    kept = {path.resolve() for path in (*inputs, *files_of_run(run))}
+    named: set[Path] = set()
+    for path in outputs:
+        check_writable(path)
+        real = path.resolve()
+        if real in kept:
+            raise TrmError(f"{path} is read, or belongs to the run in {run}: name another output")
+        if real in named:
+            raise TrmError(f"{path} is the name of two outputs: name another one")
+        named |= {real} if path.is_file() or not path.exists() else set()
 
 
 def _why_unwritable(folder: Path) -> OSError:
@@ -280,6 +303,15 @@ class RunFile(StrEnum):
     HISTORY = "history.csv"
     CONFIG = "all_config.yaml"
     RECORD = "run.json"
+    SETTINGS = "settings.yaml"  # what Snakemake's training asked for
+
+
+EXPORTED_FILES = ("model.safetensors", "config.json", "README.md", "identifiers.json")
+
+
+def files_of_run(folder: Path) -> list[Path]:
+    """The files that a run's folder, or an exported model, needs to be one."""
+    return [*folder.glob("step_*"), *(folder / name for name in (*RunFile, *EXPORTED_FILES))]
 
 
 def checkpoints_of(folder: Path) -> list[Path]:

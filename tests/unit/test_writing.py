@@ -20,9 +20,17 @@ from tests.conftest import ROOT
 from tests.runs import ALONE, config_of, random_run
 from tests.unit.test_model import small
 from trm import export
-from trm.errors import WriteError, run_cli
+from trm.errors import TrmError, WriteError, run_cli
 from trm.evaluate.settings import parse_arguments
-from trm.files import atomic_write, check_writable, copy_file, new_folder, write_json
+from trm.files import (
+    atomic_write,
+    check_outputs,
+    check_writable,
+    copy_file,
+    new_folder,
+    write_atomically,
+    write_json,
+)
 from trm.model.checkpoint import save_weights
 from trm.model.registry import build_model
 from trm.report import compare
@@ -260,3 +268,65 @@ def test_a_file_that_is_read_meanwhile_is_not_blamed_on_what_is_written(tmp_path
     with pytest.raises(ZeroDivisionError), atomic_write(tmp_path / "out"):
         1 / 0  # noqa: B018
     assert not contents(tmp_path)
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far/file").write_text("old")
+    (tmp_path / "link").symlink_to("far/file")
+    write_atomically(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "far/file").read_bytes() == b"new"
+
+
+def test_a_pipe_or_device_is_written_to_and_stays(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_atomically(tmp_path / "pipe", b"through")
+    assert os.read(reader, 99) == b"through"
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize("name", ["step_1", "all_config.yaml", "run.json", "config.json"])
+def test_an_output_is_no_file_of_the_run(tmp_path: Path, name: str) -> None:
+    """Nor an input, nor another output; a link to one neither."""
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "step_1").touch()
+    (tmp_path / "link").symlink_to(run / name)
+    for path in (run / name, tmp_path / "link"):
+        with pytest.raises(TrmError, match="name another output"):
+            check_outputs([path], run)
+    check_outputs([run / "metrics.json", run / "predictions.npz"], run)
+    with pytest.raises(TrmError, match="name another output"):
+        check_outputs([tmp_path / "tasks.json"], run, [tmp_path / "tasks.json"])
+    with pytest.raises(TrmError, match="two outputs"):
+        check_outputs([run / "m.json", run / "../run/m.json"], run)
+    check_outputs([Path(os.devnull), Path(os.devnull)], run)
+
+
+def test_the_commands_ask_that(run: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    with pytest.raises(TrmError, match="belongs to the run"):
+        parse_arguments([f"checkpoint={run / 'final'}", f"out={run / 'all_config.yaml'}"])
+    for words in (["--published", run / "final"], ["--published", run / "all_config.yaml"]):
+        with pytest.raises(SystemExit):
+            export_command(monkeypatch, "--checkpoint", run, *words)
+        assert "belongs to the run" in capsys.readouterr().err
+    assert {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()} == before
+
+
+def test_a_full_output_is_one_sentence() -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [sys.executable, "-m", "trm", "list"],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr == "error: cannot print: No space left on device\n"

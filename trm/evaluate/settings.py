@@ -22,7 +22,7 @@ from trm.config.compose import (
 from trm.config.types import Embeddings, Strict, TrainConfig
 from trm.data.specs import Kind
 from trm.errors import TrmError, explain
-from trm.files import RunFile, check_writable
+from trm.files import RunFile, check_outputs
 from trm.model.checkpoint import check_exists
 
 TaskIds = Literal["own", "blank", "other"]
@@ -76,11 +76,21 @@ class EvaluateConfig(Strict):
         return self
 
     def check_outputs(self) -> None:
-        """WriteError, before anything is evaluated, where a file could not be written."""
-        files = (self.out, self.predictions, self.submission, self.steps_out, self.task_ids_out)
-        for path in (*files, self.cost_out):
-            if path is not None:
-                check_writable(path)
+        """TrmError, before any work, where a file cannot be written or would be lost."""
+        files = (
+            self.out,
+            self.predictions,
+            self.submission,
+            self.steps_out,
+            self.task_ids_out,
+            self.cost_out,
+        )
+        inputs = (self.checkpoint, self.config, *self.challenges)
+        check_outputs(
+            [path for path in files if path is not None],
+            self.checkpoint.parent,
+            [path for path in inputs if path is not None],
+        )
 
 
 def parse_arguments(arguments: list[str]) -> tuple[EvaluateConfig, TrainConfig]:

@@ -28,6 +28,9 @@ class Signals:
     def note(self, number: int, _frame: object) -> None:
         if self.noted is None:
             self.noted, self.at = signal.Signals(number), time.monotonic()
+            if number == signal.SIGINT and os.environ.get("RANK", "0") == "0":
+                # Straight to stderr: a handler may interrupt a print.
+                os.write(2, b"\nstopping after this step; Ctrl-C again ends at once\n")
         elif number == signal.SIGINT and time.monotonic() - self.at > SECONDS_OF_ONE_CTRL_C:
             raise KeyboardInterrupt
 

@@ -31,7 +31,7 @@ from trm.data.arc import Group, augment_task, known_task
 from trm.data.read import load_identifiers, read_metadata
 from trm.data.specs import Kind
 from trm.errors import TrmError, explain
-from trm.files import RunFile, checkpoints_of, file_sha256
+from trm.files import EXPORTED_FILES, RunFile, checkpoints_of, file_sha256
 from trm.model.base import RecursiveModel
 from trm.model.checkpoint import (
     EMBEDDED_TOKENS,
@@ -54,12 +54,7 @@ from trm.study.files import ResultFile
 from trm.study.paths import run_of_result
 from trm.study.puzzle_names import why_other_puzzles
 
-WEIGHTS, DESCRIPTION, CARD, NAMES = EXPORTED_FILES = (
-    "model.safetensors",
-    "config.json",
-    "README.md",
-    "identifiers.json",
-)
+WEIGHTS, DESCRIPTION, CARD, NAMES = EXPORTED_FILES
 FORMAT = "trm-pipeline export 1"
 AUGMENTATIONS = 32  # of a task that is learned, itself among them
 MAX_AUGMENTATIONS = 1001  # the same

@@ -52,7 +52,7 @@ def main() -> None:
         # A changed row of config.yaml is another run; its dry run has said so.
         "resume": "or_restart",
     }
-    file = args.run_folder / "settings.yaml"
+    file = args.run_folder / RunFile.SETTINGS
     save_train_config(resolve(settings, f"{args.project}/{args.run_name}"), file)
     train_or_requeue(args, ["-m", "trm", "train", "--settings", str(file)])
 
