@@ -14,13 +14,20 @@ from typing import Any, Protocol, TextIO
 import numpy as np
 
 from trm.data.dataset import BLANK_NAME, SET, DatasetMetadata
-from trm.data.legacy_random import permutation
+from trm.data.legacy_random import legacy_stream, permutation
 from trm.data.overlap import Overlap, row_keys
-from trm.data.write import ArrayWriter, write_identifiers, write_indices, write_metadata
+from trm.data.specs import BoardsSpec, MazeSpec, SudokuSpec
+from trm.data.write import (
+    ArrayWriter,
+    new_dataset,
+    write_identifiers,
+    write_indices,
+    write_metadata,
+)
 from trm.errors import TrmError
 from trm.progress import Progress
 from trm.puzzles.characters import NO_VALUE, Charset
-from trm.puzzles.kind import Fault, Image
+from trm.puzzles.kind import BoardKind, Fault, Image
 
 COLUMNS = ["source", "question", "answer", "rating"]
 BLOCK_ROWS = 4096
@@ -226,6 +233,59 @@ def choose(state: np.ndarray, total: int, subsample_size: int | None) -> np.ndar
     return permutation(state, total)[:subsample_size]
 
 
+def build_kind(
+    kind: BoardKind,
+    shape: tuple[int, int],
+    spec: MazeSpec | BoardsSpec,
+    table_dir: Path,
+    output_dir: Path,
+    extra: Mapping[str, str],
+) -> None:
+    """Build a dataset of a kind's boards of `shape` (rows, columns), with its symmetries as images
+    where `spec.aug` asks for them, and `extra` files by name. TrmError, naming the row, for an
+    answer that breaks the kind's rules."""
+    rows, columns = shape
+    images = {"train": kind.images if spec.aug else kind.images[:1], "test": kind.images[:1]}
+    tables = {
+        split: BoardTable(
+            table_dir / f"{split}.csv",
+            kind.charset(columns),
+            rows * columns,
+            find_fault=lambda answers: kind.first_fault(answers.reshape(-1, rows, columns)),
+        )
+        for split in images
+    }
+    variants = {split: Images(of_split, columns) for split, of_split in images.items()}
+    state = legacy_stream(spec.seed)
+    write_boards(output_dir, tables, variants, kind.vocab_size(columns), state, spec, extra)
+
+
+def write_boards(
+    output_dir: Path,
+    tables: Mapping[str, BoardTable],
+    variants: Mapping[str, BoardVariants],
+    vocab_size: int,
+    state: np.ndarray,
+    spec: SudokuSpec | MazeSpec | BoardsSpec,
+    extra: Mapping[str, str],
+) -> None:
+    """Write the dataset `output_dir`: both splits, each from its table with its variants, and the
+    `extra` files by name. The training boards are drawn from `state`."""
+    keys = {}
+    with new_dataset(output_dir, spec.extra_files) as folder:
+        for split, table in tables.items():
+            wanted = None
+            if split == "train":
+                wanted = choose(state, table.count(), spec.subsample_size)
+            keys[split] = write_board_split(
+                folder, split, table, wanted, vocab_size, variants[split]
+            )
+        write_identifiers(folder, [BLANK_NAME])  # none has an embedding of its own
+        for name, content in extra.items():
+            (folder / name).write_text(content)
+        refuse_known_questions(keys, spec.allow_test_in_train)
+
+
 def write_board_split(
     folder: Path,
     split: str,
@@ -281,11 +341,6 @@ def paint_examples(
                 inputs.append(more_inputs)
                 labels.append(more_labels)
                 progress.update(len(questions[rows]))
-
-
-def write_blank_identifiers(folder: Path) -> None:
-    """Write identifiers.json of a dataset whose puzzles have no embedding of their own."""
-    write_identifiers(folder, [BLANK_NAME])
 
 
 def _metadata(cells: int, vocab_size: int, groups: int) -> DatasetMetadata:

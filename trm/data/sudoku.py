@@ -7,21 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from trm.data.boards import (
-    Boards,
-    BoardTable,
-    choose,
-    paint_examples,
-    refuse_known_questions,
-    side_of,
-    write_blank_identifiers,
-    write_board_split,
-)
+from trm.data.boards import Boards, BoardTable, paint_examples, side_of, write_boards
 from trm.data.legacy_random import legacy_stream
 from trm.data.painted import write_augmentations
 from trm.data.specs import SudokuSpec
 from trm.data.sudoku_kernels import draw_shuffles, first_invalid, shuffle_boards
-from trm.data.write import new_dataset
 from trm.puzzles.kind import Fault
 from trm.puzzles.sudoku import KIND, box_of
 
@@ -84,25 +74,20 @@ def build_sudoku(spec: SudokuSpec, table_dir: Path, output_dir: Path) -> None:
     naming the row, for anything that is not a sudoku and its solution.
     """
     side = side_of(table_dir / "train.csv", KIND.sides)
-    charset = KIND.charset(side)
-    state = legacy_stream(spec.seed)
-    keys = {}
-    with new_dataset(output_dir) as folder:
-        for split, num_aug in (("train", spec.num_aug), ("test", 0)):
-            table = BoardTable(
-                table_dir / f"{split}.csv",
-                charset,
-                side**2,
-                spec.min_difficulty,
-                partial(_contradiction, side=side),
-            )
-            wanted = None
-            if split == "train":
-                wanted = choose(state, table.count(), spec.subsample_size)
-            drawn = spec.augment == "on_the_fly" and num_aug > 0
-            kind = _DrawnShuffles if drawn else _Shuffles
-            shuffles = kind(state, num_aug, box_of(side))
-            vocab_size = KIND.vocab_size(side)
-            keys[split] = write_board_split(folder, split, table, wanted, vocab_size, shuffles)
-        write_blank_identifiers(folder)
-        refuse_known_questions(keys, spec.allow_test_in_train)
+    state, box = legacy_stream(spec.seed), box_of(side)
+    tables = {
+        split: BoardTable(
+            table_dir / f"{split}.csv",
+            KIND.charset(side),
+            side**2,
+            spec.min_difficulty,
+            partial(_contradiction, side=side),
+        )
+        for split in ("train", "test")
+    }
+    drawn = spec.augment == "on_the_fly" and spec.num_aug > 0
+    variants = {
+        "train": (_DrawnShuffles if drawn else _Shuffles)(state, spec.num_aug, box),
+        "test": _Shuffles(state, 0, box),
+    }
+    write_boards(output_dir, tables, variants, KIND.vocab_size(side), state, spec, {})
