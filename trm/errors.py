@@ -54,7 +54,7 @@ def _terminate(number: int, _frame: object) -> None:
 
 def first_line(error: BaseException) -> str:
     """The message of another library's exception, as far as it fits a sentence."""
-    return (str(error) or type(error).__name__).splitlines()[0]
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def suggest(word: str, known: list[str]) -> str:

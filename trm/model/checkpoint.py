@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from trm.errors import TrmError
+from trm.errors import TrmError, first_line
 from trm.files import atomic_write
 from trm.model.base import RecursiveModel
 from trm.model.run_record import check_checkpoint
@@ -115,7 +115,7 @@ def _read(path: Path) -> object:
         raise
     except Exception as error:  # torch raises many kinds over foreign bytes
         raise TrmError(
-            f"checkpoint {path} is damaged ({_first_line(error)}): copy or download it again"
+            f"checkpoint {path} is damaged ({first_line(error)}): copy or download it again"
         ) from None
     raise TrmError(f"checkpoint {path} is {_what_else(start)}{_beside(path.parent)}")
 
@@ -159,10 +159,6 @@ def _with_bare_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     known = min((name for name in named if name.endswith(EMBEDDED_TOKENS)), key=len, default="")
     prefix = known.removesuffix(EMBEDDED_TOKENS)
     return {name.removeprefix(prefix): tensor for name, tensor in named.items()}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def load_weights(path: Path, model: RecursiveModel) -> list[str]:

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from trm.errors import TrmError
+from trm.errors import TrmError, first_line
 
 T = TypeVar("T")
 
@@ -143,7 +143,7 @@ def start(wanted_device: str) -> Ranks:
     except (ValueError, RuntimeError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise TrmError(
-            f"the processes of this run cannot meet at {where}: {str(error).splitlines()[0]}"
+            f"the processes of this run cannot meet at {where}: {first_line(error)}"
         ) from None
     return Ranks(dist.get_rank(), dist.get_world_size(), device, control)
 

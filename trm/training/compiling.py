@@ -8,6 +8,7 @@ import sys
 
 import torch
 
+from trm.errors import first_line
 from trm.model.act import Batch, act_step, initial_carry
 from trm.model.base import Depth, RecursiveModel
 from trm.model.layers import compile_model, run_eagerly
@@ -91,7 +92,7 @@ def compile_and_try(
         if not loss.isfinite():
             return f"the compiled loss is {loss.item()}"
     except Exception as error:  # whatever a compiler that is not ours may raise
-        return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        return first_line(error)[:200]
     finally:
         model.zero_grad(set_to_none=True)
     return None
