@@ -41,7 +41,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     A link stays a link: the file that it points to is replaced. A device or a pipe is written to
     as it is. WriteError where it cannot be written.
     """
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if _is_device(path):
         with writing(path), path.open("wb") as file:
             yield file
         return
@@ -59,6 +59,11 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         finally:
             with suppress(OSError):
                 temporary.unlink()
+
+
+def _is_device(path: Path) -> bool:
+    """Whether `path` is something to write to that is not a file: a device or a pipe."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 @contextmanager
@@ -139,7 +144,8 @@ def check_outputs(outputs: Collection[Path], run: Path, inputs: Collection[Path]
             raise TrmError(f"{path} is read, or belongs to the run in {run}: name another output")
         if real in named:
             raise TrmError(f"{path} is the name of two outputs: name another one")
-        named |= {real} if path.is_file() or not path.exists() else set()
+        if not _is_device(path):
+            named.add(real)
 
 
 def _why_unwritable(folder: Path) -> OSError:

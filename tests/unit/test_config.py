@@ -288,7 +288,7 @@ def test_saved_settings_are_read_as_they_were(tmp_path: Path) -> None:
     changes = {"arch": "hrm", "lr": 1e-5, "run_name": "数据=1#2", "data_paths": NASTY}
     config = resolve(changes, "row")
     assert config.data_paths == NASTY
-    save_train_config(config, tmp_path / "run" / "settings.yaml")
+    save_train_config(config.model_dump(mode="json"), tmp_path / "run" / "settings.yaml")
     assert load_train_config(tmp_path / "run" / "settings.yaml") == config
 
 

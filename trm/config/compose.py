@@ -15,8 +15,8 @@ import yaml
 from pydantic import BaseModel
 
 from trm.config.types import ArchConfig, TrainConfig, _flat
-from trm.errors import TrmError, explain, suggest
-from trm.files import RunFile, atomic_write, settings_folder
+from trm.errors import TrmError, explain, first_line, suggest
+from trm.files import RunFile, settings_folder, write_atomically
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -70,7 +70,7 @@ def train_config_of(composed: DictConfig) -> TrainConfig:
     try:
         raw = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:
-        raise TrmError(str(error).splitlines()[0]) from None
+        raise TrmError(first_line(error)) from None
     return parse_train_config(raw)
 
 
@@ -251,11 +251,9 @@ def load_train_config(path: Path) -> TrainConfig:
     return parse_train_config(raw, str(path))
 
 
-def save_train_config(config: TrainConfig, path: Path) -> None:
-    """Write all settings as YAML, which `load_train_config` reads."""
-    with atomic_write(path) as file:
-        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        file.write(text.encode())
+def save_train_config(settings: dict[str, Any], path: Path) -> None:
+    """Write all settings, plain values by key, as YAML, which `load_train_config` reads."""
+    write_atomically(path, yaml.safe_dump(settings, sort_keys=False).encode())
 
 
 NOT_COMPARED = ("arch.halt_max_steps", "arch.halt_exploration_prob", "arch.loss")

@@ -134,9 +134,7 @@ def _with_embeddings_for(
         return with_mean_embeddings(state, puzzles)
     if not rows:
         return state
-    refusal = ranks.same_everywhere(
-        why_other_puzzles(config.checkpoint, rows, dataset, puzzles) if ranks.is_main else None
-    )
+    refusal = ranks.from_main(lambda: why_other_puzzles(config.checkpoint, rows, dataset, puzzles))
     if refusal is not None:
         raise TrmError(
             f"{refusal}. Evaluate on the dataset of its training, or give "

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
+from trm.config.compose import save_train_config
 from trm.evaluate.loop import Evaluation
 from trm.files import RunFile, atomic_write, file_sha256, write_json
 from trm.model.act import learns_continue
@@ -92,8 +92,7 @@ class Records(Silent):
         self.progress: Progress | None = None  # before and after `counting`
         self.record = self._open_run_record()
         (run.folder / RunFile.PROVENANCE).unlink(missing_ok=True)  # of a run that had ended
-        with atomic_write(run.folder / RunFile.CONFIG) as file:
-            file.write(yaml.safe_dump(run.resolved, sort_keys=False).encode())
+        save_train_config(run.resolved, run.folder / RunFile.CONFIG)
         ks = [f"ARC/pass@{k}" for e in run.evaluators for k in e.pass_Ks]
         self.history = History(
             run.folder / RunFile.HISTORY,

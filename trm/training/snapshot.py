@@ -142,7 +142,7 @@ def read_snapshot(run: Path, ranks: Ranks) -> Snapshot | None:
     Every damaged one is reported. The rows of one that another number of ranks wrote are shared
     out again.
     """
-    chosen = ranks.same_everywhere(_newest_sound(run) if ranks.is_main else None)
+    chosen = ranks.from_main(lambda: _newest_sound(run))
     if chosen is None:
         return None
     folder = run / FOLDER / str(chosen)

@@ -53,7 +53,8 @@ def main() -> None:
         "resume": "or_restart",
     }
     file = args.run_folder / RunFile.SETTINGS
-    save_train_config(resolve(settings, f"{args.project}/{args.run_name}"), file)
+    resolved = resolve(settings, f"{args.project}/{args.run_name}")
+    save_train_config(resolved.model_dump(mode="json"), file)
     train_or_requeue(args, ["-m", "trm", "train", "--settings", str(file)])
 
     copies = {
