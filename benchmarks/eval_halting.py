@@ -15,10 +15,10 @@ from dataclasses import replace
 from datetime import date
 
 from trm.data.batches import PuzzleData
-from trm.evaluate.loop import evaluate, model_for
+from trm.evaluate.loop import evaluate
 from trm.evaluate.settings import Settings, parse_arguments
 from trm.model.checkpoint import load_weights
-from trm.model.registry import build_model
+from trm.model.registry import build_model, model_for
 from trm.runtime.ranks import start
 
 

@@ -34,9 +34,8 @@ from trm.config.compose import hydra_word, resolve
 from trm.config.types import DepthStage, TrainConfig
 from trm.data.batches import PuzzleData, train_batches
 from trm.errors import run_cli, suggest
-from trm.evaluate.loop import model_for
 from trm.model.act import to_batch
-from trm.model.registry import build_model
+from trm.model.registry import build_model, model_for
 from trm.runtime.ranks import Ranks
 from trm.study.table import Study
 from trm.training.optim import SignSGD, make_optimizer

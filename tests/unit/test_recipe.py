@@ -14,10 +14,9 @@ from trm.config.compose import compose
 from trm.config.types import TrainConfig
 from trm.data.batches import PuzzleData, rank_rows, train_batches
 from trm.errors import TrmError
-from trm.evaluate.loop import model_for
 from trm.model.act import Exploration, to_batch
 from trm.model.loss import IGNORE_LABEL, softmax_cross_entropy, stablemax_cross_entropy
-from trm.model.registry import build_model
+from trm.model.registry import build_model, model_for
 from trm.runtime.ranks import Ranks
 from trm.training.ema import EMA
 from trm.training.optim import AdamATan2, MuonForMatrices, make_optimizer

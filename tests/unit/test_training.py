@@ -18,11 +18,11 @@ from trm.config.types import TrainConfig
 from trm.data.batches import PuzzleData, Rows, take_examples
 from trm.errors import TrmError
 from trm.evaluate.command import evaluate_checkpoint
-from trm.evaluate.loop import Evaluation, evaluate, model_for, with_task_ids
+from trm.evaluate.loop import Evaluation, evaluate, with_task_ids
 from trm.evaluate.settings import Settings, parse_arguments
 from trm.evaluate.step_by_step import think
 from trm.model.checkpoint import read_state_dict
-from trm.model.registry import build_model
+from trm.model.registry import build_model, model_for
 from trm.runtime.ranks import Ranks, choose_device
 from trm.runtime.signals import Signals
 from trm.training.folder import wait_for_lock

@@ -20,7 +20,7 @@ from trm.config.compose import note_other_architecture
 from trm.config.types import TrainConfig
 from trm.data.batches import PuzzleData
 from trm.errors import TrmError
-from trm.evaluate.loop import evaluate, model_for
+from trm.evaluate.loop import evaluate
 from trm.evaluate.outputs import further_metrics, write_metrics, write_outputs
 from trm.evaluate.settings import EvaluateConfig, Settings, parse_arguments
 from trm.files import write_json
@@ -31,7 +31,7 @@ from trm.model.checkpoint import (
     read_state_dict,
     with_mean_embeddings,
 )
-from trm.model.registry import build_model
+from trm.model.registry import build_model, model_for
 from trm.progress import say
 from trm.runtime.cost import CostMeter
 from trm.runtime.ranks import Ranks, start

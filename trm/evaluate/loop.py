@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trm.config.types import ModelConfig, TrainConfig
 from trm.data.batches import PuzzleData, Rows, eval_batches, rank_rows, take_examples
 from trm.data.dataset import DatasetMetadata
 from trm.evaluate.early_exit import answer_until_sure
@@ -35,11 +34,6 @@ class Evaluation:
     predictions: Predictions | None
     at_steps: dict[int, Evaluation] = field(default_factory=dict)
     saved: dict[str, Tensor] = field(default_factory=dict)
-
-
-def model_for(arch: TrainConfig, data: PuzzleData) -> ModelConfig:
-    m = data.metadata
-    return ModelConfig.of(arch.arch, m.seq_len, m.vocab_size, m.num_puzzle_identifiers)
 
 
 def nothing() -> None:

@@ -16,12 +16,11 @@ import torch
 from trm.config.compose import load_train_config, note_other_architecture
 from trm.data.batches import PuzzleData, Rows, take_examples
 from trm.errors import TrmError, run_cli
-from trm.evaluate.loop import model_for
 from trm.files import check_writable
 from trm.model.act import supervision_steps, to_batch
 from trm.model.base import RecursiveModel
 from trm.model.checkpoint import embedding_rows, fit_weights, read_state_dict
-from trm.model.registry import build_model
+from trm.model.registry import build_model, model_for
 from trm.progress import say
 from trm.puzzles.kinds import kinds
 from trm.runtime.ranks import start

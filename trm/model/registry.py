@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 
 from trm.config.architectures import MODELS
-from trm.config.types import ModelConfig
+from trm.config.types import ModelConfig, TrainConfig
+from trm.data.batches import PuzzleData
 from trm.model.base import RecursiveModel
 
 
@@ -25,3 +26,9 @@ def architecture(name: str) -> type[RecursiveModel]:
 def build_model(config: ModelConfig) -> RecursiveModel:
     """A model with fresh weights drawn from torch's global CPU generator."""
     return architecture(config.architecture)(config)
+
+
+def model_for(config: TrainConfig, data: PuzzleData) -> ModelConfig:
+    """The architecture of a training, in the sizes of a dataset."""
+    m = data.metadata
+    return ModelConfig.of(config.arch, m.seq_len, m.vocab_size, m.num_puzzle_identifiers)

@@ -15,7 +15,6 @@ from trm.data.batches import PuzzleData, check_compatible, train_batches
 from trm.data.overlap import Overlap, overlap_of_datasets
 from trm.data.read import dataset_fingerprint
 from trm.errors import TrmError
-from trm.evaluate.loop import model_for
 from trm.model.act import Batch, to_batch
 from trm.model.base import Depth, RecursiveModel
 from trm.model.checkpoint import (
@@ -24,7 +23,7 @@ from trm.model.checkpoint import (
     read_state_dict,
     with_mean_embeddings,
 )
-from trm.model.registry import build_model
+from trm.model.registry import build_model, model_for
 from trm.progress import say
 from trm.runtime.ranks import Ranks
 from trm.scoring.arc import TEST_PUZZLES
