@@ -81,6 +81,18 @@ class Project:
             timeout=1800,
         )
 
+    def start_snakemake(self, target: str) -> subprocess.Popen:
+        """Snakemake in a process group of its own, to be signalled, on the tiny settings."""
+        words = ("--cores", "2", "--configfile", str(FULL), str(TINY), "--", target)
+        return subprocess.Popen(
+            [sys.executable, "-m", "snakemake", *words],
+            cwd=self.root,
+            env=environment(self.root),
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
     def dry_run(self, *words: str, **settings: object) -> subprocess.CompletedProcess:
         return self.snakemake("-n", *words, **settings)
 

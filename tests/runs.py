@@ -47,17 +47,8 @@ def random_run(
     return folder
 
 
-def memorised_sudoku(folder: Path) -> tuple[Path, str, str]:
-    """A run that has learned one 4x4 board by heart: (folder, question, answer)."""
-    board, solution = random_board(np.random.default_rng(0), 2, 2, 6)
-    question, answer = ("".join(map(str, b.tolist())) for b in (board, solution))
-    table = folder / "table"
-    table.mkdir(parents=True)
-    for split in ("train", "test"):
-        lines = [",".join(COLUMNS), f"here,{question},{answer},0"]
-        (table / f"{split}.csv").write_text("\n".join(lines) + "\n")
-    spec = SudokuSpec(builder="sudoku", table="t", allow_test_in_train=True)
-    build_sudoku(spec, table, folder / "data")
+def learn_by_heart(folder: Path) -> Path:
+    """Train on the one board of `folder`/data until it is answered; returns the run's folder."""
     config = config_of(
         folder / "data",
         folder / "run",
@@ -72,7 +63,21 @@ def memorised_sudoku(folder: Path) -> tuple[Path, str, str]:
         evaluators="[]",
     )
     train(config, ALONE)
-    return folder / "run", question, answer
+    return folder / "run"
+
+
+def memorised_sudoku(folder: Path) -> tuple[Path, str, str]:
+    """A run that has learned one 4x4 board by heart: (folder, question, answer)."""
+    board, solution = random_board(np.random.default_rng(0), 2, 2, 6)
+    question, answer = ("".join(map(str, b.tolist())) for b in (board, solution))
+    table = folder / "table"
+    table.mkdir(parents=True)
+    for split in ("train", "test"):
+        lines = [",".join(COLUMNS), f"here,{question},{answer},0"]
+        (table / f"{split}.csv").write_text("\n".join(lines) + "\n")
+    spec = SudokuSpec(builder="sudoku", table="t", allow_test_in_train=True)
+    build_sudoku(spec, table, folder / "data")
+    return learn_by_heart(folder), question, answer
 
 
 def arc_task(seed: int, side: int = 3) -> dict:

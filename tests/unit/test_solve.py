@@ -20,7 +20,7 @@ from tests.runs import (
     ALONE,
     arc_data,
     arc_task,
-    config_of,
+    learn_by_heart,
     memorised_sudoku,
     random_run,
 )
@@ -40,7 +40,6 @@ from trm.scoring.arc import score_arc
 from trm.solve.answer import embedding_learned, predict
 from trm.solve.command import draw_grid, main
 from trm.solve.trained import TrainedModel, load
-from trm.training.trainer import train
 
 MAZES, SUDOKUS = board_kind("maze"), board_kind("sudoku")
 MAZE = "#####\n#S  #\n# # #\n# #G#\n#####"
@@ -274,20 +273,7 @@ def letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / f"{split}.csv").write_text("source,question,answer,rating\nx,ab cda,aabcd ,0\n")
     row = {"builder": "boards", "table": "t", "characters": "abcd ", "columns": 3}
     build_boards(BoardsSpec(**row, allow_test_in_train=True), root, root / "data")
-    config = config_of(
-        root / "data",
-        root / "run",
-        global_batch_size=1,
-        epochs=200,
-        eval_interval=200,
-        arch__mlp_t=True,
-        arch__pos_encodings="none",
-        arch__halt_max_steps=2,
-        lr=3e-3,
-        evaluators="[]",
-    )
-    train(config, ALONE)
-    return root / "run"
+    return learn_by_heart(root)
 
 
 def test_a_board_of_ones_own_is_solved_and_exported(letters, tmp_path, capsys, monkeypatch) -> None:

@@ -6,15 +6,13 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.project import FULL, TINY, Project, environment, jobs
+from tests.project import FULL, TINY, Project, jobs
 
 CONFIG = yaml.safe_load(FULL.read_text())
 
@@ -146,26 +144,7 @@ def stop_in_the_middle(project: Project, seed: int, number: int) -> tuple[str, P
     Gives the target, the run folder and Snakemake's exit status.
     """
     target = f"results/tiny/sudoku-6x6/mlp/seed-{seed}/metrics.json"
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--cores",
-        "2",
-        "--configfile",
-        str(FULL),
-        str(TINY),
-        "--",
-        target,
-    ]
-    process = subprocess.Popen(
-        command,
-        cwd=project.root,
-        start_new_session=True,
-        env=environment(project.root),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = project.start_snakemake(target)
     run = project.root / f"checkpoints/tiny/sudoku-6x6/mlp/seed-{seed}"
     deadline = time.monotonic() + 120
     while not [*(run / "snapshots").glob("step_*")] and time.monotonic() < deadline:
@@ -175,7 +154,7 @@ def stop_in_the_middle(project: Project, seed: int, number: int) -> tuple[str, P
 
 
 def test_interrupted_training_leaves_no_target(project: Project) -> None:
-    """Ctrl-C in the middle: no declared output stays, and the same command goes on from there."""
+    """After Ctrl-C in the middle there is no declared output, and the same command resumes."""
     target, run, status = stop_in_the_middle(project, 3, signal.SIGINT)
     assert status != 0
     assert not (run / "final").exists()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.project import FULL, TINY, Project, copy_project, environment
+from tests.project import Project, copy_project
 
 RESULT = "results/tiny/sudoku-6x6/mlp/seed-0"
 TARGET = f"{RESULT}/config.yaml"  # of the training, so that nothing is evaluated
@@ -82,26 +81,7 @@ def test_a_job_that_fails_after_its_training(project: Project) -> None:
 
 def test_a_snakemake_that_is_killed_while_the_training_runs_on(project: Project) -> None:
     """As on a cluster, where jobs outlive it. It left the outputs for incomplete."""
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--cores",
-        "2",
-        "--configfile",
-        str(FULL),
-        str(TINY),
-        "--",
-        TARGET,
-    ]
-    process = subprocess.Popen(
-        command,
-        cwd=project.root,
-        env=environment(project.root),
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = project.start_snakemake(TARGET)
     deadline = time.monotonic() + 300
     log = project.root / LOG
     while not (log.exists() and "activations: " in log.read_text()):
