@@ -48,7 +48,18 @@ def words(data: Path, folder: Path, **changes: object) -> list[str]:
     ]
 
 
-def _child(arguments: list[str], rank: int, world_size: int, port: int, said: str) -> None:
+def nothing() -> None:
+    """What a process does before it trains, unless a test says otherwise."""
+
+
+def _child(
+    arguments: list[str],
+    rank: int,
+    world_size: int,
+    port: int,
+    said: str,
+    before: Callable[[], None],
+) -> None:
     from trm.errors import run_cli
     from trm.runtime.ranks import start
     from trm.training.trainer import train
@@ -63,20 +74,25 @@ def _child(arguments: list[str], rank: int, world_size: int, port: int, said: st
             "WORLD_SIZE": str(world_size),
             "MASTER_ADDR": "127.0.0.1",
         }
+    before()
     run_cli(lambda: train(compose(arguments), start("cpu")))
 
 
 class Run:
-    """One attempt: a process, or one per rank."""
+    """One attempt: a process, or one per rank, each of which first calls `before`."""
 
-    def __init__(self, arguments: list[str], world_size: int = 1) -> None:
+    def __init__(
+        self, arguments: list[str], world_size: int = 1, before: Callable[[], None] = nothing
+    ) -> None:
         with tempfile.NamedTemporaryFile(suffix=".log", delete=False) as file:
             self._said = Path(file.name)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.ranks = [
-            CONTEXT.Process(target=_child, args=(arguments, rank, world_size, port, file.name))
+            CONTEXT.Process(
+                target=_child, args=(arguments, rank, world_size, port, file.name, before)
+            )
             for rank in range(world_size)
         ]
         for process in self.ranks:
