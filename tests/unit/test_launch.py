@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 
 import pytest
+import torch
 from torch.distributed.run import get_args_parser
 
 from trm.errors import TrmError
 from trm.runtime.launch import run_ranks
-from trm.runtime.ranks import start
+from trm.runtime.ranks import choose_device, start
 from trm.runtime.torchrun import OPTIONAL, known_words
 
 TORCHRUN = {
@@ -76,6 +77,42 @@ def test_a_wrong_environment_is_one_sentence(
         monkeypatch.setenv(name, value)
     with pytest.raises(TrmError, match=said):
         start("cpu")
+
+
+GIVEN = [
+    ({"CUDA_VISIBLE_DEVICES": "2,3"}, "2,3"),
+    ({"SLURM_JOB_GPUS": "0"}, "0"),
+    ({"CUDA_VISIBLE_DEVICES": "NoDevFiles", "SLURM_JOB_GPUS": "0"}, None),
+    ({"CUDA_VISIBLE_DEVICES": ""}, None),
+    ({}, None),
+]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a torch that sees no GPU")
+@pytest.mark.parametrize(("environment", "gpus"), GIVEN)
+def test_gpus_that_torch_does_not_see_are_no_cpu(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], gpus: str | None
+) -> None:
+    """A laptop without a GPU trains on its CPU; a job that was given GPUs must not do so for days,
+    unless it is what was asked for."""
+    for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "TRM_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    if gpus is None:
+        assert choose_device("auto").type in ("cpu", "mps")
+    else:
+        with pytest.raises(TrmError, match=f"was given the GPUs {gpus}, but torch .* sees none"):
+            choose_device("auto")
+    assert choose_device("cpu").type == "cpu"
+    monkeypatch.setenv("TRM_DEVICE", "cpu")
+    assert choose_device("auto").type == "cpu"
+
+
+def test_the_device_of_the_environment_must_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRM_DEVICE", "gpu")
+    with pytest.raises(TrmError, match="TRM_DEVICE=gpu in the environment is not one of auto, cu"):
+        choose_device("auto")
 
 
 def test_no_environment_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:

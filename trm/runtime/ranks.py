@@ -13,12 +13,14 @@ import torch.distributed as dist
 from torch import Tensor
 
 from trm.errors import TrmError, first_line
+from trm.runtime.gpus import given_gpus, hold_claimed_gpus
 
 T = TypeVar("T")
 
 # Longer than any rank works alone (rank 0 scores all of ARC, or writes a snapshot), and still an
 # end for those who wait for a rank that hangs.
 TIMEOUT = timedelta(minutes=30)
+DEVICES = ("auto", "cuda", "mps", "cpu")
 NUMBERS = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "MASTER_PORT")  # as torchrun sets them
 
 
@@ -107,10 +109,24 @@ def lost_peer(error: BaseException, ranks: Ranks) -> bool:
 
 
 def choose_device(wanted: str, local_rank: int = 0) -> torch.device:
-    """`auto` takes CUDA where there is one, else MPS, else the CPU; anything else must exist."""
+    """`auto` takes CUDA where there is one, else MPS, else the CPU; anything else must exist.
+
+    The environment's TRM_DEVICE takes the place of `auto`. TrmError where the environment gives
+    this process GPUs and torch sees none: days of training on the CPU are not what was meant.
+    """
+    if wanted == "auto":
+        wanted = _device_of_environment()
     if wanted == "auto":
         if torch.cuda.is_available():
             wanted = "cuda"
+        elif gpus := given_gpus():
+            raise TrmError(
+                f"this process was given the GPUs {gpus}, but torch {torch.__version__}, "
+                f"{_cuda_of_torch()}, sees none: install a build of torch that fits the driver "
+                "(nvidia-smi shows its version of CUDA), or set `gpus: 0` in the resources of "
+                "config/config.yaml; device=cpu, or TRM_DEVICE=cpu in the environment, uses the "
+                "CPU all the same"
+            )
         elif torch.backends.mps.is_available():
             wanted = "mps"
         else:
@@ -135,11 +151,24 @@ def choose_device(wanted: str, local_rank: int = 0) -> torch.device:
     return torch.device(wanted)
 
 
+def _device_of_environment() -> str:
+    device = os.environ.get("TRM_DEVICE", "auto")
+    if device not in DEVICES:
+        raise TrmError(f"TRM_DEVICE={device} in the environment is not one of {', '.join(DEVICES)}")
+    return device
+
+
+def _cuda_of_torch() -> str:
+    version = torch.version.cuda
+    return "built for the CPU" if version is None else f"built for CUDA {version}"
+
+
 def start(wanted_device: str) -> Ranks:
     """Join the processes that torchrun started (LOCAL_RANK is set), or be alone.
 
     TrmError where the environment does not say how to join, or the others cannot be joined.
     """
+    hold_claimed_gpus()
     if "LOCAL_RANK" not in os.environ:
         return Ranks(0, 1, choose_device(wanted_device))
     device = choose_device(wanted_device, _local_rank())
