@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch.distributed.run import get_args_parser
 
 from trm.errors import TrmError
@@ -113,6 +115,42 @@ def test_the_device_of_the_environment_must_be_one(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("TRM_DEVICE", "gpu")
     with pytest.raises(TrmError, match="TRM_DEVICE=gpu in the environment is not one of auto, cu"):
         choose_device("auto")
+
+
+@pytest.fixture
+def a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As far as a process asks before it computes; the real one is used where there is one."""
+    enabled = torch.backends.cuda.cudnn_sdp_enabled()
+    if not torch.cuda.is_available():
+        monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+        monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+        monkeypatch.setattr("torch.cuda.set_device", lambda index: None)
+    yield
+    torch.backends.cuda.enable_cudnn_sdp(enabled)
+
+
+def test_attention_on_a_gpu_is_not_cudnns(a_gpu: None) -> None:
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    assert choose_device("auto") == torch.device("cuda", 0)
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+
+
+def test_nccl_is_for_tensors_and_given_its_gpu(
+    monkeypatch: pytest.MonkeyPatch, a_gpu: None
+) -> None:
+    """Without a device it connects in the middle of the first step, and guesses the device of a
+    barrier, with a warning. What it is not for goes over gloo, which does not touch the GPU."""
+    groups = []
+    monkeypatch.setattr(dist, "init_process_group", lambda kind, timeout: groups.append(kind))
+    monkeypatch.setattr(
+        dist, "new_group", lambda backend, timeout, device_id: groups.append((backend, device_id))
+    )
+    monkeypatch.setattr(dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 1)
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    start("cuda")
+    assert groups == ["gloo", ("nccl", torch.device("cuda", 0))]
 
 
 def test_no_environment_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,12 +26,15 @@ NUMBERS = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "MASTER_PORT")  # as torchrun set
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those of the run; every method is free on a single process."""
+    """This process among those of the run; every method is free on a single process.
+
+    Flags and objects travel over gloo, the default group, which asks nothing of the GPUs.
+    """
 
     rank: int
     world_size: int
     device: torch.device
-    control: dist.ProcessGroup | None = None  # on the CPU: asks nothing of the GPUs
+    tensors: dist.ProcessGroup | None = None  # what they travel over; None: over the default group
 
     @property
     def is_main(self) -> bool:
@@ -42,7 +45,7 @@ class Ranks:
         if self.world_size == 1:
             return tensor
         parts = [torch.empty_like(tensor) for _ in range(self.world_size)]
-        dist.all_gather(parts, tensor.contiguous())
+        dist.all_gather(parts, tensor.contiguous(), group=self.tensors)
         return torch.cat(parts)
 
     def sum_(self, tensors: list[Tensor]) -> None:
@@ -50,7 +53,7 @@ class Ranks:
         if self.world_size == 1 or not tensors:
             return
         flat = torch.cat([t.reshape(-1) for t in tensors])
-        dist.all_reduce(flat)
+        dist.all_reduce(flat, group=self.tensors)
         for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
             tensor.copy_(part.view_as(tensor))
 
@@ -59,7 +62,7 @@ class Ranks:
         if self.world_size == 1:
             return value
         box = [value]
-        dist.broadcast_object_list(box, src=0, group=self.control)
+        dist.broadcast_object_list(box, src=0)
         return box[0]
 
     def from_main(self, question: Callable[[], T]) -> T:
@@ -71,7 +74,7 @@ class Ranks:
         if self.world_size == 1:
             return flags
         votes = torch.tensor(flags, dtype=torch.int32)
-        dist.all_reduce(votes, op=dist.ReduceOp.MAX, group=self.control)
+        dist.all_reduce(votes, op=dist.ReduceOp.MAX)
         return [bool(vote) for vote in votes.tolist()]
 
     def gather_objects(self, value: object) -> list:
@@ -79,7 +82,7 @@ class Ranks:
         if self.world_size == 1:
             return [value]
         values = [None] * self.world_size
-        dist.all_gather_object(values, value, group=self.control)
+        dist.all_gather_object(values, value)
         return values
 
     def unlike_main(self, tensors: Iterable[Tensor]) -> list[int]:
@@ -145,6 +148,11 @@ def choose_device(wanted: str, local_rank: int = 0) -> torch.device:
                 f"{torch.cuda.device_count()}; start torchrun with --nproc-per-node at most that"
             )
         torch.cuda.set_device(local_rank)
+        # cuDNN's attention, which torch prefers on some GPUs, makes a plan for each batch shape
+        # (about a second), adds up in no fixed order in its backward pass and, before cuDNN 9.15.1,
+        # reads beyond its tensors where 128 does not divide their length, as it does none of ours.
+        # That it pays has not been measured (benchmarks/train_step.py --cudnn-attention).
+        torch.backends.cuda.enable_cudnn_sdp(False)
         return torch.device("cuda", local_rank)
     if wanted == "mps" and not torch.backends.mps.is_available():
         raise TrmError("device=mps was asked for, but torch sees no Apple GPU; use device=auto")
@@ -172,18 +180,19 @@ def start(wanted_device: str) -> Ranks:
     if "LOCAL_RANK" not in os.environ:
         return Ranks(0, 1, choose_device(wanted_device))
     device = choose_device(wanted_device, _local_rank())
-    backend = "nccl" if device.type == "cuda" else "gloo"
     if device.type == "mps":
         device = torch.device("cpu")  # gloo cannot reduce MPS tensors
     try:
-        dist.init_process_group(backend, timeout=TIMEOUT)
-        control = dist.new_group(backend="gloo", timeout=TIMEOUT)
+        dist.init_process_group("gloo", timeout=TIMEOUT)
+        tensors = None
+        if device.type == "cuda":  # given its device, NCCL connects here rather than in a step
+            tensors = dist.new_group(backend="nccl", timeout=TIMEOUT, device_id=device)
     except (ValueError, RuntimeError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise TrmError(
             f"the processes of this run cannot meet at {where}: {first_line(error)}"
         ) from None
-    return Ranks(dist.get_rank(), dist.get_world_size(), device, control)
+    return Ranks(dist.get_rank(), dist.get_world_size(), device, tensors)
 
 
 def _local_rank() -> int:
