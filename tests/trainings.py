@@ -48,8 +48,12 @@ def words(data: Path, folder: Path, **changes: object) -> list[str]:
     ]
 
 
-def nothing() -> None:
-    """What a process does before it trains, unless a test says otherwise."""
+def train_as(arguments: list[str]) -> None:
+    """What a process does, unless a test says otherwise."""
+    from trm.runtime.ranks import start
+    from trm.training.trainer import train
+
+    train(compose(arguments), start("cpu"))
 
 
 def _child(
@@ -58,11 +62,9 @@ def _child(
     world_size: int,
     port: int,
     said: str,
-    before: Callable[[], None],
+    work: Callable[[list[str]], None],
 ) -> None:
     from trm.errors import run_cli
-    from trm.runtime.ranks import start
-    from trm.training.trainer import train
 
     with open(said, "a") as file:  # noqa: PTH123
         os.dup2(file.fileno(), 2)
@@ -74,15 +76,17 @@ def _child(
             "WORLD_SIZE": str(world_size),
             "MASTER_ADDR": "127.0.0.1",
         }
-    before()
-    run_cli(lambda: train(compose(arguments), start("cpu")))
+    run_cli(lambda: work(arguments))
 
 
 class Run:
-    """One attempt: a process, or one per rank, each of which first calls `before`."""
+    """One attempt: a process, or one per rank, that does `work` by its arguments."""
 
     def __init__(
-        self, arguments: list[str], world_size: int = 1, before: Callable[[], None] = nothing
+        self,
+        arguments: list[str],
+        world_size: int = 1,
+        work: Callable[[list[str]], None] = train_as,
     ) -> None:
         with tempfile.NamedTemporaryFile(suffix=".log", delete=False) as file:
             self._said = Path(file.name)
@@ -91,7 +95,7 @@ class Run:
             port = free.getsockname()[1]
         self.ranks = [
             CONTEXT.Process(
-                target=_child, args=(arguments, rank, world_size, port, file.name, before)
+                target=_child, args=(arguments, rank, world_size, port, file.name, work)
             )
             for rank in range(world_size)
         ]

@@ -17,10 +17,13 @@ from trm.config.compose import compose
 from trm.config.types import TrainConfig
 from trm.data.batches import PuzzleData, Rows, take_examples
 from trm.errors import TrmError
+from trm.evaluate import early_exit
 from trm.evaluate.command import evaluate_checkpoint
 from trm.evaluate.loop import Evaluation, evaluate, with_task_ids
 from trm.evaluate.settings import Settings, parse_arguments
 from trm.evaluate.step_by_step import think
+from trm.model.act import Batch, Carry, StepOutput, act_step
+from trm.model.base import RecursiveModel
 from trm.model.checkpoint import read_state_dict
 from trm.model.registry import build_model, model_for
 from trm.runtime.ranks import Ranks, choose_device
@@ -391,6 +394,24 @@ def test_a_sure_example_leaves_with_the_answer_of_that_step(
     assert by_act.metrics["exact_accuracy"] == pytest.approx(right.all(1).mean())
     assert by_act.metrics["steps"] == pytest.approx(leaves.mean() + 1)
     assert whole.metrics["steps"] == 5
+
+
+def test_the_batch_shrinks_by_halves_alone(
+    sudoku_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU makes a plan for each size of a batch, of which there would be a hundred."""
+    data = PuzzleData.load([str(sudoku_data)], "test")
+    model = halting_model(data)
+    sizes: list[int] = []
+
+    def counting(model: RecursiveModel, carry: Carry, batch: Batch) -> tuple[Carry, StepOutput]:
+        sizes.append(len(batch.inputs))
+        return act_step(model, carry, batch)
+
+    monkeypatch.setattr(early_exit, "act_step", counting)
+    let_go(model, data, 60, 0.0)
+    assert sizes == sorted(sizes, reverse=True)
+    assert set(sizes) <= {60, 30, 15, 7, 3, 1} and len(set(sizes)) > 2
 
 
 def test_a_published_evaluation_is_the_default(run: Path, sudoku_data: Path, tmp_path) -> None:

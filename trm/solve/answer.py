@@ -143,7 +143,7 @@ def answer_board(
     return BoardAnswer(kind.name, question, steps, valid, seconds, kind.characters)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def predict(
     model: RecursiveModel,
     inputs: np.ndarray,
@@ -286,7 +286,7 @@ def _learn(
     return Learning(state.step, seconds, before, _loss(model, data, config, device))
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _loss(
     model: RecursiveModel, data: PuzzleData, config: TrainConfig, device: torch.device
 ) -> float:
