@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 from torch.distributed.run import get_args_parser
 
 from trm.errors import TrmError
 from trm.runtime.launch import run_ranks
-from trm.runtime.ranks import choose_device, start
-from trm.runtime.torchrun import OPTIONAL, known_words
+from trm.runtime.ranks import Ranks, choose_device, joined, start
+from trm.runtime.torchrun import OPTIONAL, known_words, why
 
 TORCHRUN = {
     "LOCAL_RANK": "0",
@@ -151,6 +153,48 @@ def test_nccl_is_for_tensors_and_given_its_gpu(
         monkeypatch.setenv(name, value)
     start("cuda")
     assert groups == ["gloo", ("nccl", torch.device("cuda", 0))]
+
+
+def failures(**exitcodes: int) -> dict[int, ProcessFailure]:
+    """Of ranks r0, r1, …, in the order in which they ended."""
+    found = {}
+    for second, (name, exitcode) in enumerate(exitcodes.items()):
+        rank = int(name[1:])
+        found[rank] = ProcessFailure(rank, 100 + rank, exitcode, "<N/A>")
+        found[rank].timestamp = second
+    return found
+
+
+@pytest.mark.parametrize(
+    ("ended", "said"),
+    [
+        (failures(r1=-9, r0=-15), "process 1 of this run was ended by SIGKILL, as the system does"),
+        (failures(r2=-6, r0=-9, r1=2), "process 2 of this run was ended by SIGABRT, as NCCL does"),
+        (failures(r0=-11), "process 0 of this run was ended by SIGSEGV. The same command starts"),
+        (failures(r0=2, r1=-15), None),
+        (failures(r0=1), None),
+    ],
+)
+def test_a_process_that_was_killed_is_named(
+    ended: dict[int, ProcessFailure], said: str | None
+) -> None:
+    """It cannot print anything itself. torchrun's own report: tests/slow/workflow."""
+    sentence = why(ended)
+    assert sentence is None if said is None else sentence.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("error", "closed"), [(None, True), (SystemExit(75), True), (TrmError("a loss of nan"), False)]
+)
+def test_nobody_waits_for_others_after_an_error(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException | None, closed: bool
+) -> None:
+    said = []
+    monkeypatch.setattr(Ranks, "close", lambda ranks: said.append(ranks))
+    with nullcontext() if error is None else pytest.raises(type(error)), joined("cpu"):
+        if error is not None:
+            raise error
+    assert bool(said) == closed
 
 
 def test_no_environment_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ from trm.model.checkpoint import (
 from trm.model.registry import build_model, model_for
 from trm.progress import say
 from trm.runtime.cost import CostMeter
-from trm.runtime.ranks import Ranks, start
+from trm.runtime.ranks import Ranks, joined
 from trm.scoring.arc import (
     TEST_PUZZLES,
     lacks_solutions,
@@ -158,8 +158,5 @@ def main(words: Sequence[str] | None = None) -> None:
             print(f"  {name}{default}")
         return
     config, trained = parse_arguments(arguments)
-    ranks = start(config.device)
-    try:
+    with joined(config.device) as ranks:
         evaluate_checkpoint(config, trained, ranks)
-    finally:
-        ranks.close()

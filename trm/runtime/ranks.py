@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -193,6 +194,22 @@ def start(wanted_device: str) -> Ranks:
             f"the processes of this run cannot meet at {where}: {first_line(error)}"
         ) from None
     return Ranks(dist.get_rank(), dist.get_world_size(), device, tensors)
+
+
+@contextmanager
+def joined(wanted_device: str) -> Iterator[Ranks]:
+    """`start`, and the farewell to the others where all have ended alike: well, or by a signal.
+
+    After an error nobody is waited for: NCCL's farewell would wait until all that is under way has
+    arrived, which it never does at a process that has ended.
+    """
+    ranks = start(wanted_device)
+    try:
+        yield ranks
+    except SystemExit:
+        ranks.close()
+        raise
+    ranks.close()
 
 
 def _local_rank() -> int:

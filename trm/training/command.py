@@ -54,11 +54,8 @@ def _composed(composed: DictConfig) -> None:
 def _run(config: TrainConfig) -> None:
     let_segments_grow()
     # Imported late: a mistyped key is reported before torch is loaded.
-    from trm.runtime.ranks import start
+    from trm.runtime.ranks import joined
     from trm.training.trainer import train
 
-    ranks = start(config.device)
-    try:
+    with joined(config.device) as ranks:
         train(config, ranks)
-    finally:
-        ranks.close()

@@ -145,6 +145,9 @@ class Trainer:
 
     def _averages(self) -> Averages:
         """Averages over the steps since the last record; TrmError where the loss is not finite."""
+        # Over gloo, before the GPUs are waited for: a process that is gone is noticed here, and not
+        # in one of NCCL's collectives, in which no signal is obeyed.
+        self.ranks.barrier()
         averages = self.meter.read()
         loss = averages.metrics["loss"]
         if not math.isfinite(loss):
