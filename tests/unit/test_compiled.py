@@ -16,9 +16,10 @@ import pytest
 import torch
 import torch._dynamo
 
-from tests.runs import ALONE, config_of
+from tests.runs import ALONE, DEVICES, config_of
 from trm.errors import TrmError
 from trm.runtime import processor
+from trm.runtime.ranks import Ranks
 from trm.training import compiling
 from trm.training.trainer import train
 
@@ -37,21 +38,26 @@ def nothing_compiled_before() -> Iterator[None]:
     torch.compiler.set_stance("default")
 
 
+ROUNDING = {"cpu": 1e-5, "cuda": 1e-3}
+
+
 def assert_compiled_training_is_the_plain_one(
-    data: Path, folder: Path, how: str, mlp_t: bool
+    data: Path, folder: Path, how: str, mlp_t: bool, device: str = "cpu"
 ) -> None:
     """A whole run, short enough for differences of rounding to stay small."""
-    losses = []
+    losses, ranks = [], Ranks(0, 1, torch.device(device))
+    settings = {"arch__mlp_t": mlp_t, "log_interval": 1, "device": device}
     for compile in ("off", how):
         run = folder / compile
-        train(config_of(data, run, compile=compile, arch__mlp_t=mlp_t, log_interval=1), ALONE)
+        train(config_of(data, run, compile=compile, **settings), ranks)
         losses.append(pd.read_csv(run / "history.csv").query("split == 'train'").loss)
-    np.testing.assert_allclose(*losses, rtol=1e-5)
+    np.testing.assert_allclose(*losses, rtol=ROUNDING[device])
 
 
-def test_compiled_training_is_the_plain_one(sudoku_data: Path, tmp_path: Path) -> None:
-    """Of the other nets and settings: tests/slow/unit/test_compiled.py."""
-    assert_compiled_training_is_the_plain_one(sudoku_data, tmp_path, "on", True)
+@pytest.mark.parametrize("device", DEVICES)
+def test_compiled_training_is_the_plain_one(sudoku_data: Path, tmp_path: Path, device: str) -> None:
+    """The other nets and settings: tests/slow/unit/test_compiled.py."""
+    assert_compiled_training_is_the_plain_one(sudoku_data, tmp_path, "on", True, device)
 
 
 def test_auto_compiles_long_trainings_where_there_is_a_compiler(monkeypatch) -> None:
