@@ -96,8 +96,8 @@ class Ranks:
         return (everyones != everyones[0]).any(1).nonzero().flatten().tolist()
 
     def barrier(self) -> None:
-        if self.world_size > 1:
-            dist.barrier()
+        """Return when every rank has come here; over gloo, and so without waiting for the GPUs."""
+        self.any([False])
 
     def close(self) -> None:
         if dist.is_initialized():
