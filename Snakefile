@@ -45,7 +45,6 @@ localrules:
     download_table,
     figures,
     votes,
-    steps_figure,
     thinking_figure,
     study,
     summary,

@@ -94,7 +94,8 @@ def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ran
 def _check_datasets(config: EvaluateConfig, paths: list[Path]) -> None:
     """TrmError where what is asked for needs other datasets."""
     lacking = [path for path in paths if not (path / TEST_PUZZLES).is_file()]
-    if lacking and (config.submission is not None or config.kind == "arc"):
+    only_arc = config.submission is not None or config.answers is not None or config.kind == "arc"
+    if lacking and only_arc:
         raise TrmError(f"{lacking[0]} is not an ARC dataset (it has no {TEST_PUZZLES})")
     if config.steps_out is not None or config.task_ids_out is not None:
         for path in paths:

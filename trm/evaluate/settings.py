@@ -52,6 +52,7 @@ class EvaluateConfig(Strict):
     out: Path = Path("metrics.json")
     config: Path | None = None  # default: all_config.yaml beside the checkpoint
     predictions: Path | None = None  # where to write predictions.npz
+    answers: Path | None = None  # where to write answers.npz, for ARC
     submission: Path | None = None  # default, for ARC: submission.json beside `out`
     challenges: list[Path] = []  # arc-agi_*_challenges.json: answer each of their tasks, and check
     global_batch_size: int | None = pydantic.Field(None, ge=1)
@@ -80,6 +81,7 @@ class EvaluateConfig(Strict):
         files = (
             self.out,
             self.predictions,
+            self.answers,
             self.submission,
             self.steps_out,
             self.task_ids_out,

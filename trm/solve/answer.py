@@ -23,7 +23,8 @@ from trm.progress import Progress, duration, say
 from trm.puzzles.arc import NO_OUTPUT
 from trm.puzzles.kind import BoardKind
 from trm.runtime.ranks import Ranks
-from trm.scoring.arc import ATTEMPTS, Candidate, Grid, ScoredInput, Votes
+from trm.scoring.answers import Candidate
+from trm.scoring.arc import ATTEMPTS, Grid, ScoredInput, Votes
 from trm.scoring.halting import halting_probability
 from trm.scoring.predictions import Predictions
 from trm.solve.arc_task import demonstrations, paint_questions
