@@ -21,6 +21,7 @@ from trm.study.targets import (
     all_files,
     benchmark_pattern,
     explain_target,
+    explain_word,
     unknown_target_pattern,
 )
 
@@ -276,6 +277,14 @@ def in_tables(path, what):
         category="Tables of the paper",
         labels={"table": "{table_name}", "figure": what},
     )
+
+
+def refuse_word(wildcards):
+    """Raise, with the nearest rule, for a word that is neither a rule nor a file."""
+    if Path(wildcards.word).exists():
+        return []
+    rules = [rule.name for rule in workflow.rules if not rule.has_wildcards()]
+    raise WorkflowError(explain_word(wildcards.word, rules))
 
 
 def refuse_target(wildcards):
