@@ -68,6 +68,7 @@ class Exported(Strict):
     model: ModelConfig
     boards: BoardsLook | None = None  # what the tokens stand for, where the kind does not say it
     weights_sha256: str | None = None
+    card_sha256: str | None = None  # of README.md as it was written
     training: dict[str, Any]  # the settings of the training but for the architecture
 
 
@@ -195,7 +196,9 @@ class TrainedModel:
         """What it solves, in words, such as `sudokus of 9x9`."""
         return kind_named(self.kind).describe(self.rows, self.side)
 
-    def exported(self, weights_sha256: str | None = None) -> Exported:
+    def exported(
+        self, weights_sha256: str | None = None, card_sha256: str | None = None
+    ) -> Exported:
         """What config.json says of it: nothing of this machine's folders."""
         training = self.training.model_dump(mode="json", exclude={"arch"})
         for key in ("checkpoint_path", "load_checkpoint"):
@@ -208,6 +211,7 @@ class TrainedModel:
             model=self.model.config,
             boards=self.look,
             weights_sha256=weights_sha256,
+            card_sha256=card_sha256,
             training=training,
         )
 
