@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +31,11 @@ from trm.model.checkpoint import read_state_dict
 from trm.model.registry import build_model, model_for
 from trm.runtime.ranks import Ranks, choose_device
 from trm.runtime.signals import Signals
+from trm.study.table import Resources
+from trm.study.under_way import read_training
 from trm.training.folder import wait_for_lock
-from trm.training.step import Meter
+from trm.training.records import Records
+from trm.training.step import Averages, Meter
 from trm.training.trainer import train
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -58,6 +64,31 @@ def test_a_run_leaves_what_it_promises(run: Path, sudoku_data: Path) -> None:
     assert len(provenance["dataset_sha256"][str(sudoku_data)]) == 64
     assert provenance["test_in_train"] == {"shared": 0, "total": 100}
     assert yaml.safe_load((run / "all_config.yaml").read_text())["seed"] == 0
+
+
+class StoppedAtFour(Records):
+    """Sends the process a signal within its fourth step."""
+
+    def stepped(self, averages: Averages | None) -> None:
+        super().stepped(averages)
+        if self.state.step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_run_is_counted_up_to_the_steps_that_it_makes(
+    sudoku_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """The schedule has 13; each of two iterations drops the rows that fill no batch of 7."""
+    config = config_for(sudoku_data, tmp_path / "run", global_batch_size=7)
+    with pytest.raises(SystemExit):
+        train(config, ALONE, StoppedAtFour)
+    said = capsys.readouterr().err
+    assert "12 steps of 7" in said and "training 4/12 " in said
+    assert "stopped at step 4 of 12; " in said
+    resources = Resources()
+    assert read_training(tmp_path / "run", sudoku_data, resources, False).total_steps == 12
+    shutil.rmtree(tmp_path / "run/snapshots")  # as before the first is saved
+    assert read_training(tmp_path / "run", sudoku_data, resources, True).total_steps == 12
 
 
 def test_history_has_both_series(run: Path) -> None:

@@ -38,7 +38,7 @@ SPLITS = ("train", "test")
 AUGMENTATIONS = "__augmentations.npz"
 
 
-SETTINGS = ".settings.json"  # what it was built with; hidden, so that it is no part of the dataset
+SETTINGS = ".settings.json"  # what it was built with; the fingerprint leaves hidden files out
 
 
 class DatasetMetadata(BaseModel):

@@ -58,7 +58,7 @@ class Keeper:
         self._refuse_unsound()
         facts = {
             "world_size": self.ranks.world_size,
-            "total_steps": state.total_steps,
+            "total_steps": run.steps,
             "config": self.config.model_dump(mode="json"),
             "dataset_sha256": self.part.datasets.sha256,
             "cost": asdict(self.part.cost.total()),
