@@ -29,8 +29,10 @@ from trm.model.act import Batch, Carry, StepOutput, act_step
 from trm.model.base import RecursiveModel
 from trm.model.checkpoint import read_state_dict
 from trm.model.registry import build_model, model_for
+from trm.runtime.cost import CostMeter
 from trm.runtime.ranks import Ranks, choose_device
 from trm.runtime.signals import Signals
+from trm.study.run_folder import newest_facts
 from trm.study.table import Resources
 from trm.study.under_way import read_training
 from trm.training.folder import wait_for_lock
@@ -89,6 +91,29 @@ def test_a_run_is_counted_up_to_the_steps_that_it_makes(
     assert read_training(tmp_path / "run", sudoku_data, resources, False).total_steps == 12
     shutil.rmtree(tmp_path / "run/snapshots")  # as before the first is saved
     assert read_training(tmp_path / "run", sudoku_data, resources, True).total_steps == 12
+
+
+def test_the_energy_counter_is_read_once_at_the_start(
+    sudoku_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of a run that resumes, whose cost is that of all its parts."""
+    config = config_for(sudoku_data, tmp_path / "run")
+    with pytest.raises(SystemExit):
+        train(config, ALONE, StoppedAtFour)
+    before = newest_facts(tmp_path / "run")["cost"]["wall_s"]
+    made: list[CostMeter] = []
+
+    class Counted(CostMeter):
+        def __init__(self, *arguments: object) -> None:
+            super().__init__(*arguments)
+            made.append(self)
+
+    monkeypatch.setattr("trm.training.trainer.CostMeter", Counted)
+    train(config, ALONE)
+    (meter,) = made
+    assert meter.before.wall_s == before
+    provenance = json.loads((tmp_path / "run/provenance.json").read_text())
+    assert provenance["train_wall_s"] >= round(before, 1)
 
 
 def test_history_has_both_series(run: Path) -> None:

@@ -74,7 +74,7 @@ def _train(run: Run, state: TrainState, signals: Signals, recorder: type[Records
             return
         resumed = resume(run, datasets, state, meter)
         if resumed.facts:
-            cost = CostMeter(ranks, Cost(**resumed.facts["cost"]))
+            cost.before = Cost(**resumed.facts["cost"])
         part = Part(run, datasets, state, resumed, cost)
         estimate = estimate_step(run, state.model)
         records = recorder(part) if ranks.is_main else Silent()
