@@ -15,6 +15,7 @@ from trm.runtime.processor import let_idle_threads_sleep
 
 if TYPE_CHECKING:
     from trm.solve.trained import load as load
+    from trm.study.search import Search as Search
 
 __version__ = "0.1.0"
 
@@ -26,4 +27,8 @@ def __getattr__(name: str) -> Any:
         from trm.solve.trained import load
 
         return load
+    if name == "Search":
+        from trm.study.search import Search
+
+        return Search
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,20 +13,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from trm.config.compose import load_train_config, note_other_architecture
 from trm.data.batches import PuzzleData, Rows, take_examples
-from trm.errors import TrmError, run_cli
+from trm.errors import run_cli
+from trm.evaluate.loading import load_result
 from trm.files import check_writable
 from trm.model.act import supervision_steps, to_batch
 from trm.model.base import RecursiveModel
-from trm.model.checkpoint import embedding_rows, fit_weights, read_state_dict
-from trm.model.registry import build_model, model_for
-from trm.progress import say
 from trm.puzzles.kinds import kinds
 from trm.runtime.ranks import start
 from trm.scoring.gallery import save_gallery, thinking_of, thinking_rows
 from trm.scoring.predictions import Predictions, load_predictions
-from trm.study.puzzle_names import why_other_puzzles
 
 
 @torch.no_grad()
@@ -42,7 +38,7 @@ def think(model: RecursiveModel, rows: Rows, device: torch.device) -> Prediction
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dataset", required=True, help="data/NAME")
+    parser.add_argument("--dataset", type=Path, required=True, help="data/NAME")
     parser.add_argument("--kind", choices=list(kinds()), required=True)
     parser.add_argument("--weights", type=Path, required=True, help="a checkpoint")
     parser.add_argument("--train-config", type=Path, required=True, help="its all_config.yaml")
@@ -53,17 +49,8 @@ def main() -> None:
     check_writable(args.out)
     predictions = load_predictions(args.predictions)
     chosen = thinking_rows(args.dataset, args.kind, predictions)
-    data = PuzzleData.load([args.dataset], "test")
-    model = build_model(model_for(load_train_config(args.train_config), data))
-    state = read_state_dict(args.weights)
-    if rows := embedding_rows(state):
-        puzzles = data.metadata.num_puzzle_identifiers
-        refusal = why_other_puzzles(args.weights, rows, Path(args.dataset), puzzles)
-        if refusal is not None:
-            raise TrmError(f"{refusal}. Give the dataset of its training")
-    fit_weights(args.weights, state, model)
-    if note := note_other_architecture(args.weights, model.config):
-        say(f"note: {note}")
+    data = PuzzleData.load([str(args.dataset)], "test")
+    model, _ = load_result(args.weights, args.train_config, args.dataset, data)
     device = start("auto").device
     thoughts = think(model.to(device), take_examples(data, chosen), device)
     save_gallery(args.out, thinking_of(args.dataset, args.kind, chosen, thoughts, predictions))

@@ -13,6 +13,7 @@ import numpy as np
 from trm.errors import TrmError
 from trm.puzzles.characters import Charset
 from trm.puzzles.metric import Metric
+from trm.puzzles.views import Views, plain_view, refuse_more_views, views_of_images
 
 TerminalStyle = Callable[[str, str], str]
 """(text, ANSI codes) -> the text, styled where the output is a terminal."""
@@ -75,6 +76,17 @@ class PuzzleKind:
         the published ones, do not say what they hold."""
         return ()
 
+    @property
+    def most_views(self) -> int | None:
+        """How many symmetric views a puzzle has at most; None: as many as one likes."""
+        return 1
+
+    def views(self, rows: int, columns: int, vocab_size: int, count: int, seed: int) -> Views:
+        """`count` symmetric views of boards [rows, columns], the plain one first. Which ones
+        follows from the seed, where there are more. TrmError where there are fewer."""
+        refuse_more_views(count, self.most_views, self.plural)
+        return plain_view(rows * columns, vocab_size)
+
 
 class BoardKind(PuzzleKind):
     """A puzzle of one board, whose question and answer have one character a cell.
@@ -111,6 +123,16 @@ class BoardKind(PuzzleKind):
     def is_described(self) -> bool:
         """Whether its datasets have a boards.json, as those of the builder `boards`."""
         return self.builder == BoardKind.builder
+
+    @property
+    def most_views(self) -> int | None:
+        return len(self.images)
+
+    def views(self, rows: int, columns: int, vocab_size: int, count: int, seed: int) -> Views:
+        refuse_more_views(count, self.most_views, self.plural)
+        own = views_of_images(self.images, rows, columns, vocab_size)
+        refuse_more_views(count, len(own), self.describe(rows, columns))
+        return Views(own.cells[:count], own.tokens[:count])
 
     # --- characters and tokens ------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from trm.puzzles.board_look import cell_name
 from trm.puzzles.characters import Charset
 from trm.puzzles.kind import BoardKind, BoardStyle, Option, TerminalStyle
 from trm.puzzles.questions import check_size, rows_of
+from trm.puzzles.views import Views
 
 SIDES = (4, 6, 8, 9)  # of boards that are built, generated and solved: a cell is one digit
 
@@ -36,6 +37,29 @@ class Conflict:
     first: str
     second: str
     where: str  # row, column or box
+
+
+def _drawn_lines(rng: np.random.Generator, box_lines: int, boxes: int) -> np.ndarray:
+    """An order of the rows, or columns, that keeps those of a box together: of the bands, and of
+    the lines in each."""
+    bands = rng.permutation(boxes)[:, None] * box_lines
+    return (bands + np.stack([rng.permutation(box_lines) for _ in range(boxes)])).ravel()
+
+
+def _drawn_cells(rng: np.random.Generator, side: int) -> np.ndarray:
+    """Where each cell [side·side] of an equally good board comes from."""
+    height, width = box_of(side)
+    board = np.arange(side**2).reshape(side, side)
+    if height == width and rng.random() < 0.5:
+        board = board.T
+    rows = _drawn_lines(rng, height, side // height)
+    columns = _drawn_lines(rng, width, side // width)
+    return board[rows][:, columns].ravel()
+
+
+def _drawn_digits(rng: np.random.Generator, vocab_size: int) -> np.ndarray:
+    """Tokens [vocab] with the digits exchanged; padding and the blank stay."""
+    return np.concatenate([[0, 1], rng.permutation(np.arange(2, vocab_size))]).astype(np.uint8)
 
 
 def conflicts(board: np.ndarray, side: int) -> list[Conflict]:
@@ -100,6 +124,22 @@ class Sudoku(BoardKind):
     def sides_of(self, vocab_size: int) -> tuple[int, ...]:
         """The sides of boards with this vocabulary: one digit per row."""
         return tuple(side for side in SIDES if self.vocab_size(side) == vocab_size)
+
+    @property
+    def most_views(self) -> None:
+        """A 9x9 board has 10^12 of them."""
+        return None
+
+    def views(self, rows: int, columns: int, vocab_size: int, count: int, seed: int) -> Views:
+        """All but the first exchange digits, bands, rows and columns; half of those of square boxes
+        also rows with columns."""
+        rng = np.random.Generator(np.random.Philox(seed))
+        plain = super().views(rows, columns, vocab_size, 1, seed)
+        drawn = [(_drawn_cells(rng, rows), _drawn_digits(rng, vocab_size)) for _ in range(1, count)]
+        return Views(
+            np.stack([plain.cells[0], *(cells for cells, _ in drawn)]),
+            np.stack([plain.tokens[0], *(tokens for _, tokens in drawn)]),
+        )
 
     def read(self, text: str, rows: int, columns: int) -> np.ndarray:
         """Tokens are digit + 1; `.` and 0 are blank. Whitespace and the lines of a drawn board are

@@ -16,6 +16,7 @@ from trm.config.types import TrainConfig
 from trm.data.arc import Group
 from trm.data.batches import PuzzleData, Rows, take_examples, train_batches
 from trm.data.dataset import BLANK_NAME
+from trm.evaluate.rollouts import Searcher, checked_by_rules
 from trm.model.act import supervision_steps, to_batch
 from trm.model.base import RecursiveModel
 from trm.model.loss import act_loss
@@ -25,9 +26,11 @@ from trm.puzzles.kind import BoardKind
 from trm.runtime.ranks import Ranks
 from trm.scoring.answers import Candidate
 from trm.scoring.arc import ATTEMPTS, Grid, ScoredInput, Votes
+from trm.scoring.choices import by_rules, most_frequent
 from trm.scoring.halting import halting_probability
 from trm.scoring.predictions import Predictions
 from trm.solve.arc_task import demonstrations, paint_questions
+from trm.study.search import Search
 from trm.training.optim import SignSGD
 from trm.training.step import TrainState, train_step
 
@@ -44,16 +47,32 @@ class BoardStep:
 
 
 @dataclass(frozen=True)
+class Searched:
+    """How several rollouts of one board came to an answer."""
+
+    rollouts: int
+    views: int  # symmetric ones of the board, which the rollouts took in turn
+    agreed: int  # rollouts that gave the answer
+    supervision_steps: int  # of all rollouts together
+
+
+@dataclass(frozen=True)
 class BoardAnswer:
     """The answer to one sudoku, maze or other board."""
 
     kind: str
     question: np.ndarray  # tokens uint8 [rows, columns]
-    steps: tuple[BoardStep, ...]  # after each supervision step
+    steps: tuple[BoardStep, ...]  # after each supervision step; of a search, after the last
     # By the rules of its kind and all that is given; None: of no known rules.
     valid: bool | None
     seconds: float
     characters: str  # of the tokens 1, 2, …
+    searched: Searched | None = None  # None: there was one rollout, without noise
+
+    @property
+    def supervision_steps(self) -> int:
+        """How many were made, in all."""
+        return len(self.steps) if self.searched is None else self.searched.supervision_steps
 
     @property
     def answer(self) -> np.ndarray:
@@ -142,6 +161,43 @@ def answer_board(
     valid = kind.is_valid(question, steps[-1].answer)
     seconds = time.monotonic() - began
     return BoardAnswer(kind.name, question, steps, valid, seconds, kind.characters)
+
+
+def search_board(
+    model: RecursiveModel,
+    kind: BoardKind,
+    question: np.ndarray,
+    device: torch.device,
+    search: Search,
+) -> BoardAnswer:
+    """Answer one board of tokens uint8 [rows, columns] by several rollouts: by the first answer
+    that is valid, or else (and where no rules are known) by the most frequent one.
+
+    TrmError where the board has fewer views.
+    """
+    began = time.monotonic()
+    views = kind.views(*question.shape, model.config.vocab_size, search.views, search.seed)
+    at_once = min(ROWS_AT_ONCE, search.rollouts)
+    searcher = Searcher(model, search, views, device, at_once)
+    tokens = question.reshape(1, -1).astype(np.int32)
+    rows = Rows(tokens, tokens, np.zeros(1, np.int32))
+    (found,) = searcher.roll_out(rows, np.zeros(1, np.int64))
+    rollouts = checked_by_rules(found, kind, question)
+    chosen = (most_frequent if rollouts.valid is None else by_rules)(rollouts)
+    agreeing = (rollouts.answers == chosen).all(axis=1)
+    answer = chosen.reshape(question.shape)
+    confidence = float(halting_probability(rollouts.q_halt[agreeing].max()))
+    return BoardAnswer(
+        kind.name,
+        question,
+        (BoardStep(answer, confidence),),
+        kind.is_valid(question, answer),
+        time.monotonic() - began,
+        kind.characters,
+        Searched(
+            search.rollouts, search.views, int(agreeing.sum()), search.rollouts * searcher.steps
+        ),
+    )
 
 
 @torch.no_grad()

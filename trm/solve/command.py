@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydantic
 
 from trm.arguments import Parser
-from trm.errors import TrmError
+from trm.errors import TrmError, explain
 from trm.progress import duration, say
 from trm.puzzles.kind import TerminalStyle
 from trm.puzzles.kinds import board_kind, kinds
@@ -31,6 +32,7 @@ from trm.solve.answer import (
     TaskInput,
 )
 from trm.solve.trained import AUGMENTATIONS, TrainedModel, load
+from trm.study.search import Search
 
 # Backgrounds of the terminal's 256 colours, near those of the ARC site; the digit stays readable.
 _COLOURS = (16, 27, 160, 34, 220, 245, 199, 208, 81, 88)
@@ -56,12 +58,18 @@ def main(words: Sequence[str] | None = None) -> None:
     )
     if kind.name != trained.kind:
         raise TrmError(f"{trained.weights} solves {trained.describe()}, not {kind.plural}")
+    search = _search_of(args)
     if trained.kind == "arc":
+        if search is not None:
+            raise TrmError(
+                "an ARC task is answered by the votes of its augmentations: leave out --rollouts, "
+                "--views and --noise, and give --augmentations"
+            )
         answer = _solve_task(trained, puzzle, args)
         shown = _task_json(answer, args.steps) if args.json else _task_text(answer, args.steps)
     else:
         given = Path(puzzle) if kind.option.is_file else puzzle
-        board = trained.solve_board(given, max_steps=args.max_steps)
+        board = trained.solve_board(given, max_steps=args.max_steps, search=search)
         shown = _board_json(board, args.steps) if args.json else _board_text(board, args.steps)
     print(json.dumps({**shown, "weights": str(trained.weights)}) if args.json else shown)
 
@@ -82,6 +90,21 @@ def parser() -> Parser:
     parser.add_argument("--max-steps", type=int, help="supervision steps; default: as in training")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
     parser.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn; default: 0")
+    several = parser.add_argument_group("several rollouts of a board")
+    several.add_argument(
+        "--rollouts", type=int, metavar="K", help="how many; default: one for each view"
+    )
+    several.add_argument(
+        "--views", type=int, metavar="V", help="symmetric views that they take in turn; default: 1"
+    )
+    several.add_argument(
+        "--noise",
+        type=float,
+        metavar="SIGMA",
+        help="deviation of the noise before each step; default: "
+        f"{Search.model_fields['noise'].default}",
+    )
     arc = parser.add_argument_group("ARC")
     arc.add_argument(
         "--augmentations",
@@ -94,12 +117,25 @@ def parser() -> Parser:
     arc.add_argument(
         "--learning-steps", type=int, default=1000, help="at most that many; default: 1000"
     )
-    arc.add_argument("--seed", type=int, default=0, help="of what is drawn for an unseen task")
     where = parser.add_argument_group("what a file of weights does not say")
     where.add_argument("--train-config", help="default: the all_config.yaml beside it")
     where.add_argument("--dataset", help="default: that of the config")
     where.add_argument("--side", type=int, help="of the board or canvas, if no dataset gives it")
     return parser
+
+
+def _search_of(args: argparse.Namespace) -> Search | None:
+    """The search that the options ask for; None for a single rollout without noise."""
+    given = {"rollouts": args.rollouts, "views": args.views, "noise": args.noise}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not given:
+        return None
+    if args.steps:
+        raise TrmError("--steps shows one rollout: leave out --rollouts, --views and --noise")
+    try:
+        return Search(**{"rollouts": args.views or 1, "seed": args.seed, **given})
+    except pydantic.ValidationError as error:
+        raise explain(error, "trm solve", list(Search.model_fields)) from None
 
 
 def _solve_task(trained: TrainedModel, puzzle: str, args: argparse.Namespace) -> TaskAnswer:
@@ -133,8 +169,8 @@ def _board_text(answer: BoardAnswer, every_step: bool) -> str:
     else:
         blocks.append(_draw_board(answer, answer.steps[-1], style))
     blocks.append(
-        f"{verdict(answer)}confidence {answer.confidence:.1%}, "
-        f"{_count(len(answer.steps), 'step')}, {answer.seconds:.1f} s"
+        f"{verdict(answer)}{_agreement(answer)}confidence {answer.confidence:.1%}, "
+        f"{_count(answer.supervision_steps, 'step')}, {answer.seconds:.1f} s"
     )
     return "\n".join(blocks)
 
@@ -145,6 +181,15 @@ def verdict(answer: BoardAnswer) -> str:
         return ""
     what = board_kind(answer.kind).valid_name
     return f"the answer is {'' if answer.valid else 'not '}{what}; "
+
+
+def _agreement(answer: BoardAnswer) -> str:
+    """How many rollouts gave the answer: `29 of 32 rollouts agree; `; empty without a search."""
+    found = answer.searched
+    if found is None:
+        return ""
+    rollouts = _count(found.rollouts, "rollout")
+    return f"{found.agreed} of {rollouts} agree{'s' if found.rollouts == 1 else ''}; "
 
 
 def _draw_board(answer: BoardAnswer, step: BoardStep, style: TerminalStyle) -> str:
@@ -158,8 +203,9 @@ def _board_json(answer: BoardAnswer, every_step: bool) -> dict[str, Any]:
         "answer": answer.rows(answer.answer),
         "valid": answer.valid,
         "confidence": answer.confidence,
-        "supervision_steps": len(answer.steps),
+        "supervision_steps": answer.supervision_steps,
         "seconds": answer.seconds,
+        **_search_json(answer),
     } | (
         {
             "steps": [
@@ -169,6 +215,13 @@ def _board_json(answer: BoardAnswer, every_step: bool) -> dict[str, Any]:
         if every_step
         else {}
     )
+
+
+def _search_json(answer: BoardAnswer) -> dict[str, int]:
+    found = answer.searched
+    if found is None:
+        return {}
+    return {"rollouts": found.rollouts, "views": found.views, "agreed": found.agreed}
 
 
 # --- ARC ------------------------------------------------------------------------------------------

@@ -49,9 +49,17 @@ from trm.puzzles.board_look import BOARDS, BoardsLook, read_look
 from trm.puzzles.kinds import board_kind, kind_named, kinds
 from trm.puzzles.questions import read_puzzle
 from trm.runtime.ranks import choose_device
-from trm.solve.answer import BoardAnswer, TaskAnswer, answer_board, answer_task, embedding_learned
+from trm.solve.answer import (
+    BoardAnswer,
+    TaskAnswer,
+    answer_board,
+    answer_task,
+    embedding_learned,
+    search_board,
+)
 from trm.study.files import ResultFile
 from trm.study.puzzle_names import why_other_puzzles
+from trm.study.search import Search
 
 WEIGHTS, DESCRIPTION, CARD, NAMES = EXPORTED_FILES
 FORMAT = "trm-pipeline export 1"
@@ -116,27 +124,38 @@ class TrainedModel:
         puzzle: str | Path | Mapping[str, Any],
         *,
         max_steps: int | None = None,
+        search: Search | None = None,
         **of_tasks: Any,
     ) -> BoardAnswer | TaskAnswer:
         """Answer a puzzle of the model's kind, as a text, a file or, for ARC, a dictionary.
 
-        `max_steps` supervision steps are made (default: as many as in training); further
-        arguments are those of `solve_task`. TrmError, naming the cell, where it is not such a
-        puzzle.
+        `max_steps` supervision steps are made (default: as many as in training), or the rollouts
+        of `search`; further arguments are those of `solve_task`. TrmError, naming the cell, where
+        it is not such a puzzle.
         """
-        if self.kind == "arc":
+        if self.kind == "arc" and search is None:
             return self.solve_task(puzzle, max_steps=max_steps, **of_tasks)
         if isinstance(puzzle, Mapping) or of_tasks:
             raise TrmError(f"{self.weights} solves {self.describe()}, not ARC tasks")
-        return self.solve_board(puzzle, max_steps=max_steps)
+        return self.solve_board(puzzle, max_steps=max_steps, search=search)
 
-    def solve_board(self, puzzle: str | Path, *, max_steps: int | None = None) -> BoardAnswer:
-        """Answer a sudoku, a maze or another board, given as its text or as the name of a file."""
+    def solve_board(
+        self, puzzle: str | Path, *, max_steps: int | None = None, search: Search | None = None
+    ) -> BoardAnswer:
+        """Answer a sudoku, a maze or another board, given as its text or as the name of a file.
+
+        With `search` it is answered by several rollouts, which make `max_steps` supervision steps
+        each where the search does not set their number.
+        """
         if self.kind == "arc":
             raise TrmError(f"{self.weights} solves {self.describe()}, not boards")
         kind = board_kind(self.kind, "" if self.look is None else self.look.characters)
         question = kind.read(read_puzzle(puzzle), self.rows, self.side)
-        return answer_board(self.model, kind, question, self.device, _checked(max_steps))
+        steps = _checked(max_steps)
+        if search is None:
+            return answer_board(self.model, kind, question, self.device, steps)
+        search = search.model_copy(update={"steps": search.steps or steps})
+        return search_board(self.model, kind, question, self.device, search)
 
     @property
     def rows(self) -> int:

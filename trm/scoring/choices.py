@@ -1,0 +1,85 @@
+"""Which of several rollouts of one puzzle is taken as its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """What K rollouts of one puzzle of S cells came to.
+
+    A rollout that never halts counts as halting one step after its last, with its last answer.
+    """
+
+    answers: np.ndarray  # uint8 [K, S], after the last step
+    q_halt: np.ndarray  # float32 [K], halting logits after the last step
+    residuals: np.ndarray  # float32 [K], how much the logits still change
+    halted_at: np.ndarray  # int32 [K], the first step after which it halts
+    answers_at_halt: np.ndarray  # uint8 [K, S], after that step
+    q_at_halt: np.ndarray  # float32 [K], the same
+    valid: np.ndarray | None = None  # bool [K], by the puzzle's rules; None: there are none
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    def __getitem__(self, rows: slice) -> Rollouts:
+        values = (getattr(self, field.name) for field in fields(self))
+        return Rollouts(*(None if value is None else value[rows] for value in values))
+
+
+def best_halting_logit(rollouts: Rollouts) -> np.ndarray:
+    """The answer [S] with the highest halting logit; of equal ones the first."""
+    return rollouts.answers[np.argmax(rollouts.q_halt)]
+
+
+def votes(answers: np.ndarray) -> np.ndarray:
+    """How many of the answers [K, S] are equal to each [K]."""
+    _, which, counts = np.unique(answers, axis=0, return_inverse=True, return_counts=True)
+    return counts[which.reshape(-1)]
+
+
+def most_frequent(rollouts: Rollouts) -> np.ndarray:
+    """The answer [S] that most rollouts give; of equally frequent ones the one with the best
+    halting logit."""
+    return rollouts.answers[np.lexsort((-rollouts.q_halt, -votes(rollouts.answers)))[0]]
+
+
+def smallest_residual(rollouts: Rollouts) -> np.ndarray:
+    """The answer [S] whose logits change least; of equal ones the one with the best halting
+    logit."""
+    return rollouts.answers[np.lexsort((-rollouts.q_halt, rollouts.residuals))[0]]
+
+
+def first_to_halt(rollouts: Rollouts) -> np.ndarray:
+    """The answer [S] of the rollout that halts first, after that step; of several, the one with the
+    best halting logit there."""
+    return rollouts.answers_at_halt[np.lexsort((-rollouts.q_at_halt, rollouts.halted_at))[0]]
+
+
+def by_rules(rollouts: Rollouts) -> np.ndarray:
+    """The first answer [S] that is valid by the rules; where none is, the most frequent one."""
+    assert rollouts.valid is not None
+    if not rollouts.valid.any():
+        return most_frequent(rollouts)
+    return rollouts.answers[np.argmax(rollouts.valid)]
+
+
+CHOICES: dict[str, Callable[[Rollouts], np.ndarray]] = {
+    "best_halting_logit": best_halting_logit,
+    "most_frequent": most_frequent,
+    "smallest_residual": smallest_residual,
+    "first_to_halt": first_to_halt,
+}
+"""Choices that every kind of puzzle has, by the names of their columns in search-N.csv."""
+BY_RULES = "by_rules"
+PASS = "pass"  # whether any rollout is right: the most that a choice could reach
+
+
+def choices_of(rollouts: Rollouts) -> dict[str, np.ndarray]:
+    """The answer [S] of each choice."""
+    chosen = {name: choose(rollouts) for name, choose in CHOICES.items()}
+    return chosen if rollouts.valid is None else {**chosen, BY_RULES: by_rules(rollouts)}
