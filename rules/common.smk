@@ -14,7 +14,14 @@ from trm.data.specs import HIDDEN_SUBSETS
 from trm.errors import TrmError
 from trm.files import RunFile, first_other_file
 from trm.model.run_record import forget_end
-from trm.study.files import FIGURES, FIGURES_OF_ALL, SHOWN_FILES, ResultFile
+from trm.study.files import (
+    FIGURES,
+    FIGURES_OF_ALL,
+    SAMPLE,
+    SEARCH_OF,
+    SHOWN_FILES,
+    ResultFile,
+)
 from trm.study.paths import SEED, TABLE_ENDINGS, result_name
 from trm.study.table import Study, seed_of
 from trm.study.targets import (
@@ -132,6 +139,11 @@ ONE_PROCESS = dict(
 def settings_of(wildcards):
     """The row's training settings as a JSON object."""
     return json.dumps(row(wildcards).overrides, ensure_ascii=False)
+
+
+def search_of(wildcards):
+    """The row's search at test time as a JSON object."""
+    return study.search_of(wildcards.benchmark, wildcards.variant).model_dump_json()
 
 
 def refuse_to_delete_other_files(jobs):

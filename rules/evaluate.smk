@@ -138,6 +138,34 @@ rule task_ids:
         "--out {output} 2> >(tee {log} >&2)"
 
 
+# Several rollouts of a sample of the test puzzles, whose size is in the name of the file.
+rule search:
+    input:
+        data=dataset_of,
+        weights=f"{RUN}/{RunFile.FINAL}",
+        config=f"{RESULT}/{ResultFile.CONFIG}",
+    output:
+        f"{RESULT}/{SEARCH_OF}",
+    log:
+        paths.log("search", f"{NAME}-{{sample}}"),
+    wildcard_constraints:
+        sample=SAMPLE,
+    conda:
+        ENV
+    threads: resource("threads")
+    resources:
+        **JOB,
+    params:
+        trained_with=settings_of,
+        kind=lambda wildcards: row(wildcards).kind,
+        search=search_of,
+    shell:
+        '"$PYTHON" "$SCRIPTS/search.py" --dataset {input.data} --kind {params.kind} '
+        "--weights {input.weights} --train-config {input.config} --ranks {resources.ranks} "
+        "--gpus {resources.devices} --nodes {resources.hosts} --threads {threads} "
+        "--sample {wildcards.sample} --search {params.search:q} --out {output} 2> >(tee {log} >&2)"
+
+
 rule pooled:
     input:
         data=dataset_of,

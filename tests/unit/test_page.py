@@ -549,10 +549,18 @@ def test_every_picture_has_its_heading_also_one_that_was_not_drawn(folders, conf
         "supervision_steps,accuracy,exact_accuracy,q_halt_accuracy,count\n"
         "1,0.5,0.25,0.5,200\n2,0.75,0.5,0.5,200\n"
     )
+    (folders[0] / "search-1000.csv").write_text(
+        "rollouts,flop,seconds,pass,most_frequent,count\n1,9,1,0.5,0.5,200\n4,36,4,0.75,0.7,200\n"
+    )
     save_figure(new_figure(1, 1), folders[0] / "figures" / "halting.svg", "knows")
     page = page_of(folders, config)
     headings = re.findall(r"<h4>(.*?)</h4>", page)
-    assert headings == ["Learning curves", "Accuracy against supervision steps", "Halting"]
+    assert headings == [
+        "Learning curves",
+        "Accuracy against supervision steps",
+        "Accuracy against rollouts",
+        "Halting",
+    ]
     assert "exact accuracy is 25.0% with 1 supervision step" in page
 
 

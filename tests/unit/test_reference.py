@@ -9,11 +9,14 @@ import pytest
 from tests.conftest import ROOT
 from trm.config.compose import known_keys
 from trm.evaluate.settings import EvaluateConfig
+from trm.scoring.choices import BY_RULES, CHOICES, PASS
 from trm.scoring.metrics import all_metrics
 from trm.study.files import ResultFile
+from trm.study.search import Search
 
 PAGES = [ROOT / "docs/reference.md", ROOT / "docs/zh/reference.md"]
-FILES, METRICS_SECTION, TRAINING, EVALUATION = range(4)
+FILES, METRICS_SECTION, TRAINING, EVALUATION, SEARCH = range(5)
+SEARCHED = {"rollouts", "supervision_steps", "steps_to_halt", "flop", "seconds", "count"}
 
 
 def sections(page: int) -> list[set[str]]:
@@ -32,8 +35,9 @@ def sections(page: int) -> list[set[str]]:
         (FILES, {*ResultFile}),
         (TRAINING, {key for key in known_keys() if key not in ("arch", "arch.loss")}),
         (EVALUATION, {*EvaluateConfig.model_fields, "arch.…"}),
+        (SEARCH, {*Search.model_fields, *SEARCHED, *CHOICES, BY_RULES, PASS}),
     ],
-    ids=("files", "training", "evaluation"),
+    ids=("files", "training", "evaluation", "search"),
 )
 def test_every_name_is_explained(page: int, section: int, wanted: set[str]) -> None:
     assert sections(page)[section] == wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import pydantic
 import pytest
 import torch
 import torch.nn.functional as F
+import yaml
 from torch import Tensor
 
-from tests.conftest import overrides
+from tests.conftest import ROOT, overrides
 from tests.kinds import binairo
 from tests.runs import ALONE, memorised_sudoku, random_run
 from tests.unit.test_solve import MAZE, solve_command
@@ -44,6 +46,8 @@ from trm.model.trm import TRM
 from trm.puzzles.kinds import board_kind, kind_named
 from trm.puzzles.sudoku import box_of
 from trm.puzzles.views import Views
+from trm.report.drawing import Source, draw_figure
+from trm.report.search import with_prefix
 from trm.scoring.choices import (
     CHOICES,
     Rollouts,
@@ -57,6 +61,8 @@ from trm.scoring.choices import (
 )
 from trm.solve.trained import load
 from trm.study.search import Search
+from trm.study.table import Study
+from trm.study.targets import all_files, unknown_target_pattern
 
 LOSS = "stablemax_cross_entropy"
 SUDOKU, MAZES = board_kind("sudoku"), board_kind("maze")
@@ -321,6 +327,24 @@ class Copying(TRM):
         return state, (logits, q_halt, q_halt)
 
 
+def test_noise_is_drawn_for_each_step_state_row_and_position(data, model) -> None:
+    """A model that leaves its states as they are adds up what it is given."""
+    copying = Copying(model.config).eval()
+    seen: list[State] = []
+    copying.register_forward_pre_hook(lambda _, words: seen.append(words[0]))
+    searcher = searcher_of(copying, rollouts=4, noise=0.5, steps=3, start="random")
+    roll_out(searcher, data, np.arange(2))
+    y, z = (torch.stack([state[i] for state in seen]) for i in range(2))  # [3, 8, length, D]
+    drawn = torch.cat([y.diff(dim=0), z.diff(dim=0)]).flatten(1)  # of steps 2 and 3
+    assert drawn.std(dim=1).tolist() == pytest.approx([0.5] * 4, rel=0.05)
+    assert (torch.corrcoef(drawn) - torch.eye(4)).abs().max() < 0.05
+    rows = (y[1] - y[0]).flatten(1)
+    assert (torch.corrcoef(rows) - torch.eye(8)).abs().max() < 0.1
+    first = torch.stack([y[0], z[0]]).flatten(1)  # start and noise: 1 + 0.25
+    assert first.var(dim=1).tolist() == pytest.approx([1.25] * 2, rel=0.05)
+    assert torch.corrcoef(torch.cat([first, drawn]))[0, 1:].abs().max() < 0.05
+
+
 def test_answers_are_seen_in_the_puzzles_own_view(data, model) -> None:
     copying = Copying(model.config).eval()
     examples = np.arange(5)
@@ -395,6 +419,92 @@ def test_flop_are_those_of_a_step(data, model) -> None:
     weights = sum(p.numel() for p in model.L_level.parameters())
     matrices = 2 * (config.seq_len + config.prefix_len) * weights * passes
     assert matrices < flop < 1.6 * matrices  # attention and the heads come on top
+
+
+# --- the table of experiments, and the figure -----------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return Study.load(ROOT / "config/config.yaml")
+
+
+def with_search(**rows: object) -> Study:
+    table = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    table["search"] = {"rollouts": 2}
+    del table["benchmarks"]["maze-hard"]["search"]
+    for name, search in rows.items():
+        benchmark, _, variant = name.partition("__")
+        row = table["benchmarks"][benchmark.replace("_", "-")]
+        (row["variants"][variant] if variant else row)["search"] = search
+    return Study.of(table)
+
+
+def test_a_variant_s_search_comes_before_its_benchmark_s_and_the_study_s() -> None:
+    of_mlp = {"rollouts": 5, "start": "random"}
+    study = with_search(sudoku_extreme={"rollouts": 3}, sudoku_extreme__mlp=of_mlp)
+    assert study.search_of("sudoku-extreme", "mlp") == Search(**of_mlp)
+    assert study.search_of("sudoku-extreme", "att") == Search(rollouts=3)
+    assert study.search_of("maze-hard", "att") == Search(rollouts=2)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({"maze_hard": {"views": 9}}, "mazes have 8 views, not 9: ask for at most 8"),
+        ({"arc_agi_1__att": {"views": 2}}, "ARC tasks have 1 view, not 2"),
+        ({"maze_hard": {"noise": -1}}, "noise"),
+        ({"maze_hard": {"on": ["z"]}}, "on"),
+    ],
+)
+def test_a_mistaken_search_is_reported_before_any_job(rows: dict, message: str) -> None:
+    with pytest.raises(TrmError, match=message):
+        with_search(**rows)
+
+
+def test_a_search_on_any_number_of_puzzles_is_a_target(study: Study) -> None:
+    unknown = re.compile(unknown_target_pattern(study))
+    known = "sudoku-extreme/mlp/seed-3/search-{}.csv"
+    assert [n for n in ("1", "20", "1000") if unknown.fullmatch(known.format(n))] == []
+    for mistaken in ("0", "01", "x", ""):
+        assert unknown.fullmatch(known.format(mistaken))
+    assert f"results/{known.format(1000)}".replace("seed-3", "seed-0") in all_files(study)
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> Path:
+    (tmp_path / "search-1000.csv").write_text(
+        "rollouts,supervision_steps,steps_to_halt,flop,seconds,pass,best_halting_logit,"
+        "most_frequent,smallest_residual,first_to_halt,count\n"
+        "1,16,9.5,1.2e12,0.011,0.5,0.5,0.5,0.5,0.5,500\n"
+        "32,16,3,3.84e13,0.352,0.9,0.8,0.75,0.7,0.6,500\n"
+    )
+    return tmp_path
+
+
+def test_the_figure_has_a_line_for_each_choice_and_the_costs(result: Path) -> None:
+    drawn = draw_figure(Source(result), "search")
+    (axes,) = drawn.figure.axes
+    lines = {line.get_label(): list(line.get_ydata()) for line in axes.get_lines()}
+    assert lines == {
+        "best halting logit": [0.5, 0.8],
+        "most frequent": [0.5, 0.75],
+        "smallest residual": [0.5, 0.7],
+        "first to halt": [0.5, 0.6],
+        "any rollout right": [0.5, 0.9],
+    }
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert labels == ["1\n1.2 T\n0.011 s", "32\n38 T\n0.35 s"]
+    assert "500 test puzzles" in axes.get_ylabel()
+    assert drawn.description == (
+        "best halting logit is 50.0% with 1 rollout, 80.0% with 32 rollouts, "
+        "80.0% at best, with 32 rollouts; of 500 test puzzles."
+    )
+
+
+def test_numbers_get_the_prefix_of_their_thousands() -> None:
+    written = [with_prefix(value) for value in (5, 1234, 99.6e9, 999.6e9, 3e18)]
+    assert written == ["5", "1.2 k", "100 G", "1 T", "3000 P"]
 
 
 # --- commands -------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ class Line:
     colour: str
     marker: str
     linestyle: str = "-"
+    name: str = ""  # default: that of the metric
 
     @property
     def column(self) -> str:
@@ -34,7 +35,7 @@ class Line:
 
     @property
     def label(self) -> str:
-        return entry_of(self.metric).in_figures
+        return self.name or entry_of(self.metric).in_figures
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class TableKind:
     against: str  # its first column
     axis: str  # how the axis of that is called
     what: str  # one unit of it
+    whats: str  # several
     lines: tuple[Line, ...]
     n: str  # column of the number of test examples
     of_what: str
@@ -118,8 +120,7 @@ def describe_curves(csv: Path, kind: TableKind) -> str:
 
 def _units(row: pd.Series, kind: TableKind) -> str:
     n = row[kind.against]
-    unit = kind.what if n == 1 else kind.what.replace("step", "steps").replace("vote", "votes")
-    return f"{n:,.0f} {unit}"
+    return f"{n:,.0f} {kind.what if n == 1 else kind.whats}"
 
 
 def _range_of(counts: pd.Series) -> str:

@@ -11,6 +11,7 @@ STEPS = TableKind(
     against="supervision_steps",
     axis="supervision steps at test",
     what="supervision step",
+    whats="supervision steps",
     lines=(
         Line("ARC/pass@2", GREEN, "^"),
         Line("exact_accuracy", BLUE, "o"),

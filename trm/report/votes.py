@@ -11,6 +11,7 @@ VOTES = TableKind(
     against="n_augmentations",
     axis="votes per test input (1: the plain puzzle alone)",
     what="vote per test input",
+    whats="votes per test input",
     lines=(
         Line("ARC/pass@2", GREEN, "^"),
         Line("ARC/pass@1", VERMILLION, "v", "--"),

@@ -17,6 +17,13 @@ class Shown(Enum):
     NEVER = auto()
     ALWAYS = auto()
     IF_ASKED = auto()  # where the benchmark has `steps_in_report`: it costs an evaluation more
+    IF_MADE = auto()  # where it exists; it is not made for the report
+
+
+SEARCH_OF = "search-{sample}.csv"
+"""A search on that many test puzzles; any number can be asked for."""
+SAMPLE = "[1-9][0-9]*"
+SAMPLE_SHOWN = 1000  # the one that is listed and drawn
 
 
 class ResultFile(StrEnum):
@@ -37,12 +44,14 @@ class ResultFile(StrEnum):
     PROVENANCE = "provenance.json", Shown.ALWAYS
     STEPS = "steps.csv", Shown.IF_ASKED, True
     TASK_IDS = "task-ids.csv", Shown.NEVER, True
+    SEARCH = SEARCH_OF.format(sample=SAMPLE_SHOWN), Shown.IF_MADE, True
     GALLERY = "gallery.json", Shown.ALWAYS
     THINKING = "thinking.json", Shown.ALWAYS
     LEARNING_CURVE = "figures/learning_curve.svg", Shown.ALWAYS
     EXAMPLES = "figures/examples.svg", Shown.ALWAYS
     HALTING = "figures/halting.svg", Shown.ALWAYS
     STEPS_FIGURE = "figures/steps.svg", Shown.IF_ASKED, True
+    SEARCH_FIGURE = "figures/search.svg", Shown.IF_MADE, True
     THINKING_FIGURE = "figures/thinking.gif", Shown.ALWAYS
     ANSWERS = "answers.npz", Shown.NEVER, False, "arc"
     SUBMISSION = "submission.json", Shown.NEVER, False, "arc"
@@ -84,6 +93,7 @@ class Figure:
 FIGURES = {
     ResultFile.LEARNING_CURVE: Figure("Learning curves", (ResultFile.HISTORY,)),
     ResultFile.STEPS_FIGURE: Figure("Accuracy against supervision steps", (ResultFile.STEPS,)),
+    ResultFile.SEARCH_FIGURE: Figure("Accuracy against rollouts", (ResultFile.SEARCH,)),
     ResultFile.VOTES_FIGURE: Figure("Accuracy against votes", (ResultFile.VOTES,)),
     ResultFile.HALTING: Figure("Halting", (ResultFile.PREDICTIONS,), of_dataset=True),
     ResultFile.EXAMPLES: Figure(

@@ -21,9 +21,12 @@ from trm.config.compose import known_keys, resolve
 from trm.config.types import Strict
 from trm.data.specs import DatasetSpec, Kind, RawSource, TableSource
 from trm.errors import TrmError, explain, suggest
+from trm.puzzles.kinds import kind_named
+from trm.puzzles.views import refuse_more_views
 from trm.scoring.metrics import entry_of, scores_of
 from trm.study.files import ResultFile, Shown, files_of_all_kinds, files_of_one_kind
 from trm.study.paths import SEED, Paths, result_name
+from trm.study.search import Search
 
 Scalar = bool | int | float | str | list | None  # of a training option
 Steps = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
@@ -65,6 +68,7 @@ class Variant(Strict):
     published: float | None = Field(None, ge=0, le=100)  # percent
     published_source: str | None = None
     resources: Resources | None = None  # default: the benchmark's
+    search: Search | None = None  # default: the benchmark's
 
 
 class Benchmark(Strict):
@@ -78,6 +82,7 @@ class Benchmark(Strict):
     resources: Resources = Resources()
     overrides: dict[str, Scalar] = {}
     supervision_steps: Steps | None = None  # default: the study's
+    search: Search | None = None  # default: the study's
     steps_in_report: bool = False
     stand_in: bool = False  # bears a published benchmark's name, but is not to be compared with it
     variants: dict[str, Variant] = Field(min_length=1)
@@ -162,6 +167,7 @@ class Study(Strict):
     env: Literal["cpu", "cuda"] = "cpu"
     tables_take: Literal["existing", "all"] = "existing"
     supervision_steps: Steps = [16]
+    search: Search = Search()
     raw: Raw
     datasets: dict[str, DatasetSpec]
     benchmarks: dict[str, Benchmark] = Field(min_length=1)
@@ -249,6 +255,9 @@ class Study(Strict):
             row = self.row(name, variant)
             try:
                 resolve(row.overrides, f"{name}/{variant}").check_world_size(row.resources.ranks)
+                kind = kind_named(benchmark.kind)
+                search = self.search_of(name, variant)
+                refuse_more_views(search.views, kind.most_views, kind.plural)
             except TrmError as error:
                 raise ValueError(str(error)) from None
 
@@ -345,6 +354,11 @@ class Study(Strict):
             else {Shown.ALWAYS}
         )
         return [file for file in self.files_of(benchmark) if file.shown in shown]
+
+    def search_of(self, benchmark: str, variant: str) -> Search:
+        """How answers are searched for at test time."""
+        b = self.benchmarks[benchmark]
+        return b.variants[variant].search or b.search or self.search
 
     def steps_of(self, benchmark: str) -> list[int]:
         """After how many supervision steps steps.csv looks at the answers."""

@@ -7,7 +7,13 @@ from collections.abc import Iterable, Sequence
 
 from trm.data.specs import Kind
 from trm.errors import suggest
-from trm.study.files import files_of_all_kinds, files_of_one_kind
+from trm.study.files import (
+    SAMPLE,
+    SEARCH_OF,
+    ResultFile,
+    files_of_all_kinds,
+    files_of_one_kind,
+)
 from trm.study.paths import SEED, SUMMARY, TABLE_ENDINGS
 from trm.study.table import Study
 
@@ -42,10 +48,17 @@ def unknown_target_pattern(study: Study) -> str:
     targets += [paths.table(name, end) for name in study.tables for end in TABLE_ENDINGS]
     known = [re.escape(path.removeprefix(f"{paths.results}/")) for path in targets]
     known += [
-        rf"{re.escape(name)}/(?:{_any(b.variants)})/seed-(?:{SEED})/(?:{_any(study.files_of(name))})"
+        rf"{re.escape(name)}/(?:{_any(b.variants)})/seed-(?:{SEED})/(?:{_files(study, name)})"
         for name, b in study.benchmarks.items()
     ]
     return rf"(?!(?:{'|'.join(known)}|{_any(study.datasets)})$).+"
+
+
+def _files(study: Study, benchmark: str) -> str:
+    """Regular expression of the files of a result, with searches on any number of puzzles."""
+    files = study.files_of(benchmark)
+    searches = [SEARCH_OF.format(sample=SAMPLE)] if ResultFile.SEARCH in files else []
+    return "|".join([_any(files), *searches])
 
 
 def _any(names: Iterable[str]) -> str:

@@ -1,0 +1,65 @@
+"""What several rollouts at test time buy: accuracy against their number, from search-1000.csv."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from trm.report.curves import Line, TableKind, describe_curves, draw_curves
+from trm.report.drawing import Drawn, Source
+from trm.report.figures import BLUE, GREEN, GREY, INK, ORANGE, VERMILLION
+from trm.scoring.choices import BY_RULES, PASS
+from trm.study.files import ResultFile
+
+SEARCH = TableKind(
+    against="rollouts",
+    axis="rollouts of a puzzle; below: their FLOP and seconds",
+    what="rollout",
+    whats="rollouts",
+    lines=(
+        Line(BY_RULES, INK, "*", name="first valid answer"),
+        Line("best_halting_logit", BLUE, "o", name="best halting logit"),
+        Line("most_frequent", GREEN, "^", name="most frequent"),
+        Line("smallest_residual", ORANGE, "s", name="smallest residual"),
+        Line("first_to_halt", VERMILLION, "v", name="first to halt"),
+        Line(PASS, GREY, "x", "--", name="any rollout right"),
+    ),
+    n="count",
+    of_what="test puzzles",
+    remedy="search for answers again",
+)
+PREFIXES = ("", "k", "M", "G", "T", "P")
+
+
+def draw(source: Source) -> Drawn:
+    """TrmError as `draw_curves`."""
+    csv = source.result / ResultFile.SEARCH
+    figure = draw_curves(csv, SEARCH)
+    (axes,) = figure.axes
+    costs = _costs(csv)
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    marked = [
+        f"{text}\n{costs[int(at)]}" if text else ""
+        for at, text in zip(axes.get_xticks(), labels, strict=True)
+    ]
+    axes.set_xticks(axes.get_xticks(), marked)
+    return Drawn(figure, describe_curves(csv, SEARCH))
+
+
+def _costs(csv: Path) -> dict[int, str]:
+    """What a puzzle costs, in two lines, by the number of rollouts."""
+    table = pd.read_csv(csv).set_index("rollouts")
+    return {
+        int(number): f"{with_prefix(row['flop'])}\n{row['seconds']:.2g} s"
+        for number, row in table.iterrows()
+    }
+
+
+def with_prefix(value: float) -> str:
+    """A number with two or three digits and the prefix of its thousands: `1.2 T`."""
+    power = 0
+    while value >= 999.5 and power < len(PREFIXES) - 1:
+        value, power = value / 1000, power + 1
+    digits = f"{value:.2g}" if value < 99.5 else f"{value:.0f}"
+    return f"{digits} {PREFIXES[power]}".strip()
