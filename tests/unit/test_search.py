@@ -249,6 +249,18 @@ def test_what_is_kept_is_that_of_the_steps(data, model) -> None:
         assert rollout.q_at_halt[0] == q_halt[step, row]
 
 
+def halts_at(model: TRM, data: PuzzleData, threshold: float) -> list[int]:
+    """The steps after which the first 40 examples halt."""
+    searcher = searcher_of(model, rows=40, halting_threshold=threshold, **PLAIN)
+    return [int(r.halted_at[0]) for r in roll_out(searcher, data, np.arange(40))]
+
+
+def test_the_threshold_decides_when_a_rollout_halts(data, model) -> None:
+    assert halts_at(model, data, -1e6) == [1] * 40
+    assert halts_at(model, data, 1e6) == [6] * 40
+    assert len({*halts_at(model, data, 0)}) > 1
+
+
 def test_rollouts_follow_from_seed_example_and_number_alone(data, model) -> None:
     """Whatever the batch, and the other examples in it."""
     settings = {"rollouts": 6, "noise": 1.0, "views": 2, "start": "random"}

@@ -107,7 +107,7 @@ def _roll_out(searcher: Searcher, batch: Batch, keys: Tensor) -> Rollouts:
         state=_random_state(carry.state, draws) if search.start == "random" else carry.state,
         halted=torch.zeros_like(carry.halted),  # their states are given
     )
-    halts = _Halts(model, searcher.steps, len(keys), batch)
+    halts = _Halts(searcher, batch)
     changes: deque[Tensor] = deque(maxlen=RECENT)
     before: Tensor | None = None
     for step in range(1, searcher.steps + 1):
@@ -127,13 +127,14 @@ def _roll_out(searcher: Searcher, batch: Batch, keys: Tensor) -> Rollouts:
 class _Halts:
     """The answers [R, S] of R rollouts: the latest, and that after the step at which each halts."""
 
-    def __init__(self, model: RecursiveModel, steps: int, rollouts: int, batch: Batch) -> None:
-        self.model, self.steps = model, steps
-        device = batch.inputs.device
+    def __init__(self, searcher: Searcher, batch: Batch) -> None:
+        self.model, self.steps = searcher.model, searcher.steps
+        self.threshold = searcher.search.halting_threshold
+        rollouts, device = len(batch.inputs), batch.inputs.device
         self.answers = torch.zeros_like(batch.inputs, dtype=torch.uint8)
         self.answers_at_halt = self.answers
         self.q_halt = self.q_at_halt = torch.zeros(rollouts, device=device)
-        self.halted_at = torch.full((rollouts,), steps + 1, dtype=torch.int32, device=device)
+        self.halted_at = torch.full((rollouts,), self.steps + 1, dtype=torch.int32, device=device)
 
     def note(self, step: int, output: StepOutput) -> None:
         running = self.halted_at > self.steps
@@ -141,7 +142,8 @@ class _Halts:
         self.q_halt = output.q_halt.float()
         self.answers_at_halt = torch.where(running[:, None], self.answers, self.answers_at_halt)
         self.q_at_halt = torch.where(running, self.q_halt, self.q_at_halt)
-        halts = running & wants_to_halt(self.model, output.q_halt, output.q_continue)
+        lead = output.q_halt - self.threshold
+        halts = running & wants_to_halt(self.model, lead, output.q_continue)
         self.halted_at = torch.where(halts, step, self.halted_at)
 
     def result(self, residuals: Tensor) -> Rollouts:

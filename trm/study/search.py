@@ -24,6 +24,7 @@ class Search(Strict):
     on: Annotated[list[Latent], Field(min_length=1)] = ["z_H", "z_L"]  # what it is added to
     start: Start = "trained"
     views: int = Field(1, ge=1)  # symmetric ones of a puzzle, which the rollouts take in turn
+    halting_threshold: float = Field(0, allow_inf_nan=False)  # logit above which one halts
     seed: int = Field(0, ge=0, lt=2**64)
 
     @model_validator(mode="after")
