@@ -312,6 +312,13 @@ def test_noise_on_a_state_that_the_architecture_lacks_is_an_error(data) -> None:
     assert len(roll_out(searcher_of(single, rollouts=2), data, np.arange(1))[0]) == 2
 
 
+def test_diverged_weights_are_an_error(data, model) -> None:
+    diverged = build_model(model.config).eval()
+    torch.nn.init.constant_(diverged.q_head.weight, torch.nan)
+    with pytest.raises(TrmError, match=r"the weights have diverged"):
+        roll_out(searcher_of(diverged, **PLAIN), data, np.arange(2))
+
+
 def test_no_more_rows_are_on_the_device_than_asked_for(data, model) -> None:
     """However many rollouts there are; and every batch has the same size."""
     seen = []

@@ -46,7 +46,7 @@ class Searcher:
 
     def __post_init__(self) -> None:
         """TrmError where noise is asked for on states that the architecture does not have."""
-        if "z_H" not in self.search.on and len(self.model.initial_state(1)) == 1:
+        if "z_H" not in self.search.on and len(self.model.states) == 1:
             raise TrmError(
                 f"arch={self.model.config.architecture} has one state, z_H: set on: [z_H]"
             )
@@ -82,6 +82,8 @@ class Searcher:
             reached = _roll_out(self, to_batch(taken, self.device), keys[part].to(self.device))
             parts.append(reached[: min(size, len(places) - start)])
         everything = _joined(parts)
+        if not np.isfinite(everything.q_halt).all():
+            raise TrmError("the halting logits are not finite: the weights have diverged")
         everything = replace(
             everything,
             answers=self.views.undo(everything.answers, view),
@@ -152,20 +154,27 @@ class _Halts:
         return Rollouts(*(value.cpu().numpy() for value in values + at_halt))
 
 
+def latents_of(state: State) -> list[tuple[str, Tensor]]:
+    """The latents of a state by their names here: z_H, then z_L as often as there are more."""
+    first, *others = (s for s in state if s.is_floating_point())
+    return [("z_H", first), *(("z_L", other) for other in others)]
+
+
 def _random_state(state: State, draws: Draws) -> State:
     """Truncated normals of deviation 1 in place of the latents, each position on its own."""
-    return tuple(draws.truncated_normal(s.shape[1:]).to(s.dtype) for s in state)
+    drawn = [draws.truncated_normal(s.shape[1:]).to(s.dtype) for _, s in latents_of(state)]
+    return (*drawn, *state[len(drawn) :])
 
 
 def _with_noise(state: State, search: Search, draws: Draws) -> State:
     """Each latent that `search` names, with noise added."""
     if search.noise == 0:
         return state
-    names = ["z_H", *["z_L"] * (len(state) - 1)]
-    return tuple(
+    noisy = [
         s + (search.noise * draws.normal(s.shape[1:])).to(s.dtype) if name in search.on else s
-        for name, s in zip(names, state, strict=True)
-    )
+        for name, s in latents_of(state)
+    ]
+    return (*noisy, *state[len(noisy) :])
 
 
 def checked_by_rules(rollouts: Rollouts, kind: BoardKind, question: np.ndarray) -> Rollouts:
