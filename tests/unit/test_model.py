@@ -133,7 +133,9 @@ def test_losses_pass_over_ignored_positions() -> None:
 def test_every_architecture_learns_a_batch(architecture: str) -> None:
     """120 steps on one batch halve the loss: gradients flow through every part."""
     torch.manual_seed(0)
-    model = build_model(small(architecture)).train()
+    # Symbols that are alike to a model, and not in the question, cannot be learned by heart.
+    own = {"equivariant_symbols": False} if architecture == "se_rrm" else {}
+    model = build_model(small(architecture, **own)).train()
     optimizer = AdamATan2(model.parameters(), lr=1e-2, betas=(0.9, 0.95), weight_decay=0.0)
     rows = batch()
     carry = initial_carry(model, rows)

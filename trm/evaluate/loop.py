@@ -104,7 +104,7 @@ class _AfterStep:
         _, metrics, answer = act_loss(self.loss_type, everyone, output)
         self.sums.update({name: value.item() for name, value in metrics.items()})
         everyones = self.ranks.all_gather(answer.to(torch.uint8))
-        q_halt = self.ranks.all_gather(output.q_halt)
+        q_halt = self.ranks.all_gather(output.certainty)
         if self.ranks.is_main:
             self.preds.append(everyones[:length].cpu().numpy())
             self.q_halts.append(q_halt[:length].cpu().numpy())
@@ -197,7 +197,7 @@ def _keep_outputs(
         "puzzle_identifiers": batch.puzzle_identifiers,
         "preds": answer,
         "logits": output.logits,
-        "q_halt_logits": output.q_halt,
+        "q_halt_logits": output.certainty,
         "q_continue_logits": output.q_continue,
     }
     for name, parts in kept.items():

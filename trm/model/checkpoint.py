@@ -22,7 +22,7 @@ from trm.model.run_record import check_checkpoint
 PREFIX = "model.inner."
 COMPILED = "_orig_mod."
 PUZZLE_EMBEDDING = "puzzle_emb.weights"
-EMBEDDED_TOKENS = "embed_tokens.embedding_weight"  # every model has it
+HEAD = "lm_head.weight"  # every model has it
 WRAPPING_MODULES = ("_orig_mod", "module")  # of torch.compile and DistributedDataParallel
 WRAPPERS = ("model", "state_dict", "model_state_dict")  # keys that programs save a state dict under
 
@@ -156,8 +156,8 @@ def _with_bare_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
         ".".join(part for part in name.split(".") if part not in WRAPPING_MODULES): tensor
         for name, tensor in state.items()
     }
-    known = min((name for name in named if name.endswith(EMBEDDED_TOKENS)), key=len, default="")
-    prefix = known.removesuffix(EMBEDDED_TOKENS)
+    known = min((name for name in named if name.endswith(HEAD)), key=len, default="")
+    prefix = known.removesuffix(HEAD)
     return {name.removeprefix(prefix): tensor for name, tensor in named.items()}
 
 

@@ -10,7 +10,7 @@ from trm.model.base import Depth, RecursiveModel, State
 
 class HRM(RecursiveModel):
     states = ("H", "L")
-    options = ()  # the published code predates puzzle_emb_len and ignores it
+    options = ("mlp_t",)  # the published code predates puzzle_emb_len and ignores it
     halts_against_continue = True
     learns_continue = True
 

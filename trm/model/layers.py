@@ -8,6 +8,7 @@ float64, weights included.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -132,17 +133,38 @@ class RotaryPositions(nn.Module):
 
     def __init__(self, head_dim: int, length: int, theta: float, dtype: torch.dtype) -> None:
         super().__init__()
-        frequencies = 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=dtype) / head_dim)
-        positions = torch.arange(length, dtype=dtype)
-        angles = torch.outer(positions, frequencies).repeat(1, 2)  # [S, head]
+        angles = self.angles(head_dim, length, theta, dtype).repeat(1, 2)  # [S, head]
         self.register_buffer("cos", angles.cos(), persistent=False)
         self.register_buffer("sin", angles.sin(), persistent=False)
 
+    def angles(self, head_dim: int, length: int, theta: float, dtype: torch.dtype) -> Tensor:
+        """The angles [S, head / 2] by which each pair of numbers is rotated."""
+        frequencies = 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=dtype) / head_dim)
+        return torch.outer(torch.arange(length, dtype=dtype), frequencies)
+
     def forward(self, x: Tensor) -> Tensor:  # [B, h, S, head] -> same, rotated in the tables' type
+        length = len(self.cos)
+        if x.shape[-2] > length:  # further positions at the end are not rotated
+            return torch.cat((self(x[..., :length, :]), x[..., length:, :]), dim=-2)
         wide = at_least_fp32(x)
         first, second = wide.chunk(2, dim=-1)
         rotated = torch.cat((-second, first), dim=-1)
         return (wide * self.cos + rotated * self.sin).to(x.dtype)
+
+
+class RotaryGrid(RotaryPositions):
+    """The rotary embedding of rows and columns: half of a head's pairs are rotated by the row of a
+    position on its square board, half by the column."""
+
+    def angles(self, head_dim: int, length: int, theta: float, dtype: torch.dtype) -> Tensor:
+        side = math.isqrt(length)
+        along = super().angles(head_dim // 2, side, theta, dtype)  # [side, head / 4]
+        cells = torch.arange(length)
+        return torch.cat((along[cells // side], along[cells % side]), dim=1)
+
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Values for queries, keys and values, each [B, h, S, d]."""
 
 
 def written_out_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # [B, h, S, d]
@@ -154,26 +176,31 @@ def written_out_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # [B, h, 
 class Attention(nn.Module):
     """Full (non-causal) self-attention, one projection for queries, keys and values.
 
-    Heads are dim // num_heads wide, as published: 12 heads of 42 for a width of 512.
+    Heads are `head_dim` wide, by default dim // num_heads, as published: 12 heads of 42 for a width
+    of 512.
     """
 
-    def __init__(self, dim: int, num_heads: int) -> None:
+    def __init__(self, dim: int, num_heads: int, head_dim: int | None = None) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.written_out_below = 0  # positions, in training
-        heads = dim // num_heads * num_heads
+        heads = (head_dim or dim // num_heads) * num_heads
         self.qkv_proj = Linear(dim, 3 * heads)
         self.o_proj = Linear(heads, dim)
 
-    def forward(self, x: Tensor, rotary: RotaryPositions | None) -> Tensor:  # [B, S, D]
+    def forward(
+        self, x: Tensor, rotary: RotaryPositions | None, attend: Attend | None = None
+    ) -> Tensor:  # [B, S, D]
+        """`attend` may be given in place of torch's own."""
         qkv = rearrange(
             self.qkv_proj(x), "b s (three h d) -> three b h s d", three=3, h=self.num_heads
         )
         q, k, v = qkv.unbind(0)
         if rotary is not None:
             q, k = rotary(q), rotary(k)
-        written_out = torch.is_grad_enabled() and x.shape[1] < self.written_out_below
-        attend = written_out_attention if written_out else F.scaled_dot_product_attention
+        if attend is None:
+            written_out = torch.is_grad_enabled() and x.shape[1] < self.written_out_below
+            attend = written_out_attention if written_out else F.scaled_dot_product_attention
         if _widened(x):
             out = attend(q.float(), k.float(), v.float()).to(x.dtype)
         else:
@@ -199,7 +226,14 @@ class SwiGLU(nn.Module):
         return product(w_down, gated(product(w_gate_up, x), dim=0))
 
 
-class Block(nn.Module):
+class AnyBlock(nn.Module):
+    """What nets consist of; torch.compile fuses it on the CPU."""
+
+    mixes_with_mlp = False
+    positions_first = False
+
+
+class Block(AnyBlock):
     """h ← rms(h + mix(h)); h ← rms(h + swiglu(h)): post-norm, no biases.
 
     mix is attention, or with `mlp_t` a SwiGLU over the position axis. The latter is normalised
@@ -216,8 +250,11 @@ class Block(nn.Module):
         else:
             self.self_attn = Attention(dim, num_heads)
         self.mixes_with_mlp = mlp_t
-        self.mlp = SwiGLU(dim, expansion)
+        self.mlp = self.make_mlp(dim, expansion)
         self.positions_first = False
+
+    def make_mlp(self, dim: int, expansion: float) -> SwiGLU:
+        return SwiGLU(dim, expansion)
 
     def forward(self, h: Tensor, rotary: RotaryPositions | None) -> Tensor:
         """h [B, S, D] -> the same; with `positions_first` [S, B, D] -> the same."""
@@ -235,7 +272,7 @@ class Block(nn.Module):
 class Net(nn.Module):
     """net(h, inject) = blocks(h + inject): the one function that all recursions call."""
 
-    def __init__(self, blocks: list[Block]) -> None:
+    def __init__(self, blocks: Sequence[AnyBlock]) -> None:
         super().__init__()
         self.layers = nn.ModuleList(blocks)
         self.positions_first = False
@@ -275,13 +312,15 @@ def compile_model(model: nn.Module, device: torch.device, tuned: bool = False) -
     # Without CUDA graphs: a replay overwrites the outputs of the one before, and here these are the
     # next call's inputs.
     mode = "max-autotune-no-cudagraphs" if tuned else "default"
+    # An architecture may have its blocks without a net around them.
+    whole_nets = not on_cpu and any(isinstance(module, Net) for module in model.modules())
     for module in model.modules():
         if isinstance(module, Net) and on_cpu and module.layers[0].mixes_with_mlp:
             module.put_positions_first()
         if isinstance(module, Attention) and on_cpu:
             # The fused kernel's backward is three times as slow for 97 positions, faster for 900.
             module.written_out_below = 256
-        if isinstance(module, Block if on_cpu else Net):
+        if isinstance(module, Net if whole_nets else AnyBlock):
             module.compile(mode=mode, dynamic=False)
 
 
@@ -289,7 +328,7 @@ def run_eagerly(model: nn.Module) -> None:
     """Undo `compile_model`."""
     for module in model.modules():
         module._compiled_call_impl = None
-        if isinstance(module, Net | Block):
+        if isinstance(module, Net | AnyBlock):
             module.positions_first = False
         if isinstance(module, Attention):
             module.written_out_below = 0

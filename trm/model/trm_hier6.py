@@ -12,7 +12,7 @@ LATENTS = 6
 
 class SixLatentTRM(RecursiveModel):
     states = ("H", *(f"L{i}" for i in range(1, LATENTS + 1)))
-    options = ("puzzle_emb_len",)
+    options = ("puzzle_emb_len", "mlp_t")
 
     def build_nets(self) -> None:
         self.L_level = self.make_net(self.config.L_layers)

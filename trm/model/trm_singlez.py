@@ -10,7 +10,7 @@ from trm.model.base import Depth, RecursiveModel, State
 
 class SingleStateTRM(RecursiveModel):
     states = ("L",)
-    options = ("puzzle_emb_len",)
+    options = ("puzzle_emb_len", "mlp_t")
 
     def build_nets(self) -> None:
         self.L_level = self.make_net(self.config.L_layers)

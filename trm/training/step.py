@@ -12,7 +12,15 @@ from torch import Tensor
 
 from trm.config.types import TrainConfig
 from trm.data.batches import rank_rows
-from trm.model.act import Batch, Carry, Exploration, StepOutput, act_step, initial_carry
+from trm.model.act import (
+    Batch,
+    Carry,
+    Exploration,
+    StepOutput,
+    act_step,
+    draw_keys,
+    initial_carry,
+)
 from trm.model.base import Depth, RecursiveModel
 from trm.model.loss import act_loss
 from trm.runtime.ranks import Ranks
@@ -28,7 +36,7 @@ class TrainState:
     optimizer: torch.optim.Optimizer | MuonForMatrices | None  # None with freeze_weights
     puzzle_optimizer: SignSGD | None  # None without a puzzle embedding
     ema: EMA | None
-    generator: torch.Generator  # draws ACT exploration, the same on every rank
+    generator: torch.Generator  # draws exploration and keys, the same on every rank
     total_steps: int
     saved: list[int] = field(default_factory=list)  # steps with a checkpoint of this run
     carries: list[Carry] | None = None  # one per slice of micro_batch_size rows
@@ -48,10 +56,13 @@ def train_step(
     if state.carries is None:
         state.carries = [initial_carry(model, part) for part in slices]
     explorations = _draw_explorations(config, state, ranks, len(slices))
+    keys = _draw_keys(config, state, ranks, len(slices))
     sums: dict[str, Tensor] = {}
     outputs: list[StepOutput] = []
     for i, (part, exploration) in enumerate(zip(slices, explorations, strict=True)):
-        state.carries[i], output = act_step(model, state.carries[i], part, exploration, depth)
+        state.carries[i], output = act_step(
+            model, state.carries[i], part, exploration, depth, keys[i]
+        )
         loss, metrics, _ = act_loss(
             config.arch.loss.loss_type, state.carries[i], output, config.arch.loss.label_smoothing
         )
@@ -84,19 +95,35 @@ def lr_at(config: TrainConfig, state: TrainState, base: float) -> float:
 def _draw_explorations(
     config: TrainConfig, state: TrainState, ranks: Ranks, slices: int
 ) -> Sequence[Exploration | None]:
-    arch = config.arch
-    by_chance = arch.halt_exploration_prob > 0 or config.random_halt_prob > 0
-    if not by_chance or arch.halt_max_steps == 1:
+    explores, leaves = config.arch.halt_exploration_prob, config.random_halt_prob
+    if (explores == 0 and leaves == 0) or config.arch.halt_max_steps == 1:
         return [None] * slices
+    if state.model.halts_by_chance:
+        explores, leaves = 0, 1 - (1 - explores) * (1 - leaves)
     drawn = Exploration.draw(
         state.generator,
         config.global_batch_size,
-        rank_rows(ranks.rank, ranks.world_size, config.global_batch_size),
-        arch.halt_exploration_prob,
-        arch.halt_max_steps,
-        config.random_halt_prob,
+        _own_rows(config, ranks),
+        explores,
+        config.arch.halt_max_steps,
+        leaves,
     )
     return drawn.to(ranks.device).split(config.micro_batch_size)
+
+
+def _draw_keys(
+    config: TrainConfig, state: TrainState, ranks: Ranks, slices: int
+) -> Sequence[Tensor | None]:
+    """Keys of rows that start, where the model draws."""
+    if not state.model.draws:
+        return [None] * slices
+    drawn = draw_keys(state.generator, config.global_batch_size, _own_rows(config, ranks))
+    keys = drawn.to(ranks.device, non_blocking=True)
+    return keys.split(config.micro_batch_size or len(keys))
+
+
+def _own_rows(config: TrainConfig, ranks: Ranks) -> slice:
+    return rank_rows(ranks.rank, ranks.world_size, config.global_batch_size)
 
 
 def _update(
