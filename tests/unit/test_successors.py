@@ -29,6 +29,7 @@ from trm.export import export
 from trm.model.act import Batch, act_step, draw_keys, initial_carry, supervision_steps, to_batch
 from trm.model.base import RecursiveModel
 from trm.model.draws import KEYS, Draws, hashed, keys_of_puzzles
+from trm.model.loss import act_loss, decaying_weights
 from trm.model.registry import build_model, model_for
 from trm.model.se_rrm import dropped_attention
 from trm.solve.trained import load
@@ -371,6 +372,7 @@ def test_muon_takes_the_matrices_of_every_successor() -> None:
         (["arch.pos_encodings=rope2d"], "pos_encodings=rope2d is an option of arch=se_rrm"),
         (["arch=se_rrm", "arch.head_dim=6"], "divisible by 4, not 6"),
         (["arch=eqr", "arch.lambda_=0"], "lambda_: .*greater than 0"),
+        (["supervision_decay=0"], "supervision_decay: .*greater than 0"),
     ],
 )
 def test_options_of_others_are_refused(words: list[str], message: str) -> None:
@@ -398,3 +400,41 @@ def test_published_names_are_understood() -> None:
     read = parse_train_config(urm).arch
     assert (read.halt_max_steps, read.L_layers) == (16, 7)
     assert ArchConfig(name="recursive_reasoning.trm_equi@SERRM").architecture == "se_rrm"
+
+
+# --- weights of supervision steps -----------------------------------------------------------------
+
+
+def test_later_steps_count_less() -> None:
+    weights = decaying_weights(torch.arange(1, 17), 0.7, 16)
+    assert weights.sum().item() == pytest.approx(1)
+    torch.testing.assert_close(weights[1:], 0.7 * weights[:-1])
+    torch.testing.assert_close(
+        decaying_weights(torch.tensor([1, 9]), 1.0, 4), torch.tensor([0.25] * 2)
+    )
+
+
+@pytest.mark.parametrize("name", ["trm", "hrm"])
+def test_weights_are_of_the_loss_and_not_of_the_metrics(name: str) -> None:
+    model, rows = small(name, H_layers=1).train(), batch()
+    carry, output = act_step(model, initial_carry(model, rows), rows)
+    usual, metrics, _ = act_loss("stablemax_cross_entropy", carry, output)
+    double = act_loss("stablemax_cross_entropy", carry, output, weights=torch.full((4,), 2.0))
+    assert double[0].item() == pytest.approx(2 * usual.item())
+    assert {k: v.item() for k, v in double[1].items()} == {k: v.item() for k, v in metrics.items()}
+    of_rows = [
+        act_loss("stablemax_cross_entropy", carry, output, weights=row)[0].item()
+        for row in torch.eye(4)
+    ]
+    assert sum(of_rows) == pytest.approx(usual.item()) and len({*of_rows}) == 4
+
+
+def test_a_training_weighs_each_row_by_its_own_step(boards: Path, tmp_path: Path) -> None:
+    losses = []
+    for decay in ("null", 0.5):
+        config = config_of(boards, tmp_path, supervision_decay=decay, arch__halt_max_steps=3)
+        run = set_up(config, ALONE)
+        state = initial_state(run)
+        rows = to_batch(take_examples(run.data, np.arange(8)), ALONE.device)
+        losses.append(train_step(config, state, rows, ALONE)["loss"].item())
+    assert losses[1] == pytest.approx(losses[0] / (1 + 0.5 + 0.25), rel=1e-5)

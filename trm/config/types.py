@@ -284,6 +284,7 @@ class TrainConfig(Strict):
     ema_rate: float = Field(0.999, ge=0, lt=1)
     ema_warmup: bool = False
     depth_schedule: list[DepthStage] = []
+    supervision_decay: float | None = Field(None, gt=0, le=1)
     random_halt_prob: float = Field(0, ge=0, lt=1)
     freeze_weights: bool = False
     seed: int = Field(0, ge=0, lt=2**64)

@@ -22,7 +22,7 @@ from trm.model.act import (
     initial_carry,
 )
 from trm.model.base import Depth, RecursiveModel
-from trm.model.loss import act_loss
+from trm.model.loss import act_loss, decaying_weights
 from trm.runtime.ranks import Ranks
 from trm.training.ema import EMA
 from trm.training.optim import MuonForMatrices, SignSGD, scheduled_lr
@@ -64,7 +64,11 @@ def train_step(
             model, state.carries[i], part, exploration, depth, keys[i]
         )
         loss, metrics, _ = act_loss(
-            config.arch.loss.loss_type, state.carries[i], output, config.arch.loss.label_smoothing
+            config.arch.loss.loss_type,
+            state.carries[i],
+            output,
+            config.arch.loss.label_smoothing,
+            _weights(config, state.carries[i]),
         )
         # Already divided by the global batch size: slices and ranks only add up.
         (loss / config.global_batch_size).backward()
@@ -90,6 +94,13 @@ def lr_at(config: TrainConfig, state: TrainState, base: float) -> float:
     return scheduled_lr(
         state.step, base, config.lr_warmup_steps, state.total_steps, config.lr_min_ratio
     )
+
+
+def _weights(config: TrainConfig, carry: Carry) -> Tensor | None:
+    """Weights [B] of the rows in the loss; None where each counts fully."""
+    if config.supervision_decay is None:
+        return None
+    return decaying_weights(carry.steps, config.supervision_decay, config.arch.halt_max_steps)
 
 
 def _draw_explorations(
