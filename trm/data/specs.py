@@ -179,6 +179,8 @@ class ArcSpec(_OfDataset):
     puzzle_identifiers_start: int = Field(1, ge=1)
     canvas: int = Field(30, ge=1, le=30)
     augment: Augment = "built"
+    # kept: each task in its eight symmetries instead of `num_aug` augmentations.
+    colours: Literal["permuted", "kept"] = "permuted"
 
     @model_validator(mode="after")
     def _all_hidden_or_none(self) -> ArcSpec:

@@ -63,6 +63,8 @@ def listing(study: Study, words: Sequence[str] = ()) -> str:
 
 def _describe_dataset(spec: DatasetSpec) -> str:
     source = ", ".join(spec.subsets) if spec.builder == "arc" else spec.table
+    if getattr(spec, "colours", "permuted") == "kept":
+        return f"{spec.builder}: {source}; 8 symmetries"
     augmented = getattr(spec, "num_aug", 0)
     return f"{spec.builder}: {source}" + (f"; {augmented} augmentations" if augmented else "")
 
