@@ -12,13 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.runs import ALONE, config_of, random_run
+from tests.runs import ALONE, arc_data, arc_task, config_of, random_run
 from tests.trainings import assert_same_run
 from trm.config.compose import compose, parse_train_config
 from trm.config.types import ArchConfig, ModelConfig
 from trm.data.batches import PuzzleData, take_examples
 from trm.data.boards import COLUMNS
 from trm.data.generate import random_board
+from trm.data.read import load_identifiers
 from trm.data.specs import SudokuSpec
 from trm.data.sudoku import build_sudoku
 from trm.errors import TrmError
@@ -128,15 +129,14 @@ def test_a_hash_is_one_to_one_and_moves_half_of_the_bits() -> None:
         assert each.min() > 0.2 and each.max() < 0.8 and 0.45 < each.mean() < 0.55
 
 
-def test_keys_follow_from_the_puzzle_and_its_identifier() -> None:
+def test_keys_follow_from_the_puzzle() -> None:
     rows = batch(50)
-    keys = keys_of_puzzles(rows.inputs, rows.puzzle_identifiers)
+    keys = keys_of_puzzles(rows.inputs)
     assert len(keys.unique()) == 50 and keys.min() >= 0 and keys.max() < KEYS
-    assert torch.equal(keys_of_puzzles(rows.inputs[7:9], rows.puzzle_identifiers[7:9]), keys[7:9])
-    assert (keys_of_puzzles(rows.inputs, rows.puzzle_identifiers + 1) != keys).all()
+    assert torch.equal(keys_of_puzzles(rows.inputs[7:9]), keys[7:9])
     swapped = rows.inputs.clone()
     swapped[:, [0, 1]] = rows.inputs[:, [1, 0]]
-    moved = keys_of_puzzles(swapped, rows.puzzle_identifiers) != keys
+    moved = keys_of_puzzles(swapped) != keys
     assert torch.equal(moved, rows.inputs[:, 0] != rows.inputs[:, 1])
 
 
@@ -317,6 +317,8 @@ def test_an_answer_does_not_depend_on_the_batch_it_is_in(boards: Path, name: str
     stayed = evaluated(model, data, **never)
     np.testing.assert_array_equal(stayed.predictions.preds, whole.predictions.preds)
     np.testing.assert_allclose(stayed.predictions.q_halt_logits, certainty, atol=1e-4)
+    at_once = evaluated(model, data, **never | {"halting_threshold": -1e9})
+    assert at_once.metrics["steps"] == 1
 
 
 @pytest.mark.parametrize("name", SUCCESSORS)
@@ -337,6 +339,21 @@ def test_a_run_is_loaded_solves_and_is_exported(boards: Path, tmp_path: Path, na
     again = load(tmp_path / "exported").solve(board)
     np.testing.assert_array_equal(again.answer, answer.answer)
     assert again.confidence == pytest.approx(answer.confidence, rel=1e-4)
+
+
+def test_a_network_with_an_embedding_for_each_colour_solves_and_learns_tasks(
+    tmp_path: Path,
+) -> None:
+    tasks = arc_data(tmp_path / "data")
+    puzzles = len(load_identifiers(tmp_path / "data"))
+    changes = settings("se_rrm", arch__puzzle_emb_ndim=1, arch__add_tokens=0)
+    run = random_run(tmp_path / "run", tmp_path / "data", 5, 12, puzzles, **changes)
+    model = load(run)
+    assert model.model.puzzle_emb.weights.shape == (puzzles, 32 + 12)
+    known = model.solve(tasks["first"], task_id="first")
+    assert known.known and known.learning is None and len(known.tests) == 2
+    unseen = model.solve(arc_task(9), minutes=1, learning_steps=3, augmentations=4)
+    assert unseen.learning.steps == 3 and len(unseen.tests) == 2
 
 
 def test_weights_for_any_number_of_symbols_need_their_dataset(tmp_path: Path) -> None:

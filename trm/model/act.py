@@ -124,7 +124,7 @@ def _keys_of(model: RecursiveModel, batch: Batch) -> Tensor | None:
     """Keys that follow from the puzzles, for a model that draws."""
     if not model.draws:
         return None
-    return keys_of_puzzles(batch.inputs, batch.puzzle_identifiers)
+    return keys_of_puzzles(batch.inputs)
 
 
 def _replace_halted(

@@ -28,11 +28,10 @@ def hashed(x: Tensor) -> Tensor:
     return (x >> 16) ^ x
 
 
-def keys_of_puzzles(inputs: Tensor, identifiers: Tensor) -> Tensor:
-    """Keys [B] of puzzles: tokens [B, S] and identifiers [B]."""
-    numbers = torch.cat((identifiers.unsqueeze(1), inputs), dim=1).long()
-    places = hashed(torch.arange(1, numbers.shape[1] + 1, device=numbers.device))
-    return hashed(hashed(places ^ hashed(numbers + 1)).sum(1) & KEYS - 1)
+def keys_of_puzzles(inputs: Tensor) -> Tensor:
+    """Keys [B] of puzzles of tokens [B, S]."""
+    places = hashed(torch.arange(1, inputs.shape[1] + 1, device=inputs.device))
+    return hashed(hashed(places ^ hashed(inputs.long() + 1)).sum(1) & KEYS - 1)
 
 
 class Draws:

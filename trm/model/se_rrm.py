@@ -53,8 +53,9 @@ class SymbolBlock(AnyBlock):
         self.mlp = SwiGLU(dim, config.expansion)
 
     def forward(
-        self, h: Tensor, rotary: RotaryPositions | None, draws: Draws | None
+        self, h: Tensor, rotary: RotaryPositions | None, keys: Tensor | None
     ) -> Tensor:  # [B, V, S, D] -> the same
+        draws = None if keys is None else Draws(keys)
         h = rms_norm(h + self._mix(self.attn, h, rotary, draws), self.eps)
         over_symbols = self._mix(self.attn_t, h.transpose(1, 2), None, draws).transpose(1, 2)
         h = rms_norm(h + over_symbols, self.eps)
@@ -79,7 +80,7 @@ class SymbolNet(Net):
         draws = None if keys is None else Draws(keys)
         h = h + inject
         for block in self.layers:
-            h = block(h, rotary, draws)
+            h = block(h, rotary, None if draws is None else draws.keys_for_next())
         return h
 
 

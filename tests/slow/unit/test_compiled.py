@@ -76,8 +76,12 @@ def loss_and_gradient(
         ("trm_hier6", {}),
         ("hrm", {}),
         ("transformers_baseline", {}),
+        ("urm", {}),
+        ("eqr", MLP),
+        ("se_rrm", {"head_dim": 16, "head_dim_t": 16, "pos_encodings": "rope2d"}),
+        ("se_rrm", {"head_dim": 16, "dropout": 0.1}),
     ],
-    ids=lambda v: v if isinstance(v, str) else "mlp" * bool(v) or "att",
+    ids=lambda v: v if isinstance(v, str) else "-".join(v) or "att",
 )
 def test_fifty_steps_have_the_plain_losses(architecture: str, changes: dict) -> None:
     """Each from where the plain path is, since the recursion amplifies any difference of rounding

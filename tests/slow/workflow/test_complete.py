@@ -19,13 +19,12 @@ STUDY = Study.load(FULL, TINY)
 # Results of which every file is made; of the others metrics.json, and what comes before it.
 WHOLE = (
     "arc-agi-1/att",
-    "arc-agi-1/urm",
     "arc-agi-2/direct",
     "maze-hard/att",
     "maze-hard/hrm",
-    "maze-hard/se-rrm",
     "sudoku-6x6/mlp",
     "sudoku-6x6/eqr",
+    "sudoku-6x6/urm",
     "sudoku-extreme/se-rrm",
     "sudoku-extreme/separate-nets",
     "sudoku-extreme/single-z",
