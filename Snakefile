@@ -23,6 +23,7 @@ report: "workflow/report/workflow.rst"
 
 include: "rules/common.smk"
 include: "rules/scheduling.smk"
+include: "rules/slurm.smk"
 include: "rules/download.smk"
 include: "rules/dataset.smk"
 include: "rules/train.smk"
