@@ -130,7 +130,13 @@ def test_why_a_job_is_pending_is_noted_once(
 
 
 @pytest.mark.parametrize(
-    "reason", ["PartitionTimeLimit", "BadConstraints", "QOSMaxWallDurationPerJobLimit"]
+    "reason",
+    [
+        "PartitionTimeLimit",
+        "BadConstraints",
+        "QOSMaxWallDurationPerJobLimit",
+        "launch failed requeued held",
+    ],
 )
 def test_a_job_that_would_never_start_is_cancelled_after_minutes(slurm: Slurm, reason: str) -> None:
     slurm.prints("squeue", f"1|PENDING|{reason}")
@@ -138,7 +144,7 @@ def test_a_job_that_would_never_start_is_cancelled_after_minutes(slurm: Slurm, r
     assert watch.ended(["1"]) == {}
     assert "scancel" not in slurm.calls()
     slurm.seconds = SECONDS_UNTIL_LOST
-    assert f"would never start ({reason})" in watch.ended(["1"])["1"]
+    assert f"would not start by itself ({reason})" in watch.ended(["1"])["1"]
     assert "scancel 1" in slurm.calls()
 
 

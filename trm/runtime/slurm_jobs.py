@@ -32,16 +32,20 @@ REMEDIES = {
 }
 """States in which a job has ended without success: what it means, or what to do."""
 LOST = "is lost: Slurm's controller no longer lists it, and the accounts record no end"
-BLOCKED = "was cancelled, as it would never start ({}): change what its rule asks for, or where"
+BLOCKED = (
+    "was cancelled, as it would not start by itself ({}): see `resources:` of its benchmark, and "
+    "its partition, account and QOS in slurm/config.yaml"
+)
 
-# Why a job is pending that will start by itself, and one that will not, as it asks for too much.
+# Why a job is pending that will start by itself, and one that will not: it asks for too much, or
+# Slurm holds it because a node failed to start it.
 _USUAL = re.compile(
     "None|Priority|Resources|Dependency|BeginTime|Prolog|Cleaning|Licenses|Reservation|NodeDown"
     "|JobArrayTaskLimit"
 )
 _NEVER = re.compile(
     r"PartitionTimeLimit|\w+PerJob\w*|BadConstraints|DependencyNeverSatisfied|Invalid(?:Account|QOS)"
-    r"|(?:Account|QOS)NotAllowed"
+    r"|(?:Account|QOS)NotAllowed|launch failed requeued held|JobHoldMaxRequeue"
 )
 
 # What sbatch prints when it would accept the same job later.

@@ -29,7 +29,9 @@ SECOND_USER = "games"  # Debian has it; here it is somebody with a limited accou
 SYSTEM_CONF = Path("/etc/slurm/slurm.conf")
 
 
-def why_no_cluster(programs: tuple[str, ...], packages: str) -> str | None:
+def why_no_cluster(
+    programs: tuple[str, ...] = PROGRAMS, packages: str = "slurm-wlm munge"
+) -> str | None:
     """Why no cluster can be started here; None where it can."""
     if os.geteuid() != 0:
         return "needs root, to start munged and slurmd"
@@ -109,8 +111,19 @@ class Cluster:
                 os.kill(int(pid_file.read_text()), signal.SIGTERM)
             except (OSError, ValueError):
                 continue
+        self._end_processes_of_jobs()
         if SYSTEM_CONF.is_symlink() and SYSTEM_CONF.readlink() == self.conf:
             SYSTEM_CONF.unlink()
+
+    def _end_processes_of_jobs(self) -> None:
+        """Without cgroups, processes of a job whose node was lost outlive it; their environment
+        names this cluster's configuration."""
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if f"SLURM_CONF={self.conf}\0".encode() in (process / "environ").read_bytes():
+                    os.kill(int(process.name), signal.SIGKILL)
+            except OSError:
+                continue
 
     def _start(self, name: str, *command: str) -> None:
         program, *rest = command
@@ -339,7 +352,7 @@ def running(kind: type[Cluster], folder: Path) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    reason = why_no_cluster(PROGRAMS, "slurm-wlm munge")
+    reason = why_no_cluster()
     if reason is not None:
         pytest.skip(f"no Slurm here: {reason}")
     yield from running(Cluster, tmp_path_factory.mktemp("slurm"))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +32,6 @@ class Snakemake:
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
-            self.process.kill()
             pytest.fail(f"snakemake does not end: {self.words()}")
 
     def words(self) -> str:
@@ -69,8 +72,9 @@ def command(*words: str) -> list[str]:
     ]
 
 
-def snakemake(project: Project, *words: str, name: str, **process: object) -> Snakemake:
-    """Start it; `process` are further arguments of Popen."""
+@contextmanager
+def snakemake(project: Project, *words: str, name: str, **process: object) -> Iterator[Snakemake]:
+    """Start it, and kill it at the end of the block; `process` are further arguments of Popen."""
     said = project.root / f"{name}.log"
     process = {"env": environment(project.root)} | process
     started = subprocess.Popen(
@@ -81,7 +85,12 @@ def snakemake(project: Project, *words: str, name: str, **process: object) -> Sn
         start_new_session=True,
         **process,
     )
-    return Snakemake(started, said)
+    try:
+        yield Snakemake(started, said)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
+        started.wait()
 
 
 def run_folder(project: Project, variant: str) -> Path:
@@ -92,10 +101,10 @@ def weights(project: Project, variant: str) -> dict[str, torch.Tensor]:
     return read_state_dict(run_folder(project, variant) / "final")
 
 
-def newest_step(project: Project, variant: str) -> int:
-    """Steps of the newest snapshot; -1 where there is none."""
+def saved_steps(project: Project, variant: str) -> list[int]:
+    """Steps of the snapshots."""
     folders = (run_folder(project, variant) / "snapshots").glob("step_*")
-    return max((int(folder.name.removeprefix("step_")) for folder in folders), default=-1)
+    return [int(folder.name.removeprefix("step_")) for folder in folders]
 
 
 def of_rule(jobs: list[dict[str, str]], rule: str, variant: str) -> list[dict[str, str]]:

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import pwd
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -26,10 +24,10 @@ from tests.slow.slurm.profile import (
     Snakemake,
     command,
     minutes_that_leave,
-    newest_step,
     of_rule,
     project_of,
     run_folder,
+    saved_steps,
     snakemake,
     weights,
 )
@@ -90,7 +88,7 @@ def disturb(project: Project, cluster: AccountingCluster, run: Snakemake) -> Non
     """Let each training meet its events, the next one when it has made steps since the last."""
     todo = {name: [*events] for name, events in EVENTS.items()}
     hit: set[tuple[str, str]] = set()  # job and restarts that have met an event
-    begun: dict[tuple[str, str], int] = {}  # steps when they were first seen
+    begun: dict[tuple[str, str], int] = {}  # steps that were saved when they were first seen
     deadline = time.monotonic() + 900
     while run.process.poll() is None:
         assert time.monotonic() < deadline, run.words()
@@ -104,8 +102,11 @@ def disturb(project: Project, cluster: AccountingCluster, run: Snakemake) -> Non
                     cluster.run("scontrol", "update", f"JobId={job['JobId']}", *change)
                 if job["JobState"] != "RUNNING":
                     continue
-                start, step = (job["JobId"], job["Restarts"]), newest_step(project, name)
-                if events and start not in hit and step > begun.setdefault(start, step):
+                start, steps = (job["JobId"], job["Restarts"]), saved_steps(project, name)
+                before = begun.setdefault(start, max(steps, default=0))
+                # Other steps are saved by a training that ends, perhaps still the one before.
+                regular = any(s > before and s % LONG["save_every_steps"] == 0 for s in steps)
+                if events and start not in hit and regular:
                     hit.add(start)
                     events.pop(0)(cluster, job)
         time.sleep(0.5)
@@ -123,8 +124,8 @@ def test_jobs_that_end_before_their_time_end_in_a_result_or_a_reason(
     ]
     targets = [RESULT.format(name) for name in (*EVENTS, "little-memory", "bad")]
     words = ("--retries", "1", "--set-resources", *resources, "--", *targets)
-    run = snakemake(project, *words, name="disturbed")
-    disturb(project, accounting_cluster, run)
+    with snakemake(project, *words, name="disturbed") as run:
+        disturb(project, accounting_cluster, run)
     said = run.said.read_text()
     assert run.process.returncode != 0
     assert "has ended as CANCELLED" in said and "has ended as PREEMPTED" in said
@@ -166,23 +167,21 @@ def test_a_killed_snakemake_waits_for_its_jobs_and_a_controller_that_is_away_los
     project: Project, accounting_cluster: AccountingCluster
 ) -> None:
     target = str(Path(RESULT.format("left")).with_name("history.csv"))
-    first = snakemake(project, "--", target, name="first")
-    wait_until(lambda: newest_step(project, "left") >= 0, first)
-    os.killpg(first.process.pid, signal.SIGKILL)
-    first.process.wait()
+    with snakemake(project, "--", target, name="first") as first:
+        wait_until(lambda: bool(saved_steps(project, "left")), first)  # then it is killed
     unlock = command("--unlock")
     subprocess.run(unlock, cwd=project.root, env=environment(project.root), check=True)
-    second = snakemake(project, "--", target, name="second")
 
     def dependent() -> bool:
         jobs = of_rule(accounting_cluster.jobs(), "train", "left")
         return any("afterany" in job["Dependency"] for job in jobs)
 
-    wait_until(dependent, second)
-    accounting_cluster.stop_controller()
-    time.sleep(20)
-    accounting_cluster.start_controller()
-    assert second.wait(200) == 0, second.words()
+    with snakemake(project, "--", target, name="second") as second:
+        wait_until(dependent, second)
+        accounting_cluster.stop_controller()
+        time.sleep(20)
+        accounting_cluster.start_controller()
+        assert second.wait(200) == 0, second.words()
     assert "of an earlier Snakemake has not ended" in second.said.read_text()
     provenance = run_folder(project, "left") / "provenance.json"
     assert json.loads(provenance.read_text())["starts"] == 1  # so trained once, and not disturbed
@@ -202,17 +201,10 @@ def test_limits_of_an_account_make_its_jobs_wait(
         shutil.chown(path, user.pw_uid, user.pw_gid)
     own = {"HOME": str(project.root), "USER": SECOND_USER, "LOGNAME": SECOND_USER}
     targets = [str(Path(RESULT.format(name)).with_name("history.csv")) for name in variants]
-    run = snakemake(
-        project,
-        "--",
-        *targets,
-        name="limited",
-        user=user.pw_uid,
-        group=user.pw_gid,
-        extra_groups=[],
-        env=environment(project.root) | own,
-    )
-    assert run.wait(300) == 0, run.words()
+    process = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    process["env"] = environment(project.root) | own
+    with snakemake(project, "--", *targets, name="limited", **process) as run:
+        assert run.wait(300) == 0, run.words()
     said = run.said.read_text()
     assert "AssocMaxSubmitJobLimit" in said and "until Slurm accepts it" in said
     assert "is pending because of AssocGrpCpuLimit" in said

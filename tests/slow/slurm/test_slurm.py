@@ -27,8 +27,8 @@ def studied(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Proje
     """Two results, one of them on two nodes, from raw data to metrics."""
     project = project_of(tmp_path_factory.mktemp("project"), VARIANTS)
     targets = [RESULT.format("one-node"), RESULT.format("two-nodes")]
-    run = snakemake(project, "--", *targets, name="study")
-    assert run.wait(600) == 0, run.words()
+    with snakemake(project, "--", *targets, name="study") as run:
+        assert run.wait(600) == 0, run.words()
     return project
 
 
@@ -63,8 +63,8 @@ def test_two_nodes_give_the_result_of_one(studied: Project) -> None:
 
 
 def test_a_failed_jobs_log_is_found_and_named(studied: Project) -> None:
-    run = snakemake(studied, "--retries", "0", "--", RESULT.format("bad"), name="bad")
-    assert run.wait(300) != 0
+    with snakemake(studied, "--retries", "0", "--", RESULT.format("bad"), name="bad") as run:
+        assert run.wait(300) != 0
     said = run.said.read_text()
     assert "has ended as FAILED" in said
     assert "logs/tiny/train/sudoku-6x6/bad/seed-0.log" in said
