@@ -119,14 +119,15 @@ def test_no_job_is_lost_while_slurm_is_silent(
 def test_why_a_job_is_pending_is_noted_once(
     slurm: Slurm, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    slurm.prints("squeue", "1|PENDING|Priority", "2|PENDING|AssocGrpGRES", "3|PENDING|JobHeldUser")
+    reasons = ["Priority", "AssocGrpGRES", "AssocGrpGRES", "JobHeldUser"]
+    slurm.prints("squeue", *(f"{i}|PENDING|{reason}" for i, reason in enumerate(reasons, 1)))
     watch = slurm.watch()
     for _ in range(3):
-        assert watch.ended(["1", "2", "3"]) == {}
+        assert watch.ended(["1", "2", "3", "4"]) == {}
         slurm.seconds += SECONDS_UNTIL_LOST
     said = capfd.readouterr().err
-    assert said.count("note: Slurm job") == 2
-    assert "job 2 is pending because of AssocGrpGRES (squeue -j 2)" in said
+    assert said.count("note: pending in Slurm") == 2
+    assert "because of AssocGrpGRES: 2, 3 (squeue -j JOB)" in said
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ SECONDS_BETWEEN_NOTES = 600.0
 SECONDS_UNTIL_LOST = 300.0  # accounts may be behind the controller, and a limit may be raised
 
 REMEDIES = {
-    "FAILED": "its log has the cause",
+    "FAILED": "its log has the cause; if it was killed without a word, raise `mem_mb`",
     "OUT_OF_MEMORY": "raise `mem_mb` under `resources:` of its benchmark",
     "TIMEOUT": "raise its `runtime`, or the seconds of --signal=TERM@120 if saving takes longer",
     "DEADLINE": "its deadline passed before it could end",
@@ -171,18 +171,27 @@ class Watch:
         return {job: (state, why) for job, state, why in (line.split("|", 2) for line in lines)}
 
     def _blocked(self, jobs: Sequence[str], listed: dict[str, tuple[str, str]]) -> dict[str, str]:
+        reasons = {job: why for job, (state, why) in listed.items() if state == "PENDING"}
+        unusual = {
+            job: reasons[job] for job in jobs if not _USUAL.fullmatch(reasons.get(job, "None"))
+        }
+        self._note_reasons(unusual)
         failures = {}
-        for job in jobs:
-            state, reason = listed.get(job, ("", ""))
-            if state != "PENDING" or _USUAL.fullmatch(reason):
-                continue
-            if (job, reason) not in self._since:
-                say(f"note: Slurm job {job} is pending because of {reason} (squeue -j {job})")
+        for job, reason in unusual.items():
             if self._seconds_of(job, reason) >= SECONDS_UNTIL_LOST and _NEVER.fullmatch(reason):
                 with suppress(SlurmSilent):
                     ask("scancel", job)
                 failures[job] = f"Slurm job {job} {BLOCKED.format(reason)}. "
         return failures
+
+    def _note_reasons(self, reasons: dict[str, str]) -> None:
+        """One line about each reason, with the jobs that have it for the first time."""
+        new: dict[str, list[str]] = {}
+        for job, reason in reasons.items():
+            if (job, reason) not in self._since:
+                new.setdefault(reason, []).append(job)
+        for reason, jobs in new.items():
+            say(f"note: pending in Slurm because of {reason}: {', '.join(jobs)} (squeue -j JOB)")
 
     def _lost(self, missing: Sequence[str]) -> dict[str, str]:
         return {

@@ -50,10 +50,10 @@ def project_of(folder: Path, variants: dict[str, dict]) -> Project:
     return project
 
 
-def command(*words: str) -> list[str]:
+def command(*words: str, python: str = sys.executable) -> list[str]:
     """With shorter waits, as these jobs are short."""
     return [
-        sys.executable,
+        python,
         "-m",
         "snakemake",
         "--profile",
@@ -73,12 +73,20 @@ def command(*words: str) -> list[str]:
 
 
 @contextmanager
-def snakemake(project: Project, *words: str, name: str, **process: object) -> Iterator[Snakemake]:
-    """Start it, and kill it at the end of the block; `process` are further arguments of Popen."""
+def snakemake(project: Project, *words: str, name: str) -> Iterator[Snakemake]:
+    """Start it, and kill it at the end of the block."""
+    with started(command(*words), project, name, env=environment(project.root)) as run:
+        yield run
+
+
+@contextmanager
+def started(
+    command: list[str], project: Project, name: str, **process: object
+) -> Iterator[Snakemake]:
+    """The same for any command; `process` are further arguments of Popen."""
     said = project.root / f"{name}.log"
-    process = {"env": environment(project.root)} | process
-    started = subprocess.Popen(
-        command(*words),
+    running = subprocess.Popen(
+        command,
         cwd=project.root,
         stdout=said.open("w"),
         stderr=subprocess.STDOUT,
@@ -86,11 +94,11 @@ def snakemake(project: Project, *words: str, name: str, **process: object) -> It
         **process,
     )
     try:
-        yield Snakemake(started, said)
+        yield Snakemake(running, said)
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(started.pid, signal.SIGKILL)
-        started.wait()
+            os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
 
 
 def run_folder(project: Project, variant: str) -> Path:
