@@ -65,8 +65,8 @@ def ask(*command: str) -> str:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=SECONDS_FOR_AN_ANSWER, check=False
         )
-    except FileNotFoundError:
-        raise SlurmSilent(f"{command[0]}: not installed") from None
+    except OSError as error:
+        raise SlurmSilent(f"{command[0]}: {error.strerror}") from None
     except subprocess.TimeoutExpired:
         seconds = SECONDS_FOR_AN_ANSWER
         raise SlurmSilent(f"{command[0]}: no answer within {seconds:.0f} s") from None
@@ -227,4 +227,6 @@ def _recorded(jobs: Sequence[str]) -> dict[str, str]:
     except SlurmSilent:
         return {}
     # "CANCELLED by 1000": the state is the first word.
-    return {job: state.split()[0] for job, state in (line.split("|", 1) for line in lines)}
+    return {
+        job: state.partition(" ")[0] for job, _, state in (line.partition("|") for line in lines)
+    }

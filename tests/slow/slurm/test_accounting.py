@@ -209,7 +209,9 @@ def test_limits_of_an_account_make_its_jobs_wait(
     tmp_path_factory: pytest.TempPathFactory, accounting_cluster: AccountingCluster
 ) -> None:
     """A second user may have two jobs in the queue, and one of two CPUs running."""
-    variants = {f"limited-{i}": {"resources": ON_A_GPU | {"gpus": 0}} for i in range(3)}
+    variants = {
+        f"limited-{i}": {"resources": ON_A_GPU | {"gpus": 0, "threads": 2}} for i in range(3)
+    }
     project = project_of(tmp_path_factory.mktemp("second"), variants)
     user = pwd.getpwnam(SECOND_USER)
     shutil.chown(project.root, user.pw_uid, user.pw_gid)
