@@ -114,6 +114,8 @@ def test_no_job_is_lost_while_slurm_is_silent(
     assert watch.ended(["1"]) == {"1": None}
     slurm.set("squeue", SILENT)
     assert watch.ended(["1"]) == {} and capfd.readouterr().err == ""
+    slurm.seconds += SECONDS_OF_SILENCE
+    assert watch.ended(["1"]) == {} and "for 60 s" in capfd.readouterr().err
 
 
 def test_why_a_job_is_pending_is_noted_once(
