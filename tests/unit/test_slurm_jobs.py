@@ -122,13 +122,14 @@ def test_why_a_job_is_pending_is_noted_once(
     slurm: Slurm, capfd: pytest.CaptureFixture[str]
 ) -> None:
     reasons = ["Priority", "AssocGrpGRES", "AssocGrpGRES", "JobHeldUser"]
-    slurm.prints("squeue", *(f"{i}|PENDING|{reason}" for i, reason in enumerate(reasons, 1)))
+    pending = (f"{i}|PENDING|{reason}" for i, reason in enumerate(reasons, 1))
+    slurm.prints("squeue", *pending, "5|SPECIAL_EXIT|None")
     watch = slurm.watch()
     for _ in range(3):
-        assert watch.ended(["1", "2", "3", "4"]) == {}
+        assert watch.ended(["1", "2", "3", "4", "5"]) == {}
         slurm.seconds += SECONDS_UNTIL_LOST
     said = capfd.readouterr().err
-    assert said.count("note: pending in Slurm") == 2
+    assert said.count("note: Slurm jobs wait") == 3
     assert "because of AssocGrpGRES: 2, 3 (squeue -j JOB)" in said
 
 

@@ -48,6 +48,8 @@ _NEVER = re.compile(
     r"|(?:Account|QOS)NotAllowed|launch failed requeued held|JobHoldMaxRequeue"
 )
 
+_HELD = ("REQUEUE_HOLD", "SPECIAL_EXIT", "STOPPED", "SUSPENDED")
+
 # What sbatch prints when it would accept the same job later.
 _LATER = re.compile(
     r"\w*Submit\w*Limit|[Uu]nable to contact slurm controller|Socket timed out|Zero Bytes were"
@@ -172,6 +174,7 @@ class Watch:
 
     def _blocked(self, jobs: Sequence[str], listed: dict[str, tuple[str, str]]) -> dict[str, str]:
         reasons = {job: why for job, (state, why) in listed.items() if state == "PENDING"}
+        reasons |= {job: state for job, (state, _) in listed.items() if state in _HELD}
         unusual = {
             job: reasons[job] for job in jobs if not _USUAL.fullmatch(reasons.get(job, "None"))
         }
@@ -191,7 +194,7 @@ class Watch:
             if (job, reason) not in self._since:
                 new.setdefault(reason, []).append(job)
         for reason, jobs in new.items():
-            say(f"note: pending in Slurm because of {reason}: {', '.join(jobs)} (squeue -j JOB)")
+            say(f"note: Slurm jobs wait because of {reason}: {', '.join(jobs)} (squeue -j JOB)")
 
     def _lost(self, missing: Sequence[str]) -> dict[str, str]:
         return {

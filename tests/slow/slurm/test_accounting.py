@@ -227,7 +227,7 @@ def test_limits_of_an_account_make_its_jobs_wait(
         assert run.wait(400) == 0, run.words()
     said = run.said.read_text()
     assert "AssocMaxSubmitJobLimit" in said and "until Slurm accepts it" in said
-    assert "pending in Slurm because of AssocGrpCpuLimit" in said
+    assert "wait because of AssocGrpCpuLimit" in said
     fields = ("User", "Comment", "State", "Start", "End")
     jobs = [job for job in accounting_cluster.sacct(*fields) if job["User"] == SECOND_USER]
     trainings = sorted((j for j in jobs if "rule_train" in j["Comment"]), key=lambda j: j["Start"])
