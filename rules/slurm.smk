@@ -13,7 +13,7 @@ from pathlib import Path
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
 from trm.errors import TrmError
-from trm.runtime.slurm_jobs import Watch, accepted_later, jobs_still_in
+from trm.runtime.slurm_jobs import Watch, accepted_later, jobs_still_in, start_after
 
 
 def follow_slurm_jobs(plugin):
@@ -33,13 +33,8 @@ def follow_slurm_jobs(plugin):
 
         def get_partition_arg(self, job):
             """With an option more: to start after the job of an earlier Snakemake has ended."""
-            words = ["rule", job.name]
-            if job.wildcards:
-                words += ["wildcards", *job.wildcards]
-            comment = "_".join(words).replace("/", "_")
-            before = [other.id for other in self.earlier if other.comment == comment]
-            option = f" --dependency=afterany:{':'.join(before)}" if before else ""
-            return super().get_partition_arg(job) + option
+            after = start_after(self.earlier, job.name, job.wildcards or [])
+            return super().get_partition_arg(job) + after
 
         def _report_job_error_threadsafe(self, job_info, msg):
             """Submit again, some seconds later, what Slurm would then accept."""

@@ -18,6 +18,7 @@ from trm.runtime.slurm_jobs import (
     Watch,
     accepted_later,
     jobs_still_in,
+    start_after,
 )
 
 SILENT = "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1"
@@ -182,6 +183,9 @@ def test_jobs_of_an_earlier_snakemake_in_the_same_folder(slurm: Slurm, tmp_path:
     (job,) = jobs_still_in(tmp_path)
     assert job == EarlierJob("1", "RUNNING", "rule_train_wildcards_b_v_0")
     assert "scancel 1" in job.note()
+    assert start_after([job], "train", ["b", "v", "0"]) == " --dependency=afterany:1"
+    assert start_after([job], "train", ["b", "v", "1"]) == ""
+    assert start_after([job], "evaluate", ["b", "v", "0"]) == ""
 
 
 def test_without_sbatch_the_remedy_is_named(slurm: Slurm, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,6 +131,15 @@ def jobs_still_in(folder: Path) -> list[EarlierJob]:
     ]
 
 
+def start_after(earlier: Sequence[EarlierJob], rule: str, wildcards: Sequence[str]) -> str:
+    """The option by which sbatch lets a job start only when those of `earlier` for the same files
+    have ended; empty where there are none."""
+    words = ["rule", rule, *(["wildcards", *wildcards] if wildcards else [])]
+    comment = "_".join(words).replace("/", "_")
+    ids = [job.id for job in earlier if job.comment == comment]
+    return f" --dependency=afterany:{':'.join(ids)}" if ids else ""
+
+
 # --- while jobs run -------------------------------------------------------------------------------
 
 
