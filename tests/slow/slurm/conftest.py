@@ -8,8 +8,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -336,32 +338,36 @@ class AccountingCluster(Cluster):
             time.sleep(0.2)
 
 
-def running(kind: type[Cluster], folder: Path) -> Iterator[Cluster]:
-    # pytest's own folders are closed to others; slurmd looks through them.
-    for parent in (folder, *folder.parents):
-        mode = parent.stat().st_mode
-        if mode & 0o055 != 0o055:
-            parent.chmod(mode | 0o055)
-    cluster = kind(folder / "cluster")
-    try:
-        cluster.up()
-        yield cluster
-    finally:
-        cluster.down()
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A new folder that every user can read; pytest closes its own to others."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def running(kind: type[Cluster]) -> Iterator[Cluster]:
+    with open_folder() as folder:
+        cluster = kind(folder / "cluster")
+        try:
+            cluster.up()
+            yield cluster
+        finally:
+            cluster.down()
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster() -> Iterator[Cluster]:
     reason = why_no_cluster()
     if reason is not None:
         pytest.skip(f"no Slurm here: {reason}")
-    yield from running(Cluster, tmp_path_factory.mktemp("slurm"))
+    yield from running(Cluster)
 
 
 @pytest.fixture(scope="module")
-def accounting_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AccountingCluster]:
+def accounting_cluster() -> Iterator[AccountingCluster]:
     packages = "slurm-wlm munge slurmdbd mariadb-server"
     reason = why_no_cluster((*PROGRAMS, *PROGRAMS_OF_ACCOUNTS), packages)
     if reason is not None:
         pytest.skip(f"no Slurm with accounts here: {reason}")
-    yield from running(AccountingCluster, tmp_path_factory.mktemp("slurm"))
+    yield from running(AccountingCluster)

@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from tests.project import FULL, TINY, Project, copy_project, environment
+from tests.project import Project, copy_project, environment
 from trm.model.checkpoint import read_state_dict
 
 RESULT = "results/tiny/sudoku-6x6/{}/seed-0/metrics.json"
@@ -65,8 +65,8 @@ def command(*words: str, python: str = sys.executable) -> list[str]:
         "--latency-wait",
         "10",
         "--configfile",
-        str(FULL),
-        str(TINY),
+        "config/config.yaml",
+        "config/tiny.yaml",
         "small.yaml",
         *words,
     ]
