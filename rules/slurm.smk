@@ -18,7 +18,7 @@ from trm.runtime.slurm_jobs import Watch, accepted_later, jobs_still_in, start_a
 
 def follow_slurm_jobs(plugin):
     class Following(plugin.executor):
-        """The plugin's executor; the first time that it asks Slurm is before it does anything."""
+        """The plugin's executor, which first asks whether Slurm answers."""
 
         def __init__(self, workflow, logger):
             try:
@@ -62,6 +62,10 @@ def follow_slurm_jobs(plugin):
             return self.workflow.executor_settings.init_seconds_before_status_checks
 
         async def check_active_jobs(self, active_jobs):
+            if self._submitted_job_clusters:  # squeue lists this cluster's jobs only
+                async for job_info in super().check_active_jobs(active_jobs):
+                    yield job_info
+                return
             ended = {}
             if active_jobs:
                 async with self.status_rate_limiter:

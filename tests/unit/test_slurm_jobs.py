@@ -183,9 +183,14 @@ def test_jobs_of_an_earlier_snakemake_in_the_same_folder(slurm: Slurm, tmp_path:
     (job,) = jobs_still_in(tmp_path)
     assert job == EarlierJob("1", "RUNNING", "rule_train_wildcards_b_v_0")
     assert "scancel 1" in job.note()
+    slurm.prints("squeue", "1", "2")
     assert start_after([job], "train", ["b", "v", "0"]) == " --dependency=afterany:1"
     assert start_after([job], "train", ["b", "v", "1"]) == ""
     assert start_after([job], "evaluate", ["b", "v", "0"]) == ""
+    slurm.prints("squeue", "2")  # it has ended since
+    assert start_after([job], "train", ["b", "v", "0"]) == ""
+    slurm.set("squeue", SILENT)
+    assert start_after([job], "train", ["b", "v", "0"]) == " --dependency=afterany:1"
 
 
 def test_without_sbatch_the_remedy_is_named(slurm: Slurm, monkeypatch: pytest.MonkeyPatch) -> None:

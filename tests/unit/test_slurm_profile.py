@@ -25,7 +25,8 @@ PROGRAMS = {
     "sacctmgr": "exit 1",
     "squeue": """
 case "$*" in
-    *--me*) echo "5|RUNNING|$PWD|rule_one_wildcards_made" ;;
+    *--me*%Z*) echo "5|RUNNING|$PWD|rule_one_wildcards_made" ;;
+    *--me*) echo 5 ;;
     *) echo "7|COMPLETED|None" ;;
 esac""",
     "sbatch": """

@@ -53,7 +53,7 @@ _HELD = ("REQUEUE_HOLD", "SPECIAL_EXIT", "STOPPED", "SUSPENDED")
 # What sbatch prints when it would accept the same job later.
 _LATER = re.compile(
     r"\w*Submit\w*Limit|[Uu]nable to contact slurm controller|Socket timed out|Zero Bytes were"
-    r"|temporarily un|Connection (?:refused|timed out)|Transport endpoint",
+    r"|temporarily un|Connection (?:refused|timed out)|Transport endpoint|Job dependency problem",
 )
 
 
@@ -81,7 +81,7 @@ def ask(*command: str) -> str:
 
 def accepted_later(refusal: str) -> bool:
     """Whether sbatch would accept later what it has refused: a limit on the number of jobs that a
-    user may submit is reached, or the controller does not answer."""
+    user may submit is reached, the controller does not answer, or a predecessor has just ended."""
     return _LATER.search(refusal) is not None
 
 
@@ -137,6 +137,11 @@ def start_after(earlier: Sequence[EarlierJob], rule: str, wildcards: Sequence[st
     words = ["rule", rule, *(["wildcards", *wildcards] if wildcards else [])]
     comment = "_".join(words).replace("/", "_")
     ids = [job.id for job in earlier if job.comment == comment]
+    if ids:
+        with suppress(SlurmSilent):  # then sbatch fails too, and is called again later
+            listed = ask("squeue", "--me", "--noheader", "--array", "--format=%i").split()
+            # sbatch may refuse to wait for a job that Slurm has forgotten.
+            ids = [job for job in ids if job in listed]
     return f" --dependency=afterany:{':'.join(ids)}" if ids else ""
 
 
