@@ -62,24 +62,31 @@ def follow_slurm_jobs(plugin):
             return self.workflow.executor_settings.init_seconds_before_status_checks
 
         async def check_active_jobs(self, active_jobs):
+            first, last = (
+                self.seconds_to_first_look,
+                self.next_seconds_between_status_checks,
+            )
+            self.next_seconds_between_status_checks = first
+            if (
+                not active_jobs
+            ):  # perhaps before the end of __init__, whose thread calls this
+                return
             if self._submitted_job_clusters:  # squeue lists this cluster's jobs only
                 async for job_info in super().check_active_jobs(active_jobs):
                     yield job_info
                 return
-            ended = {}
-            if active_jobs:
-                async with self.status_rate_limiter:
-                    ids = [job_info.external_jobid for job_info in active_jobs]
-                    ended = await asyncio.to_thread(self.watch.ended, ids)
+            async with self.status_rate_limiter:
+                ids = [job_info.external_jobid for job_info in active_jobs]
+                ended = await asyncio.to_thread(self.watch.ended, ids)
+            if not ended:
+                self.next_seconds_between_status_checks = min(
+                    4 * first, last + first / 4
+                )
             for job_info in active_jobs:
                 if job_info.external_jobid in ended:
                     self.report_end(job_info, ended[job_info.external_jobid])
                 else:
                     yield job_info
-            first = self.seconds_to_first_look
-            longer = min(4 * first, self.next_seconds_between_status_checks + first / 4)
-            waiting = active_jobs and not ended
-            self.next_seconds_between_status_checks = longer if waiting else first
 
         def report_end(self, job_info, failure):
             log = job_info.aux["slurm_logfile"]

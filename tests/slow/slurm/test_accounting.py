@@ -154,7 +154,7 @@ def test_jobs_that_end_before_their_time_end_in_a_result_or_a_reason(
     assert len({job["JobID"] for job in trainings["requeued"]}) == 1  # put back into the queue
     assert ends["little-memory"] == ends["bad"] == ["FAILED", "FAILED"]
     got = trainings["requeued"][0]
-    assert {"cpu=2", "mem=1500M", "gres/gpu=1"} < {*got["AllocTRES"].split(",")}
+    assert {"cpu=1", "mem=1500M", "gres/gpu=1"} < {*got["AllocTRES"].split(",")}
     assert (got["Timelimit"], got["QOS"]) == ("00:10:00", "low")
 
 
