@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from snakemake.cli import main
+from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
 from tests.conftest import ROOT
 
@@ -81,6 +84,26 @@ def test_it_needs_slurm_and_a_dry_run_does_not(
     said = capfd.readouterr().err
     assert "Slurm does not answer (scontrol: head is DOWN)" in said and "Traceback" not in said
     assert not (slurm / "calls").exists() or "sbatch" not in (slurm / "calls").read_text()
+
+
+def test_it_may_be_called_before_the_executor_is_complete(slurm: Path) -> None:
+    """By the thread that the plugin's base class starts; an error there would end it silently."""
+    assert run(slurm, "-n") == 0
+    executor_class = ExecutorPluginRegistry().plugins["slurm"].executor
+    assert executor_class.__name__ == "Following"
+    executor = object.__new__(executor_class)
+    settings = SimpleNamespace(init_seconds_before_status_checks=40)
+    executor.workflow = SimpleNamespace(
+        executor_settings=settings,
+        remote_execution_settings=SimpleNamespace(seconds_between_status_checks=10),
+    )
+    executor._next_seconds_between_status_checks = None
+
+    async def look() -> list[object]:
+        return [job async for job in executor.check_active_jobs([])]
+
+    assert asyncio.run(look()) == []
+    assert executor.next_seconds_between_status_checks == 40
 
 
 def test_the_snakefile_uses_it() -> None:
