@@ -62,14 +62,11 @@ def follow_slurm_jobs(plugin):
             return self.workflow.executor_settings.init_seconds_before_status_checks
 
         async def check_active_jobs(self, active_jobs):
-            first, last = (
-                self.seconds_to_first_look,
-                self.next_seconds_between_status_checks,
-            )
+            first = self.seconds_to_first_look
+            longer = self.next_seconds_between_status_checks + first / 4
             self.next_seconds_between_status_checks = first
-            if (
-                not active_jobs
-            ):  # perhaps before the end of __init__, whose thread calls this
+            # Its thread calls this already before __init__ has ended.
+            if not active_jobs:
                 return
             if self._submitted_job_clusters:  # squeue lists this cluster's jobs only
                 async for job_info in super().check_active_jobs(active_jobs):
@@ -79,9 +76,7 @@ def follow_slurm_jobs(plugin):
                 ids = [job_info.external_jobid for job_info in active_jobs]
                 ended = await asyncio.to_thread(self.watch.ended, ids)
             if not ended:
-                self.next_seconds_between_status_checks = min(
-                    4 * first, last + first / 4
-                )
+                self.next_seconds_between_status_checks = min(4 * first, longer)
             for job_info in active_jobs:
                 if job_info.external_jobid in ended:
                     self.report_end(job_info, ended[job_info.external_jobid])
