@@ -65,7 +65,7 @@ def follow_slurm_jobs(plugin):
             first = self.seconds_to_first_look
             longer = self.next_seconds_between_status_checks + first / 4
             self.next_seconds_between_status_checks = first
-            # Its thread calls this already before __init__ has ended.
+            # The thread that calls this starts before __init__ has ended.
             if not active_jobs:
                 return
             if self._submitted_job_clusters:  # squeue lists this cluster's jobs only
