@@ -1,5 +1,4 @@
 # Wildcards, and the functions that read the table of experiments for the rules.
-import hashlib
 import json
 import os
 import shlex
@@ -16,6 +15,7 @@ from trm.files import RunFile, first_other_file
 from trm.model.run_record import forget_end
 from trm.study.files import FIGURES, FIGURES_OF_ALL, SHOWN_FILES, ResultFile
 from trm.study.paths import SEED, TABLE_ENDINGS, result_name
+from trm.study.seen import what_was_seen
 from trm.study.table import Study, seed_of
 from trm.study.targets import (
     all_files,
@@ -228,15 +228,6 @@ def found_for_report(wildcards):
     """Files that the report shows beyond its inputs: it must not train again what it finds."""
     files = (f"{folder}/{file}" for folder in report_results() for file in SHOWN_FILES)
     return sorted({*files} - {*report_inputs(wildcards)})
-
-
-def what_was_seen(files):
-    """Changes when one of the files does, comes or goes."""
-    seen = hashlib.sha256()
-    for path in map(Path, files):
-        if path.exists():
-            seen.update(str(path).encode() + path.read_bytes())
-    return seen.hexdigest()
 
 
 def category_of(wildcards):

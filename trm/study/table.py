@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -117,7 +118,8 @@ class Table(Strict):
     rows: list[str] = Field(min_length=1)  # BENCHMARK/VARIANT
 
 
-class Row(Strict):
+@dataclass(frozen=True)
+class Row:
     """A benchmark's variant, with the benchmark's settings filled in."""
 
     kind: Kind
