@@ -189,7 +189,7 @@ def _was_left(run: Path) -> bool:
 
 def _hours(place: _Place, state: State, training: Training, resources: Resources) -> Hours:
     cores = resources.threads * resources.nodes
-    minutes = resources.runtime + resources.minutes_to_evaluate
+    minutes = resources.runtime + resources.evaluate_shards * resources.minutes_to_evaluate
     if state in ("done", "damaged", "trained"):
         provenance = read_object(place.folder / ResultFile.PROVENANCE)
         provenance = provenance or read_object(place.run / RunFile.PROVENANCE)
