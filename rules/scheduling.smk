@@ -28,7 +28,8 @@ def look_once_per_timespan(scheduler):
         nonlocal next_look
         now = time.monotonic()
         if now >= next_look:
-            next_look = now + seconds
+            # A little less, so that a clock that is ahead never leaves jobs without a further look.
+            next_look = now + 0.9 * seconds
             schedule(seconds)
 
     scheduler._schedule_reevalutation = schedule_one
