@@ -1,4 +1,5 @@
 # Wildcards, and the functions that read the table of experiments for the rules.
+import functools
 import json
 import os
 import shlex
@@ -75,8 +76,11 @@ NAME = result_name("{benchmark}", "{variant}", "{seed}")
 RESULT, RUN = paths.result(NAME), paths.run(NAME)
 
 
+row_of = functools.cache(study.row)  # each job asks for its row a dozen times
+
+
 def row(wildcards):
-    return study.row(wildcards.benchmark, wildcards.variant)
+    return row_of(wildcards.benchmark, wildcards.variant)
 
 
 def dataset_of(wildcards):

@@ -11,7 +11,7 @@ from tests.project import FULL, Project, jobs
 from trm.study.table import Study
 
 SEEDS = 5
-CALLS_PER_JOB = 30  # of functions of the rules and of trm: a dozen resources, each of a row
+CALLS_PER_JOB = 35  # of functions of the rules and of trm: a dozen resources, each of a row
 
 
 def test_the_rules_do_little_for_each_of_a_thousand_jobs(project: Project, tmp_path: Path) -> None:
