@@ -58,10 +58,12 @@ class Sized:
         return new_state(self.case, self.config, self.ranks)
 
 
-def sized(job: Job, name: str) -> Sized:
+def sized(job: Job, name: str, words: tuple[str, ...] = ()) -> Sized:
+    """A case at the size of this run, with further settings."""
     case, rows = CASES[name], ROWS[name]
     if job.tiny:
         case, rows = replace(case, words=(*case.words, *TINY), seq_len=9), 4
+    case = replace(case, words=(*case.words, *words))
     return Sized(
         case, training_config(case, rows, "bfloat16"), Ranks(0, 1, choose_device(job.device))
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -25,12 +26,21 @@ from trm.runtime.cost import gpu_joules
 from trm.training.memory import estimate
 from trm.training.step import TrainState, train_step
 
-PATHS: dict[str, Callable[[nn.Module, torch.device], None]] = {
-    "eager": lambda model, device: None,
-    "compiled": compile_model,
-    "max": partial(compile_model, tuned=True),
+
+@dataclass(frozen=True)
+class Path:
+    """A way to run a step: what is done to the model before the first, and further settings."""
+
+    prepare: Callable[[nn.Module, torch.device], None]
+    words: tuple[str, ...] = ()
+
+
+PATHS = {
+    "eager": Path(lambda model, device: None),
+    "compiled": Path(compile_model),
+    "max": Path(partial(compile_model, tuned=True)),
 }
-"""What is done to a model before its first step. A further way to run a step is a further row."""
+"""The names are those of parts.py. A further way to run a step is a further row."""
 COMPARED = 3  # steps, the losses of which are compared between paths
 ALLOWED = 0.02
 """Relative difference of losses, in bfloat16: twice what has been seen over the compared steps."""
@@ -44,7 +54,8 @@ def main(job: Job) -> None:
     losses: dict[str, list[float]] = {}
     for path in paths:
         with job.case(path):
-            losses[path] = measure(job, case, path, flop, peak)
+            of_path = sized(job, name, PATHS[path].words)
+            losses[path] = measure(job, of_path, path, flop, peak)
     first, *others = losses.items()
     for path, values in others:
         worst = max(abs(a - b) / abs(a) for a, b in zip(first[1], values, strict=True))
@@ -56,7 +67,7 @@ def measure(job: Job, case: Sized, path: str, flop: int, peak: float) -> list[fl
     forget_compiled()
     state, batches = case.state(), case.batches()
     estimated = estimate(state.model, batches[0], case.config.arch.loss.loss_type)
-    PATHS[path](state.model, case.device)
+    PATHS[path].prepare(state.model, case.device)
     used = peak_memory(case.device)
     began = time.perf_counter()
     steps = step_after_step(case, state, batches)
@@ -80,9 +91,8 @@ def measure(job: Job, case: Sized, path: str, flop: int, peak: float) -> list[fl
         joules_per_step=(gpu_joules(case.device) - joules) / count,
         loss=losses[-1],
     )
-    if not job.tiny or path == "eager":  # on a CPU a graph more costs seconds, and shows nothing
-        with job.case(f"{path}, evaluation"):
-            evaluate_once(job, case, state, path)
+    with job.case(f"{path}, evaluation"):
+        evaluate_once(job, case, state, path)
     with job.case(f"{path}, kernels"):
         state.model.train()
         job.measured(f"{path}, kernels", **slowest_kernels(lambda: next(steps), case.device))
@@ -127,7 +137,7 @@ def evaluate_once(job: Job, case: Sized, state: TrainState, path: str) -> None:
     """One batch by all supervision steps, as an evaluation runs them."""
     model, batch = state.model.eval(), case.batches()[0]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def run() -> None:
         for _ in supervision_steps(model, batch):
             pass
