@@ -79,15 +79,15 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def at_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Let the limit of a part be reached as soon as a file exists, however slow the machine is."""
+    """Let the limit of a part be reached once a file has a text, however slow the machine is."""
 
     def reached_with(name: str) -> None:
-        wait = subprocess.Popen.wait
+        wait, file = subprocess.Popen.wait, tmp_path / name
 
         def until(child: subprocess.Popen, timeout: float | None = None) -> int:
             if timeout is None:
                 return wait(child)
-            while not (tmp_path / name).exists():
+            while not _text(file):
                 try:
                     return wait(child, 0.005)
                 except subprocess.TimeoutExpired:
