@@ -25,6 +25,7 @@ ROWS = 768
 EVALUATIONS = 4
 SECONDS_TO_START = 40  # imports, compilation
 SECONDS_OF_AN_EVALUATION = 5
+SECONDS_TO_STOP = 5
 USUAL_STEP_MS = 130  # where nothing was measured
 TINY = {
     "global_batch_size": 8,
@@ -59,16 +60,21 @@ def main(job: Job) -> None:
     words = [hydra_word(key, value) for key, value in settings.items()]
     child = subprocess.Popen([sys.executable, str(ROOT / "pretrain.py"), "+run_name=hard", *words])
     noted = 0
-    while (status := child.poll()) is None or noted < len(evaluations(folder)):
-        for of in evaluations(folder)[noted:]:
-            figures = {"cells": of["accuracy"], "exact": of["exact_accuracy"]}
-            seconds = float(of["elapsed_s"])
-            job.measured(
-                f"step {of['step']}", seconds=seconds, **{k: float(v) for k, v in figures.items()}
-            )
-            noted += 1
+    while (status := child.poll()) is None and job.seconds_left > SECONDS_TO_STOP:
+        noted = note_evaluations(job, folder, noted)
         time.sleep(0.2)
-    job.checked("trained", status == 0 and noted == EVALUATIONS, status=status, evaluations=noted)
+    child.kill()  # that it does not end within its time is no fault
+    noted = note_evaluations(job, folder, noted)
+    job.checked("trained", noted > 0 and status in (0, None), status=status, evaluations=noted)
+
+
+def note_evaluations(job: Job, folder: Path, noted: int) -> int:
+    """Record the evaluations after the first `noted`; returns how many there are."""
+    found = evaluations(folder)
+    for row in found[noted:]:
+        names = {"seconds": "elapsed_s", "cells": "accuracy", "exact": "exact_accuracy"}
+        job.measured(f"step {row['step']}", **{name: float(row[k]) for name, k in names.items()})
+    return len(found)
 
 
 def steps_that_fit(job: Job) -> int:

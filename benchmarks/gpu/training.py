@@ -24,7 +24,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 COMMON = {
     "evaluators": [],
-    "lr_warmup_steps": 10,
     "weight_decay": 1.0,
     "puzzle_emb_weight_decay": 1.0,
     "ema": True,
@@ -38,9 +37,10 @@ COMMON = {
 FULL = {
     **COMMON,
     "global_batch_size": 384,
-    "epochs": 12,  # 656 steps
-    "eval_interval": 12,
+    "epochs": 160,  # 416 steps
+    "eval_interval": 160,
     "lr": 1e-3,
+    "lr_warmup_steps": 100,
     "arch.hidden_size": 256,
     "arch.num_heads": 4,
     "arch.puzzle_emb_ndim": 256,
@@ -55,6 +55,7 @@ TINY = {
     "epochs": 30,  # 60 steps
     "eval_interval": 30,
     "lr": 1e-3,
+    "lr_warmup_steps": 10,
     "arch.hidden_size": 32,
     "arch.num_heads": 2,
     "arch.puzzle_emb_ndim": 32,

@@ -228,7 +228,9 @@ def test_half_a_line_and_numbers_that_json_lacks(tmp_path: Path) -> None:
     findings.append(file, {"part": "a", "case": "b", "figures": {"x": float("nan"), "y": [1.0]}})
     with file.open("a") as half:
         half.write('{"part": "a", "ca')
-    assert findings.read(file) == [{"part": "a", "case": "b", "figures": {"x": None, "y": [1.0]}}]
+    (line,) = findings.read(file)
+    assert line == {"part": "a", "case": "b", "figures": {"x": None, "y": [1.0]}}
+    assert "| a | b |  | y [1.0] |" in findings.table([line])  # what is not known is left out
 
 
 def test_a_run_that_is_told_to_stop_writes_its_table(tmp_path: Path) -> None:
