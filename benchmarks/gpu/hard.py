@@ -63,7 +63,7 @@ def main(job: Job) -> None:
     while (status := child.poll()) is None and job.seconds_left > SECONDS_TO_STOP:
         noted = note_evaluations(job, folder, noted)
         time.sleep(0.2)
-    child.kill()  # that it does not end within its time is no fault
+    child.kill()  # without a fault: the time is up, or it has ended
     noted = note_evaluations(job, folder, noted)
     job.checked("trained", noted > 0 and status in (0, None), status=status, evaluations=noted)
 
