@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +104,7 @@ def main(words: Sequence[str], parts: Sequence[Part] = PARTS) -> int:
     return run(chosen, Settings(args.out.resolve(), args.device, ends_at, hard, wheels))
 
 
-def names_in(parts: Sequence[Part]):
+def names_in(parts: Sequence[Part]) -> Callable[[str], list[str]]:
     """A type of argument: names of parts, separated by commas."""
     known = [part.name for part in parts]
 
@@ -215,7 +215,7 @@ def run_command(
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
+            process_group=0,
             env=environment | {MARK: mark},
             cwd=ROOT,
         )

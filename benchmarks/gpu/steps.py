@@ -7,11 +7,13 @@ Every path starts from the same weights and sees the same batches, so that losse
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import torch
 from cases import Sized, flop_of_step, sized
@@ -56,10 +58,10 @@ def main(job: Job) -> None:
         with job.case(path):
             of_path = sized(job, name, PATHS[path].words)
             losses[path] = measure(job, of_path, path, flop, peak)
-    first, *others = losses.items()
-    for path, values in others:
-        worst = max(abs(a - b) / abs(a) for a, b in zip(first[1], values, strict=True))
-        job.checked(f"losses of {path} and {first[0]}", worst <= ALLOWED, relative=worst)
+    for path, other in pairwise(losses):
+        pairs = zip(losses[path], losses[other], strict=True)
+        worst = max(abs(a - b) / abs(a) for a, b in pairs)
+        job.checked(f"losses of {path} and {other}", worst <= ALLOWED, relative=worst)
 
 
 def measure(job: Job, case: Sized, path: str, flop: int, peak: float) -> list[float]:
@@ -114,6 +116,7 @@ def forget_compiled() -> None:
     if hasattr(dynamo.config, "fail_on_recompile_limit_hit"):
         dynamo.config.fail_on_recompile_limit_hit = True
     if torch.cuda.is_available():
+        gc.collect()
         torch.cuda.empty_cache()
 
 

@@ -57,7 +57,7 @@ def test_every_part_passes_at_tiny_sizes(tmp_path: Path) -> None:
     assert {
         ("training", "resumed = not stopped"),
         ("training", "solve"),
-        ("steps-arc", "losses of compiled and eager"),
+        ("steps-arc", "losses of eager and compiled"),
         ("published", "compiled: published / ours"),
         ("ranks", "barrier and control"),
         ("goldens", "trm_singlez"),
