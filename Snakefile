@@ -46,7 +46,6 @@ localrules:
     download_table,
     figures,
     votes,
-    steps_figure,
     thinking_figure,
     study,
     summary,

@@ -1,5 +1,5 @@
 # Wildcards, and the functions that read the table of experiments for the rules.
-import hashlib
+import functools
 import json
 import os
 import shlex
@@ -14,13 +14,15 @@ from trm.data.specs import HIDDEN_SUBSETS
 from trm.errors import TrmError
 from trm.files import RunFile, first_other_file
 from trm.model.run_record import forget_end
-from trm.study.files import SHOWN_FILES, ResultFile
+from trm.study.files import FIGURES, FIGURES_OF_ALL, SHOWN_FILES, ResultFile
 from trm.study.paths import SEED, TABLE_ENDINGS, result_name
+from trm.study.seen import what_was_seen
 from trm.study.table import Study, seed_of
 from trm.study.targets import (
     all_files,
     benchmark_pattern,
     explain_target,
+    explain_word,
     unknown_target_pattern,
 )
 
@@ -74,48 +76,64 @@ NAME = result_name("{benchmark}", "{variant}", "{seed}")
 RESULT, RUN = paths.result(NAME), paths.run(NAME)
 
 
+row_of = functools.cache(study.row)  # each job asks for its row a dozen times
+
+
 def row(wildcards):
-    return study.row(wildcards.benchmark, wildcards.variant)
+    return row_of(wildcards.benchmark, wildcards.variant)
 
 
 def dataset_of(wildcards):
     return paths.dataset(row(wildcards).dataset)
 
 
-def resource(name):
-    """A resource of the benchmark's row, as a function for `resources:` and `threads:`."""
-    return lambda wildcards: getattr(row(wildcards).resources, name)
+def row_resources(wildcards):
+    return row(wildcards).resources
 
 
-def on(several, value):
-    """`value` of the row's resources where the job is on several nodes, or on one; else nothing."""
+def evaluation_resources(wildcards):
+    return row(wildcards).resources.of_evaluation
+
+
+def resource(name, asked=row_resources):
+    """A resource of those that `asked` returns, as a function for `resources:` and `threads:`."""
+    return lambda wildcards: getattr(asked(wildcards), name)
+
+
+def on(several, value, asked):
+    """`value` of the resources where the job is on several nodes, or on one; else nothing."""
 
     def of_row(wildcards):
-        resources = row(wildcards).resources
+        resources = asked(wildcards)
         return value(resources) if (resources.nodes > 1) == several else None
 
     return of_row
 
 
-# What training and evaluation ask for. A job on one node has its GPUs as `gpu`; on several, each
-# node brings `gres`, and one task a node starts the ranks there, with srun, inside the rule's own
-# command (Snakemake's `mpi`). Unless `tasks_per_gpu` is 0 the plugin asks for tasks per GPU beside
-# the GPUs, `tasks` of them or, up to version 2.6, one, and newer Slurm refuses that. `ranks`,
-# `devices` and `hosts` are for the command only: as resources, unlike parameters, they may be
-# changed without making a result again.
-JOB = dict(
-    gpu=on(False, lambda r: r.gpus),
-    gres=on(True, lambda r: f"gpu:{r.gpus // r.nodes}" if r.gpus else None),
-    nodes=on(True, lambda r: r.nodes),
-    tasks=on(True, lambda r: r.nodes),
-    tasks_per_gpu=0,
-    mpi=on(True, lambda r: "srun"),
-    mem_mb=resource("mem_mb"),
-    runtime=resource("minutes_to_evaluate"),
-    ranks=resource("ranks"),
-    devices=resource("gpus"),
-    hosts=resource("nodes"),
-)
+def job(asked):
+    """What training and evaluation ask for. A job on one node has its GPUs as `gpu`; on several, each
+    node brings `gres`, and one task a node starts the ranks there, with srun, inside the rule's own
+    command (Snakemake's `mpi`). Unless `tasks_per_gpu` is 0 the plugin asks for tasks per GPU beside
+    the GPUs, `tasks` of them or, up to version 2.6, one, and newer Slurm refuses that. `ranks`,
+    `devices` and `hosts` are for the command only: as resources, unlike parameters, they may be
+    changed without making a result again.
+    """
+    return dict(
+        gpu=on(False, lambda r: r.gpus, asked),
+        gres=on(True, lambda r: f"gpu:{r.gpus // r.nodes}" if r.gpus else None, asked),
+        nodes=on(True, lambda r: r.nodes, asked),
+        tasks=on(True, lambda r: r.nodes, asked),
+        tasks_per_gpu=0,
+        mpi=on(True, lambda r: "srun", asked),
+        mem_mb=resource("mem_mb", asked),
+        runtime=resource("minutes_to_evaluate", asked),
+        ranks=resource("ranks", asked),
+        devices=resource("gpus", asked),
+        hosts=resource("nodes", asked),
+    )
+
+
+JOB = job(row_resources)
 
 
 # What one process of a few seconds asks for: one of the row's GPUs at most.
@@ -123,7 +141,8 @@ ONE_PROCESS = dict(
     gpu=lambda wildcards: min(1, row(wildcards).resources.gpus),
     tasks_per_gpu=JOB["tasks_per_gpu"],
     mem_mb=resource("mem_mb"),
-    runtime=resource("minutes_to_evaluate"),
+    # At most half an hour, so that Slurm finds it a gap between longer jobs.
+    runtime=lambda wildcards: min(30, row_resources(wildcards).minutes_to_evaluate),
     devices=lambda wildcards: min(1, row(wildcards).resources.gpus),
 )
 
@@ -171,6 +190,17 @@ def train_again(workflow):
 def raw_files(wildcards):
     """What the builder of a dataset reads."""
     return expand("raw/{file}", file=study.datasets[wildcards.dataset].raw_files)
+
+
+def shards(wildcards):
+    """Files of the shards of an evaluation that several jobs share out."""
+    count = row(wildcards).resources.evaluate_shards
+    numbers = range(1, count + 1) if count > 1 else []
+    return [paths.shard(NAME.format(**wildcards), n, count) for n in numbers]
+
+
+def shards_argument(input):
+    return f"--shards {input.shards}" if input.shards else ""
 
 
 def hidden_challenges(wildcards):
@@ -229,27 +259,34 @@ def found_for_report(wildcards):
     return sorted({*files} - {*report_inputs(wildcards)})
 
 
-def what_was_seen(files):
-    """Changes when one of the files does, comes or goes."""
-    seen = hashlib.sha256()
-    for path in map(Path, files):
-        if path.exists():
-            seen.update(str(path).encode() + path.read_bytes())
-    return seen.hexdigest()
-
-
 def category_of(wildcards):
     return study.benchmarks[wildcards.benchmark].title
 
 
-def in_report(path, caption, what):
-    """`path` as an output that `--report` takes up, under its benchmark's title."""
+def in_report(file):
+    """A result's file as an output that `--report` takes up, under its benchmark's title."""
+    name = Path(file).stem
     return report(
-        path,
-        caption=f"../workflow/report/{caption}.rst",
+        f"{RESULT}/{file}",
+        caption=f"../workflow/report/{name}.rst",
         category=category_of,
-        labels={"variant": "{variant}", "seed": "{seed}", "figure": what},
+        labels={
+            "variant": "{variant}",
+            "seed": "{seed}",
+            "figure": name.replace("_", " "),
+        },
     )
+
+
+def files_of_result(*files):
+    """Those of the files that results of this kind have, as an input function."""
+
+    def of_result(wildcards):
+        name = result_name(wildcards.benchmark, wildcards.variant, wildcards.seed)
+        kinds = (None, row(wildcards).kind)
+        return [f"{paths.result(name)}/{file}" for file in files if file.kind in kinds]
+
+    return of_result
 
 
 def in_tables(path, what):
@@ -260,6 +297,14 @@ def in_tables(path, what):
         category="Tables of the paper",
         labels={"table": "{table_name}", "figure": what},
     )
+
+
+def refuse_word(wildcards):
+    """Raise, with the nearest rule, for a word that is neither a rule nor a file."""
+    if Path(wildcards.word).exists():
+        return []
+    rules = [rule.name for rule in workflow.rules if not rule.has_wildcards()]
+    raise WorkflowError(explain_word(wildcards.word, rules))
 
 
 def refuse_target(wildcards):

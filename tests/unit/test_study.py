@@ -14,7 +14,7 @@ from trm.study import schema
 from trm.study.files import ResultFile, files_of_one_kind
 from trm.study.paths import Paths, result_name, result_of_run, run_of_result
 from trm.study.table import Study
-from trm.study.targets import all_files, explain_target, unknown_target_pattern
+from trm.study.targets import all_files, explain_target, explain_word, unknown_target_pattern
 
 CONFIG = ROOT / "config" / "config.yaml"
 
@@ -112,7 +112,21 @@ def test_unknown_targets_and_only_those_match_the_pattern(study: Study) -> None:
 @pytest.mark.parametrize(
     ("target", "words"),
     [
-        ("results/sudoku-extrem/mlp/seed-0/metrics.json", "did you mean 'sudoku-extreme/mlp'"),
+        (
+            "results/sudoku-extrem/mlp/seed-3/metrics.json",
+            "did you mean 'results/sudoku-extreme/mlp/seed-3/metrics.json'",
+        ),
+        (
+            "results/sudoku-6x6/quick/metric.json",
+            "did you mean 'results/sudoku-6x6/quick/seed-0/metrics.json'",
+        ),
+        (
+            "results/arc-agi-1/att/seed-0/vote.csv",
+            "did you mean 'results/arc-agi-1/att/seed-0/votes.csv'",
+        ),
+        ("results/sudoku-6x6/sumary.csv", "did you mean 'results/sudoku-6x6/summary.csv'"),
+        ("results/tables/tabel1.md", "did you mean 'results/tables/table1.md'"),
+        ("results/reprot.html", "did you mean 'results/report.html'"),
         ("results/sudoku-6x6/att/seed-0/metrics.json", "sudoku-6x6/mlp"),
         ("results/sudoku-6x6/mlp/seed-0/metric.json", "FILE of metrics.json"),
         ("results/sudoku-6x6/mlp/seed-x/metrics.json", "seed-N"),
@@ -123,6 +137,12 @@ def test_mistyped_target_lists_what_exists(study: Study, target: str, words: str
     """As the rule for unknown targets asks; Snakemake itself: tests/workflow/test_dry_runs.py."""
     assert re.fullmatch(unknown_target_pattern(study), target.partition("/")[2])
     assert words in explain_target(study, target)
+
+
+def test_a_misspelt_word_gets_the_nearest() -> None:
+    """As the rule for unknown words asks; Snakemake itself: tests/workflow/test_dry_runs.py."""
+    message = explain_word("tabels", ["all", "tables"])
+    assert message.startswith("'tabels' is not a target; did you mean 'tables'?; targets are all, ")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import os
 import socket
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -35,12 +35,17 @@ _noted: set[Path] = set()
 class Lock:
     """A file that this process holds until `release`, or until it ends."""
 
-    def __init__(self, file: TextIO, beat: _Beat | None = None) -> None:
-        self._file, self._beat = file, beat
+    def __init__(self, path: Path, file: TextIO, beat: _Beat | None = None) -> None:
+        self.path, self._file, self._beat = path, file, beat
 
     def fileno(self) -> int:
         """Descriptor that a child inherits to hold the lock too; by flock only."""
         return self._file.fileno()
+
+    def share(self) -> None:
+        """Let other processes hold the file too, by `join_lock`; by flock only."""
+        if self._beat is None:
+            fcntl.flock(self._file, fcntl.LOCK_SH)
 
     def release(self) -> None:
         if self._beat is not None:
@@ -68,7 +73,7 @@ def try_lock(path: Path) -> Lock | None:
         file = path.open("w")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return Lock(file)
+            return Lock(path, file)
         except BlockingIOError:
             file.close()
             return None
@@ -81,7 +86,17 @@ def try_lock(path: Path) -> Lock | None:
         if beat is None:
             file.close()
             return None
-        return Lock(file, beat)
+        return Lock(path, file, beat)
+
+
+def join_lock(path: Path) -> Lock | None:
+    """Hold `path` beside the process that shares it; None where the file system has no flock."""
+    with suppress(OSError), ExitStack() as unless_held:
+        file = unless_held.enter_context(path.open())
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        unless_held.pop_all()
+        return Lock(path, file)
+    return None
 
 
 def is_locked(path: Path) -> bool:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from trm.files import RunFile
+from trm.errors import TrmError
+from trm.files import RunFile, read_json
 from trm.study.files import ResultFile
 from trm.study.paths import result_name
 from trm.study.reading import last_error, modified, number, read_object
@@ -20,11 +21,14 @@ from trm.study.run_folder import interrupted_at, is_held, newest_facts
 from trm.study.table import Benchmark, Resources, Study, seed_of
 from trm.study.under_way import Training, read_training
 
-State = Literal["data missing", "not run", "training", "interrupted", "failed", "trained", "done"]
+State = Literal[
+    "data missing", "not run", "training", "interrupted", "failed", "trained", "damaged", "done"
+]
 WORDS: dict[State, str] = {
     "data missing": "not run, data missing",
     "not run": "not run, data ready",
     "trained": "trained, not evaluated",
+    "damaged": "result damaged",
 }
 
 
@@ -146,15 +150,31 @@ def _state(place: _Place, benchmark: Benchmark, dataset: Path) -> tuple[State, s
         return "failed", error or "it ended without a word: killed, or its machine went down"
     metrics = place.folder / ResultFile.METRICS
     if metrics.is_file():
-        if _percent(place, benchmark) is not None:
-            return "done", None
-        return "failed", f"{metrics} is damaged or lacks {benchmark.metric}: delete it"
+        damage = _damage(metrics, benchmark.metric)
+        return ("damaged", damage) if damage else ("done", None)
     if ended and (run / RunFile.FINAL).is_file():
         error = last_error(place.log("evaluate"))
         return ("failed", f"evaluation: {error}") if error else ("trained", None)
     if error and not ended:
         return "failed", error
     return ("not run" if dataset.is_dir() else "data missing"), None
+
+
+def _damage(metrics: Path, metric: str) -> str | None:
+    """What is wrong with metrics.json, and the remedy; None where it has the metric, or nobody has
+    the solutions."""
+    remedy = f"delete it, and evaluate again by snakemake {metrics}"
+    try:
+        content = read_json(metrics, remedy)
+    except (TrmError, FileNotFoundError) as error:
+        return str(error)
+    if not isinstance(content, dict):
+        return f"{metrics} is not a JSON object: {remedy}"
+    if number(content, metric) is not None or "tasks_without_solution" in content:
+        return None
+    if metric in content:
+        return f"{metrics} gives {content[metric]!r} for {metric}, not a number: {remedy}"
+    return f"{metrics} has no {metric}: {remedy}"
 
 
 def _was_left(run: Path) -> bool:
@@ -169,8 +189,8 @@ def _was_left(run: Path) -> bool:
 
 def _hours(place: _Place, state: State, training: Training, resources: Resources) -> Hours:
     cores = resources.threads * resources.nodes
-    minutes = resources.runtime + resources.minutes_to_evaluate
-    if state in ("done", "trained"):
+    minutes = resources.runtime + resources.evaluate_shards * resources.minutes_to_evaluate
+    if state in ("done", "damaged", "trained"):
         provenance = read_object(place.folder / ResultFile.PROVENANCE)
         provenance = provenance or read_object(place.run / RunFile.PROVENANCE)
         device = provenance.get("device")

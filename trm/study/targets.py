@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from trm.data.specs import Kind
 from trm.errors import suggest
@@ -52,19 +52,34 @@ def _any(names: Iterable[str]) -> str:
     return "|".join(map(re.escape, names))
 
 
+def explain_word(word: str, words: Sequence[str]) -> str:
+    """Why `word` is not a target, the nearest of the `words` that are, and all of them."""
+    return (
+        f"{word!r} is not a target{suggest(word, [*words])}; targets are {', '.join(words)} and "
+        "the files that trm list prints"
+    )
+
+
 def explain_target(study: Study, target: str) -> str:
-    """Why no rule makes `target`, the nearest name, and what can be asked for."""
+    """Why no rule makes `target`, the nearest that one makes, and what can be asked for."""
     paths = study.paths
     if target.startswith(f"{paths.data}/"):
         name, names = target.removeprefix(f"{paths.data}/"), list(study.datasets)
         return f"no dataset {name!r}{suggest(name, names)}; there are {', '.join(names)}"
     tables = [paths.table(name) for name in study.tables]
-    known = [*study.result_names(), *(path.removeprefix(f"{paths.results}/") for path in tables)]
-    parts = target.removeprefix(f"{paths.results}/").split("/")
-    near = suggest("/".join(parts[:2]), known) if len(parts) > 1 else ""
     return (
-        f"no rule makes {target}{near}; targets are {', '.join([paths.report, *tables])}, "
+        f"no rule makes {target}{suggest(target, _like(study, target))}; targets are "
+        f"{', '.join([paths.report, *tables])}, "
         f"{paths.summary('BENCHMARK')} and {paths.result('BENCHMARK/VARIANT/seed-N')}/FILE with "
         f"BENCHMARK/VARIANT of {', '.join(study.result_names())} and FILE of "
         f"{', '.join(files_of_all_kinds())}, for ARC also {', '.join(files_of_one_kind('arc'))}"
     )
+
+
+def _like(study: Study, target: str) -> list[str]:
+    """The targets among the results, those of single results with the seed of `target`."""
+    paths, files = study.paths, all_files(study)
+    if seed := re.search(rf"/seed-(?:{SEED})/", target):
+        files = [re.sub(r"/seed-\d+/", seed[0], file) for file in files]
+    tables = [paths.table(name, end) for name in study.tables for end in TABLE_ENDINGS]
+    return [*files, *map(paths.summary, study.benchmarks), *tables, paths.report, paths.study]

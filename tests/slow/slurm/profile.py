@@ -72,10 +72,15 @@ def command(*words: str, python: str = sys.executable) -> list[str]:
     ]
 
 
+def variables(project: Project) -> dict[str, str]:
+    """The environment of Snakemake and of its jobs, whose GPUs are empty files."""
+    return environment(project.root) | {"TRM_DEVICE": "cpu"}
+
+
 @contextmanager
 def snakemake(project: Project, *words: str, name: str) -> Iterator[Snakemake]:
     """Start it, and kill it at the end of the block."""
-    with started(command(*words), project, name, env=environment(project.root)) as run:
+    with started(command(*words), project, name, env=variables(project)) as run:
         yield run
 
 

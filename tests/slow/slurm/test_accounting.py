@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.project import Project, environment
+from tests.project import Project
 from tests.slow.slurm.conftest import SECOND_USER, AccountingCluster, open_folder
 from tests.slow.slurm.profile import (
     RESULT,
@@ -34,6 +34,7 @@ from tests.slow.slurm.profile import (
     saved_steps,
     snakemake,
     started,
+    variables,
     weights,
 )
 
@@ -177,7 +178,7 @@ def test_a_killed_snakemake_waits_for_its_jobs_and_a_controller_that_is_away_los
     with snakemake(project, "--", target, name="first") as first:
         wait_until(lambda: bool(saved_steps(project, "left")), first)  # then it is killed
     unlock = command("--unlock")
-    subprocess.run(unlock, cwd=project.root, env=environment(project.root), check=True)
+    subprocess.run(unlock, cwd=project.root, env=variables(project), check=True)
 
     def dependent() -> bool:
         jobs = of_rule(accounting_cluster.jobs(), "train", "left")
@@ -217,9 +218,9 @@ def test_limits_of_an_account_make_its_jobs_wait(accounting_cluster: AccountingC
         for path in (project.root, *project.root.rglob("*")):
             shutil.chown(path, user.pw_uid, user.pw_gid)
         own = {"HOME": str(project.root), "USER": SECOND_USER, "LOGNAME": SECOND_USER}
-        variables = environment(project.root) | own
-        variables["PYTHONPATH"] += f"{os.pathsep}{sysconfig.get_path('purelib')}"
-        process = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": [], "env": variables}
+        own = variables(project) | own
+        own["PYTHONPATH"] += f"{os.pathsep}{sysconfig.get_path('purelib')}"
+        process = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": [], "env": own}
         python = python_for(project, process)
         targets = [str(Path(RESULT.format(name)).with_name("history.csv")) for name in variants]
         with started(command("--", *targets, python=python), project, "limited", **process) as run:
