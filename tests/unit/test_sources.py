@@ -430,9 +430,9 @@ def hub(tmp_path, monkeypatch):
     """A hub that has GOLDEN_SUDOKU's files; gives the list of what was asked for."""
     asked = []
 
-    def hub_file(repo, name, revision):
-        asked.append((repo, name, revision))
-        return GOLDEN_SUDOKU / name
+    def hub_file(repo, path, revision):
+        asked.append((repo, path.name, revision))
+        return GOLDEN_SUDOKU / path.name
 
     monkeypatch.setattr(tables, "_hub_file", hub_file)
     return asked
@@ -467,7 +467,7 @@ def test_a_hub_whose_file_has_changed_is_named(tmp_path, hub, monkeypatch):
     fetch_csv("o/n", None, tmp_path / "raw")
     (tmp_path / "raw/test.csv").unlink()
     monkeypatch.setattr(
-        tables, "_hub_file", lambda repo, name, revision: GOLDEN_SUDOKU / "train.csv"
+        tables, "_hub_file", lambda repo, path, revision: GOLDEN_SUDOKU / "train.csv"
     )
     with pytest.raises(
         TrmError, match=r"train.csv has SHA-256 \w+, expected \w+ .*/raw/SHA256SUMS of an earlier"
