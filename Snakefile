@@ -26,6 +26,7 @@ include: "rules/scheduling.smk"
 include: "rules/download.smk"
 include: "rules/dataset.smk"
 include: "rules/train.smk"
+include: "rules/weights.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
 include: "rules/status.smk"
@@ -43,7 +44,9 @@ localrules:
     download_arc,
     download_arc_test,
     download_table,
+    download_weights,
     figures,
+    figures_of_weights,
     votes,
     steps_figure,
     thinking_figure,
@@ -54,11 +57,13 @@ localrules:
     report,
     status,
     list,
+    published_weights,
     complete,
     all,
 
 
-# Everything that the table of experiments asks for: every variant and seed, every question.
+# Everything that the table of experiments asks for: every variant and seed, every question. Results with
+# given weights are left out (`published_weights`).
 rule complete:
     input:
         all_files(study),

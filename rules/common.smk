@@ -21,6 +21,7 @@ from trm.study.targets import (
     all_files,
     benchmark_pattern,
     explain_target,
+    published_weights_files,
     unknown_target_pattern,
 )
 
@@ -57,7 +58,7 @@ except TrmError as error:
 
 
 wildcard_constraints:
-    benchmark=benchmark_pattern(study),
+    benchmark=benchmark_pattern(study, study.result_names()),
     variant="|".join(study.variants()),
     dataset="|".join(study.datasets),
     table="|".join(study.raw.tables),
@@ -133,6 +134,19 @@ def settings_of(wildcards):
     return json.dumps(row(wildcards).overrides, ensure_ascii=False)
 
 
+def weights_source(wildcards):
+    """Where the weights of a row that is not trained are from, as a JSON object."""
+    source = study.weights_of(f"{wildcards.benchmark}/{wildcards.variant}")
+    return source.model_dump_json(exclude_none=True)
+
+
+def made_with(wildcards):
+    """The row's training settings and, where its weights are given, which."""
+    name = f"{wildcards.benchmark}/{wildcards.variant}"
+    given = "" if study.weights_of(name) is None else weights_source(wildcards)
+    return settings_of(wildcards) + given
+
+
 def refuse_to_delete_other_files(jobs):
     """WorkflowError where a dataset that is about to be built again holds other files: before the
     rule's command runs, Snakemake deletes the whole folder, which is the rule's output.
@@ -190,6 +204,12 @@ def finished(names):
     )
 
 
+def given_results(benchmark):
+    """Folders of the existing results of a benchmark whose weights are given."""
+    rows = [name for name in study.weights_names() if name.split("/")[0] == benchmark]
+    return finished(rows)
+
+
 def table_results(table_name):
     """Result folders of a table's rows: those that exist, or every seed of the rows."""
     rows = study.tables[table_name].rows
@@ -213,7 +233,7 @@ def report_inputs(wildcards):
     return [
         f"{paths.result(result)}/{file}"
         for result in study.default
-        for file in study.report_files(result.split("/")[0])
+        for file in study.report_files(*result.split("/")[:2])
     ]
 
 

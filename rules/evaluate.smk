@@ -23,7 +23,7 @@ rule evaluate:
     resources:
         **JOB,
     params:
-        trained_with=settings_of,
+        trained_with=made_with,
         kind=lambda wildcards: row(wildcards).kind,
         submission="",
     shell:
@@ -50,9 +50,9 @@ use rule evaluate as evaluate_arc with:
         provenance=f"{RESULT}/{ResultFile.PROVENANCE}",
         submission=f"{RESULT}/{ResultFile.SUBMISSION}",
     wildcard_constraints:
-        benchmark=benchmark_pattern(study, "arc"),
+        benchmark=benchmark_pattern(study, study.names_of_kind("arc")),
     params:
-        trained_with=settings_of,
+        trained_with=made_with,
         kind=lambda wildcards: row(wildcards).kind,
         submission=lambda wildcards, input, output: " ".join(
             [f"--out-submission {output.submission}"]
@@ -79,7 +79,7 @@ rule steps:
     resources:
         **JOB,
     params:
-        trained_with=settings_of,
+        trained_with=made_with,
         steps=lambda wildcards: study.steps_of(wildcards.benchmark),
     shell:
         '"$PYTHON" "$SCRIPTS/steps.py" --dataset {input.data} --weights {input.weights} '
@@ -105,7 +105,7 @@ rule thinking:
     resources:
         **ONE_PROCESS,
     params:
-        trained_with=settings_of,
+        trained_with=made_with,
         kind=lambda wildcards: row(wildcards).kind,
     shell:
         '"$PYTHON" "$SCRIPTS/thinking.py" --dataset {input.data} --kind {params.kind} '
@@ -129,7 +129,7 @@ rule task_ids:
     resources:
         **JOB,
     params:
-        trained_with=settings_of,
+        trained_with=made_with,
     shell:
         '"$PYTHON" "$SCRIPTS/task_ids.py" --dataset {input.data} --weights {input.weights} '
         "--train-config {input.config} --ranks {resources.ranks} --gpus {resources.devices} "
@@ -147,14 +147,16 @@ rule pooled:
     log:
         paths.log("pooled", NAME),
     wildcard_constraints:
-        benchmark=benchmark_pattern(study, "arc"),
+        benchmark=benchmark_pattern(
+            study, {*study.names_of_kind("arc")} & {*study.trained_names()}
+        ),
     conda:
         ENV
     threads: resource("threads")
     resources:
         **JOB,
     params:
-        trained_with=settings_of,
+        trained_with=made_with,
         run=subpath(input.provenance, parent=True),
     shell:
         '"$PYTHON" "$SCRIPTS/pooled.py" --dataset {input.data} --run-folder {params.run} '

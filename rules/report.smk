@@ -16,6 +16,8 @@ rule figures:
         gallery=f"{RESULT}/{ResultFile.GALLERY}",
     log:
         paths.log("figures", NAME),
+    wildcard_constraints:
+        benchmark=benchmark_pattern(study, study.trained_names()),
     conda:
         ENV
     params:
@@ -25,6 +27,31 @@ rule figures:
         '"$PYTHON" "$SCRIPTS/figures.py" --result {params.result} --dataset {input.data} '
         "--kind {params.kind} --out-curve {output.curve} --out-examples {output.examples} "
         "--out-halting {output.halting} --out-gallery {output.gallery} 2> >(tee {log} >&2)"
+
+
+# Given weights have no history, and so no learning curve.
+rule figures_of_weights:
+    input:
+        data=dataset_of,
+        metrics=f"{RESULT}/{ResultFile.METRICS}",
+        predictions=f"{RESULT}/{ResultFile.PREDICTIONS}",
+    output:
+        examples=in_report(f"{RESULT}/{ResultFile.EXAMPLES}", "examples", "examples"),
+        halting=in_report(f"{RESULT}/{ResultFile.HALTING}", "halting", "halting"),
+        gallery=f"{RESULT}/{ResultFile.GALLERY}",
+    log:
+        paths.log("figures", NAME),
+    wildcard_constraints:
+        benchmark=benchmark_pattern(study, study.weights_names()),
+    conda:
+        ENV
+    params:
+        kind=lambda wildcards: row(wildcards).kind,
+        result=subpath(input.metrics, parent=True),
+    shell:
+        '"$PYTHON" "$SCRIPTS/figures.py" --result {params.result} --dataset {input.data} '
+        "--kind {params.kind} --out-examples {output.examples} --out-halting {output.halting} "
+        "--out-gallery {output.gallery} 2> >(tee {log} >&2)"
 
 
 rule votes:
@@ -37,7 +64,7 @@ rule votes:
     log:
         paths.log("votes", NAME),
     wildcard_constraints:
-        benchmark=benchmark_pattern(study, "arc"),
+        benchmark=benchmark_pattern(study, study.names_of_kind("arc")),
     conda:
         ENV
     shell:
@@ -88,12 +115,13 @@ rule study:
         "echo {params.table:q} > {output} 2> {log}"
 
 
+# Every seed that is trained here and, of given weights, the results that exist.
 rule summary:
     input:
         study=paths.study,
         metrics=lambda wildcards: expand(
             f"{{result}}/{ResultFile.METRICS}",
-            result=study.results_of(wildcards.benchmark),
+            result=study.trained_results_of(wildcards.benchmark),
         ),
     output:
         report(
@@ -107,7 +135,12 @@ rule summary:
     conda:
         ENV
     params:
-        results=lambda wildcards: study.results_of(wildcards.benchmark),
+        results=lambda wildcards: study.trained_results_of(wildcards.benchmark)
+        + given_results(wildcards.benchmark),
+        seen=lambda wildcards: what_was_seen(
+            f"{folder}/{ResultFile.METRICS}"
+            for folder in given_results(wildcards.benchmark)
+        ),
     shell:
         '"$PYTHON" "$SCRIPTS/summary.py" --config {input.study} '
         "--benchmark {wildcards.benchmark} --results {params.results} --out {output} "

@@ -15,6 +15,8 @@ rule train:
         paths.log("train", NAME),
     benchmark:
         f"{LOGS}/train/{NAME}.benchmark.tsv"
+    wildcard_constraints:
+        benchmark=benchmark_pattern(study, study.trained_names()),
     conda:
         ENV
     threads: resource("threads")

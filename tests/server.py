@@ -8,7 +8,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+import huggingface_hub.constants
+import pytest
+
+from trm.data import download
 
 COMMIT = "c0ffee" + "0" * 34
 LOGIN_PAGE = b"<!DOCTYPE html><html><title>Sign in</title></html>"
@@ -147,3 +153,24 @@ def serving() -> Iterator[Server]:
         http_server.shutdown()
         http_server.server_close()
         thread.join()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A running one, of which downloads wait no longer than a moment."""
+    monkeypatch.setattr(download, "SECONDS_BETWEEN_TRIES", 0.0)
+    monkeypatch.setattr(download, "SECONDS_WITHOUT_A_BYTE", 0.2)
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture
+def hub(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """The same, as the hub of this process."""
+    constants = huggingface_hub.constants
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    return server

@@ -8,14 +8,22 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
 
-from tests.server import COMMIT, LOGIN_PAGE, Server, answers, breaks_off, serving, stalls
-from trm.data import download as downloads
+from tests.server import (
+    COMMIT,
+    LOGIN_PAGE,
+    Server,
+    answers,
+    breaks_off,
+    hub,
+    server,
+    serving,
+    stalls,
+)
 from trm.data.download import Address, download, part_of
 from trm.data.hub import hub_file
 from trm.data.raw_files import RawFolder
@@ -25,25 +33,7 @@ CONTENT = bytes(range(256)) * 40
 REPO, FILE = "owner/name", "folder/step_7"
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(downloads, "SECONDS_BETWEEN_TRIES", 0.0)
-    monkeypatch.setattr(downloads, "SECONDS_WITHOUT_A_BYTE", 0.2)
-    with serving() as running:
-        yield running
-
-
-@pytest.fixture
-def hub(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
-    """The server as a hub, with the file FILE of REPO."""
-    constants = huggingface_hub.constants
-    monkeypatch.setattr(constants, "ENDPOINT", server.url)
-    template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    server.add_to_hub(REPO, FILE, CONTENT)
-    return server
+__all__ = ["hub", "server"]  # fixtures
 
 
 def fetch(server: Server, folder: Path, content: bytes = CONTENT) -> Path:
@@ -193,6 +183,12 @@ def test_an_interrupted_download_is_resumed(
 
 
 # --- the hub --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def file_of_hub(request: pytest.FixtureRequest) -> None:
+    if "hub" in request.fixturenames:
+        request.getfixturevalue("hub").add_to_hub(REPO, FILE, CONTENT)
 
 
 def fetch_of_hub(folder: Path, revision: str | None = None) -> Path:

@@ -224,7 +224,7 @@ def fit_weights(path: Path, state: dict[str, Tensor], model: RecursiveModel) -> 
             "from the mean of the saved ones"
         )
         state = with_mean_embeddings(state, wanted)
-    _check_fits(path, state, model.state_dict())
+    check_fits(path, state, model.state_dict())
     model.load_state_dict(state)
     return remarks
 
@@ -244,7 +244,9 @@ def with_mean_embeddings(state: Mapping[str, Tensor], rows: int) -> dict[str, Te
     return {**state, PUZZLE_EMBEDDING: mean.expand(rows, table.shape[1])}
 
 
-def _check_fits(path: Path, found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+def check_fits(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """TrmError, with names and shapes, where the state dict `found` of `path` is not one of a model
+    with the state dict `wanted`."""
     missing = sorted(set(wanted) - set(found))
     unknown = sorted(set(found) - set(wanted))
     problems = []

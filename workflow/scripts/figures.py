@@ -34,26 +34,29 @@ def main() -> None:
     )
     parser.add_argument("--dataset", type=Path, required=True, help="the dataset it was tested on")
     parser.add_argument("--kind", choices=list(kinds()), required=True)
-    parser.add_argument("--out-curve", type=Path, required=True, help=".svg or .png")
+    parser.add_argument("--out-curve", type=Path, help=".svg or .png; not of given weights")
     parser.add_argument("--out-examples", type=Path, required=True, help=".svg or .png")
     parser.add_argument("--out-halting", type=Path, required=True, help=".svg or .png")
     parser.add_argument("--out-gallery", type=Path, required=True, help="JSON for the report")
     args = parser.parse_args()
 
-    history = args.result / ResultFile.HISTORY
-    curve, of_curve = draw_learning_curve(history), describe_learning_curve(history)
-    save_figure(curve, args.out_curve, of_curve)
     predictions = load_predictions(args.result / ResultFile.PREDICTIONS)
     examples = draw_examples(args.dataset, args.kind, predictions)
     save_figure(examples.figure, args.out_examples, examples.description)
     halting = Halting.of(args.dataset, predictions)
     save_figure(draw_halting(halting), args.out_halting, describe_halting(halting))
     save_gallery(args.out_gallery, gallery_of(args.dataset, args.kind, predictions))
+    drawn = {"examples": (examples.figure, examples.description)}
+    if args.out_curve is not None:
+        history = args.result / ResultFile.HISTORY
+        curve, of_curve = draw_learning_curve(history), describe_learning_curve(history)
+        save_figure(curve, args.out_curve, of_curve)
+        drawn["learning_curve"] = (curve, of_curve)
 
     with tempfile.TemporaryDirectory() as scratch:  # W&B shows PNG
-        pictures = {name: Path(scratch) / f"{name}.png" for name in ("learning_curve", "examples")}
-        save_figure(curve, pictures["learning_curve"], of_curve)
-        save_figure(examples.figure, pictures["examples"], examples.description)
+        pictures = {name: Path(scratch) / f"{name}.png" for name in drawn}
+        for name, (figure, description) in drawn.items():
+            save_figure(figure, pictures[name], description)
         if offline := add_to_run(args.result, pictures):
             say(f"W&B was offline; to upload: wandb sync {offline}")
 
