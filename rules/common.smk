@@ -129,9 +129,17 @@ ONE_PROCESS = dict(
 )
 
 
+def weights_to_start_from(wildcards):
+    """The weights of another row that a training starts from; none for most."""
+    name = f"{wildcards.benchmark}/{wildcards.variant}"
+    return study.weights_to_start_from(name, wildcards.seed) or []
+
+
 def settings_of(wildcards):
     """The row's training settings as a JSON object."""
-    return json.dumps(row(wildcards).overrides, ensure_ascii=False)
+    start = weights_to_start_from(wildcards)
+    own = {"load_checkpoint": start} if start else {}
+    return json.dumps(row(wildcards).overrides | own, ensure_ascii=False)
 
 
 def weights_source(wildcards):

@@ -376,4 +376,4 @@ def test_each_state_of_given_weights_has_its_words() -> None:
     assert "evaluation: out of memory" in words()
     write(f"{result}/metrics.json", '{"exact_accuracy": 0.86}')
     write(f"{result}/provenance.json", '{"evaluate_wall_s": 360, "evaluate_gpu_hours": 0.1}')
-    assert "done" in words() and "0.1 GPU-h     86.0     86.0" in words()
+    assert "done" in words() and "0.1 GPU-h    86.0     86.0" in words()

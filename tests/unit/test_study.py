@@ -201,6 +201,44 @@ def test_a_row_is_trained_or_given(study: Study, path: str, trained: bool, given
         assert bool(re.match(benchmark_pattern(study, names), path)) == wanted
 
 
+def starting(table: dict, **starts: str) -> Study:
+    """The study with variants of sudoku-6x6 that start from others."""
+    variants = table["benchmarks"]["sudoku-6x6"]["variants"]
+    for name, start in starts.items():
+        variants[name] = {"starts_from": start}
+    return Study.of(table)
+
+
+def test_a_row_starts_from_the_weights_of_another(study: Study) -> None:
+    table = study.model_dump(mode="json")
+    study = starting(table, a="sudoku-6x6/mlp", b="sudoku-6x6/a", c=GIVEN)
+    wanted = {
+        "a": "checkpoints/sudoku-6x6/mlp/seed-3/final",
+        "b": "checkpoints/sudoku-6x6/a/seed-3/final",
+        "c": f"checkpoints/{GIVEN}/seed-0/final",  # they have no other seed
+        "mlp": None,
+    }
+    for variant, path in wanted.items():
+        assert study.weights_to_start_from(f"sudoku-6x6/{variant}", 3) == path
+    with pytest.raises(TrmError, match="no experiment 'sudoku-6x6/mpl'; did you mean 'sudoku-6x6"):
+        starting(study.model_dump(mode="json"), d="sudoku-6x6/mpl")
+    with pytest.raises(TrmError, match="sudoku-6x6/a starts from sudoku-6x6/b .*: a circle"):
+        starting(study.model_dump(mode="json"), a="sudoku-6x6/b", b="sudoku-6x6/a")
+    table["benchmarks"]["sudoku-extreme"]["variants"]["weights-hrm"]["starts_from"] = GIVEN
+    with pytest.raises(TrmError, match="a row with weights is not trained"):
+        Study.of(table)
+
+
+def test_a_stand_in_starts_from_no_published_weights(study: Study) -> None:
+    overlays = [ROOT / "config" / name for name in ("fine-tuning.yaml", "tiny.yaml")]
+    full = Study.load(CONFIG, overlays[0])
+    assert full.start_of("arc-agi-2-tuned/from-trelis") == "arc-agi-2/weights-trelis"
+    table = full.model_dump(mode="json")
+    for name in ("arc-agi-2", "arc-agi-2-tuned"):
+        table["benchmarks"][name]["stand_in"] = True
+    assert list(Study.of(table).benchmarks["arc-agi-2-tuned"].variants) == ["from-att"]
+
+
 def test_a_stand_in_has_no_published_weights(study: Study) -> None:
     tiny = Study.load(CONFIG, ROOT / "config" / "tiny.yaml")
     assert tiny.weights_names() == []

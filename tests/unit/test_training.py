@@ -203,6 +203,19 @@ def test_freeze_weights_learns_the_embedding_only(
     assert changed == ["puzzle_emb.weights"]
 
 
+def test_weights_are_frozen_for_a_share_of_the_steps(
+    run: Path, sudoku_data: Path, tmp_path: Path
+) -> None:
+    start = run / "step_12"
+    train(config_for(sudoku_data, tmp_path, freeze_weights_for=0.5, load_checkpoint=start), ALONE)
+    before, middle, after = (
+        read_state_dict(path) for path in (start, tmp_path / "step_6", tmp_path / "step_12")
+    )
+    changed = [k for k in before if not torch.equal(before[k], middle[k])]
+    assert changed == ["puzzle_emb.weights"]
+    assert not torch.equal(middle["lm_head.weight"], after["lm_head.weight"])
+
+
 def test_outputs_asked_for_are_saved(sudoku_data: Path, tmp_path: Path) -> None:
     train(config_for(sudoku_data, tmp_path, eval_save_outputs="[preds,q_halt_logits]"), ALONE)
     saved = torch.load(tmp_path / "step_12_all_preds.0", weights_only=True)

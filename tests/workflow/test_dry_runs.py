@@ -45,6 +45,17 @@ def test_published_weights_are_downloaded_and_nothing_is_trained(project: Projec
     assert "train" not in count
 
 
+def test_fine_tuning_makes_the_weights_that_it_starts_from(project: Project) -> None:
+    target = "results/arc-agi-2-tuned/from-{}/seed-1/metrics.json"
+    overlay = ROOT / "config/fine-tuning.yaml"
+    targets = [target.format("att"), target.format("trelis-frozen")]
+    done = project.dry_run("-p", *targets, tiny=False, configfile=overlay)
+    count = jobs(done.stdout)
+    assert (count["train"], count["weights"], count["download_weights"]) == (3, 1, 1)
+    for start in ("arc-agi-2/att/seed-1/final", "arc-agi-2/weights-trelis/seed-0/final"):
+        assert f'"load_checkpoint": "checkpoints/{start}"' in done.stdout
+
+
 def test_a_file_of_a_training_is_not_made_for_given_weights(project: Project) -> None:
     folder = "results/arc-agi-1/weights-arcprize/seed-0"
     for file in ("history.csv", "pooled.csv", "figures/learning_curve.svg"):

@@ -209,6 +209,7 @@ class TrainConfig(Strict):
     depth_schedule: list[DepthStage] = []
     random_halt_prob: float = Field(0, ge=0, lt=1)
     freeze_weights: bool = False
+    freeze_weights_for: float = Field(0, ge=0, lt=1)
     seed: int = Field(0, ge=0, lt=2**64)
 
     resume: Literal[True, False, "or_restart"] = True
@@ -247,6 +248,10 @@ class TrainConfig(Strict):
         if self.freeze_weights and self.arch.puzzle_emb_ndim == 0:
             raise ValueError(
                 "freeze_weights=True with arch.puzzle_emb_ndim=0 leaves nothing to learn"
+            )
+        if self.freeze_weights_for and self.arch.puzzle_emb_ndim == 0:
+            raise ValueError(
+                "freeze_weights_for with arch.puzzle_emb_ndim=0 leaves nothing to learn at first"
             )
         if self.eval_save_outputs and self.eval_halting == "act":
             raise ValueError("eval_save_outputs needs eval_halting=fixed")

@@ -21,6 +21,7 @@ from trm.config.compose import known_keys, resolve
 from trm.config.types import Strict
 from trm.data.specs import DatasetSpec, Kind, RawSource, TableSource, WeightsSource
 from trm.errors import TrmError, explain, suggest
+from trm.files import RunFile
 from trm.scoring.metrics import entry_of, scores_of
 from trm.study.files import ResultFile, Shown, files_of_all_kinds, files_of_one_kind
 from trm.study.paths import SEED, Paths, result_name
@@ -63,6 +64,7 @@ class Variant(Strict):
     description: str = ""
     overrides: dict[str, Scalar] = {}
     weights: WeightsSource | None = None  # in place of a training
+    starts_from: str | None = None  # BENCHMARK/VARIANT whose weights the training starts from
     published: float | None = Field(None, ge=0, le=100)  # percent
     published_source: str | None = None
     resources: Resources | None = None  # default: the benchmark's
@@ -195,6 +197,7 @@ class Study(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Study:
         known = known_keys()
+        self._leave_out_stand_ins_without_start()
         self._check_names()
         for name, benchmark in self.benchmarks.items():
             if benchmark.dataset not in self.datasets:
@@ -210,6 +213,7 @@ class Study(Strict):
                             f"{name}/{variant}: no training option {key!r}{suggest(key, known)}"
                         )
             self._check_variants(name)
+        self._check_starts()
         for name, spec in self.datasets.items():
             table = getattr(spec, "table", None)
             if table is not None and table not in self.raw.tables:
@@ -222,6 +226,18 @@ class Study(Strict):
         for name, paper_table in self.tables.items():
             self._check_rows(name, paper_table)
         return self
+
+    def _leave_out_stand_ins_without_start(self) -> None:
+        """A stand-in has no published weights, and so no row that starts from them."""
+        while without := [
+            (name, variant)
+            for name, benchmark in self.benchmarks.items()
+            for variant in benchmark.variants
+            if benchmark.stand_in
+            and self.start_of(f"{name}/{variant}") not in (None, *self.result_names())
+        ]:
+            for name, variant in without:
+                del self.benchmarks[name].variants[variant]
 
     def _check_names(self) -> None:
         """Check that what becomes a part of paths is safe in the shell commands of the rules."""
@@ -257,6 +273,28 @@ class Study(Strict):
                 resolve(row.overrides, f"{name}/{variant}").check_world_size(row.resources.ranks)
             except TrmError as error:
                 raise ValueError(str(error)) from None
+
+    def _check_starts(self) -> None:
+        """Check that each row starts from another one, and none from itself over others."""
+        known = self.result_names()
+        for name in known:
+            start = self.start_of(name)
+            if start is None:
+                continue
+            if start not in known:
+                raise ValueError(
+                    f"{name}: starts_from names no experiment {start!r}{suggest(start, known)}"
+                )
+            if self.weights_of(name) is not None:
+                raise ValueError(
+                    f"{name}: a row with weights is not trained, so that it starts from no other"
+                )
+            before = [name]
+            while start is not None:
+                if start in before:
+                    raise ValueError(f"{name}: {' starts from '.join([*before, start])}: a circle")
+                before.append(start)
+                start = self.start_of(start)
 
     def _check_result(self, result: str) -> None:
         parts = result.split("/")
@@ -298,6 +336,20 @@ class Study(Strict):
         """Where the weights of BENCHMARK/VARIANT are from; None where it is trained here."""
         benchmark, variant = name.split("/")
         return self.benchmarks[benchmark].variants[variant].weights
+
+    def start_of(self, name: str) -> str | None:
+        """BENCHMARK/VARIANT that BENCHMARK/VARIANT starts from; None where it starts from none."""
+        benchmark, variant = name.split("/")
+        return self.benchmarks[benchmark].variants[variant].starts_from
+
+    def weights_to_start_from(self, name: str, seed: int | str) -> str | None:
+        """The file of weights that a training of BENCHMARK/VARIANT starts from: of the same seed,
+        where that row is trained."""
+        start = self.start_of(name)
+        if start is None:
+            return None
+        seed = seed if self.weights_of(start) is None else 0
+        return f"{self.paths.run(result_name(*start.split('/'), seed))}/{RunFile.FINAL}"
 
     def select(self, words: Sequence[str]) -> list[str]:
         """BENCHMARK/VARIANT of all that `words` name.

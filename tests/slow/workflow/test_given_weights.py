@@ -59,6 +59,10 @@ def project(
         "published_source": "model card",
         "overrides": {"arch.mlp_t": True, "arch.pos_encodings": "none"},
     }
+    rows["sudoku-6x6"]["variants"]["tuned"] = {
+        "starts_from": SUDOKU,
+        "overrides": {"arch.mlp_t": True, "arch.pos_encodings": "none", "freeze_weights_for": 0.5},
+    }
     overlay = root / "given.yaml"
     overlay.write_text(yaml.safe_dump({"benchmarks": rows}))
     study = Study.load(FULL, TINY, overlay)
@@ -148,6 +152,20 @@ def test_a_given_model_solves_and_is_exported(project: Project) -> None:
         )
         assert done.returncode == 0, done.stderr
         assert "confidence" in done.stdout
+
+
+def test_a_training_starts_from_them(project: Project) -> None:
+    done = project.snakemake("results/tiny/sudoku-6x6/tuned/seed-3/config.yaml")
+    assert done.returncode == 0, done.stderr[-4000:]
+    runs = project.root / "checkpoints/tiny/sudoku-6x6"
+    config = yaml.safe_load((runs / "tuned/seed-3/all_config.yaml").read_text())
+    assert config["load_checkpoint"] == f"checkpoints/tiny/{SUDOKU}/seed-0/final"
+    given, tuned = (
+        read_state_dict(runs / name / "final") for name in ("theirs/seed-0", "tuned/seed-3")
+    )
+    assert {*given} == {*tuned}
+    assert not torch.equal(given["lm_head.weight"], tuned["lm_head.weight"])
+    torch.testing.assert_close(given["lm_head.weight"], tuned["lm_head.weight"], atol=0.1, rtol=0)
 
 
 def test_other_weights_of_the_row_are_evaluated_again(project: Project, tmp_path: Path) -> None:
