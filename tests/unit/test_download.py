@@ -30,6 +30,7 @@ from trm.data.raw_files import RawFolder
 from trm.errors import TrmError, WriteError
 
 CONTENT = bytes(range(256)) * 40
+CONTEXT = multiprocessing.get_context("forkserver")
 REPO, FILE = "owner/name", "folder/step_7"
 
 
@@ -171,7 +172,7 @@ def test_an_interrupted_download_is_resumed(
 ) -> None:
     server.faults = [stalls(1000)]
     url = server.add("weights", CONTENT)
-    process = multiprocessing.get_context("fork").Process(target=interrupted, args=(url, tmp_path))
+    process = CONTEXT.Process(target=interrupted, args=(url, tmp_path))
     process.start()
     part = part_of(tmp_path / "weights")
     while not (part.exists() and part.stat().st_size == 1000):
@@ -208,6 +209,16 @@ def test_another_version_on_the_hub_is_read_from_the_start(hub: Server, tmp_path
     fetch_of_hub(tmp_path)
     hub.add_to_hub(REPO, FILE, b"newer")
     assert fetch_of_hub(tmp_path).read_bytes() == b"newer"
+
+
+def test_an_address_that_no_longer_holds_is_asked_for_again(hub: Server, tmp_path: Path) -> None:
+    hub.add_to_hub(REPO, FILE, CONTENT, revision=COMMIT)
+    hub.faults = [breaks_off(1000), answers(403), breaks_off(500), answers(403)]
+    assert fetch_of_hub(tmp_path).read_bytes() == CONTENT
+    assert hub.asked_from == [None, *["bytes=1000-"] * 2, *["bytes=1500-"] * 2]
+    hub.faults = [breaks_off(1000), answers(403), answers(403)]
+    with pytest.raises(TrmError, match="needs a login"):
+        fetch_of_hub(tmp_path / "other")
 
 
 def test_what_the_hubs_cache_has_is_taken(hub: Server, tmp_path: Path) -> None:
@@ -286,10 +297,7 @@ def test_two_at_once_fetch_it_once(
 
     server.faults = [slowly]
     url, folder = server.add("weights", CONTENT), tmp_path / "raw"
-    processes = [
-        multiprocessing.get_context("fork").Process(target=put, args=(url, folder))
-        for _ in range(2)
-    ]
+    processes = [CONTEXT.Process(target=put, args=(url, folder)) for _ in range(2)]
     processes[0].start()
     begun.wait()
     processes[1].start()

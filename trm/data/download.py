@@ -15,7 +15,7 @@ import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from io import FileIO
@@ -68,18 +68,24 @@ def part_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.part")
 
 
-def download(address: Address, part: Path) -> Path:
+def download(address: Address, part: Path, renew: Callable[[], Address] | None = None) -> Path:
     """Bring the whole file to `part`, which is returned.
 
-    TrmError, in one sentence, where the server does not give it; what has arrived stays.
+    `renew` returns the file's address again, where one holds for a limited time. TrmError, in one
+    sentence, where the server does not give the file; what has arrived stays.
     """
     with writing(part):
         part.parent.mkdir(parents=True, exist_ok=True)
     most, tries = _size(part), 0
+    renewed_at = most
     while True:
         try:
             _transfer(address, part)
             return part
+        except RefusedError:
+            if renew is None or _size(part) <= renewed_at:
+                raise
+            renewed_at, address = _size(part), renew()
         except _BrokenOffError as broken:
             tries = 1 if _size(part) > most else tries + 1
             most = max(most, _size(part))
@@ -95,6 +101,10 @@ def discard(part: Path) -> None:
     """Delete a part, so that the next download begins at the start."""
     part.unlink(missing_ok=True)
     _State.path(part).unlink(missing_ok=True)
+
+
+class RefusedError(TrmError):
+    """The server does not give the file, and would not at another try."""
 
 
 def why_refused(status: int) -> str:
@@ -181,7 +191,7 @@ def _refusal(error: urllib.error.HTTPError, address: Address, part: Path) -> Exc
         return _BrokenOffError("the server cannot resume it")
     if error.code in FOR_LATER:
         return _BrokenOffError(why_refused(error.code), _retry_after(error.headers))
-    return TrmError(f"{address.name}: {why_refused(error.code)}")
+    return RefusedError(f"{address.name}: {why_refused(error.code)}")
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -35,7 +35,10 @@ def hub_file(repo: str, name: str, revision: str | None, of: RepoType, part: Pat
             raise TrmError(offline)
         return cached
     commit, address = _address(repo, name, revision, of)
-    return _cached(repo, name, commit, of) or download(address, part)
+    # Where large files are stored, an address holds for an hour.
+    return _cached(repo, name, commit, of) or download(
+        address, part, lambda: _address(repo, name, commit, of)[1]
+    )
 
 
 def _cached(repo: str, name: str, revision: str | None, of: RepoType) -> Path | None:
