@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from tests.conftest import ROOT, TINY
+from tests.pages import code_blocks
 from tests.runs import ALONE, arc_data
 from tests.server import LOGIN_PAGE, Server, answers, breaks_off, hub, server
 from trm.config.compose import resolve
@@ -318,6 +320,26 @@ def test_a_mistaken_source_is_refused_with_the_row(source: dict, said: str) -> N
     table["benchmarks"]["sudoku-6x6"]["variants"]["mine"] = {"weights": source}
     with pytest.raises(TrmError, match=f"config.yaml: .*{said}"):
         Study.of(table)
+
+
+def test_the_row_that_the_page_shows_is_valid(tmp_path: Path) -> None:
+    for page in ("docs/reproducing-the-paper.md", "docs/zh/reproducing-the-paper.md"):
+        ((_, shown),) = code_blocks(ROOT / page)
+        (tmp_path / "mine.yaml").write_text(shown)
+        study = Study.load(ROOT / "config/config.yaml", tmp_path / "mine.yaml")
+        assert str(study.weights_of("sudoku-extreme/theirs")).startswith("OWNER/NAME/step_65104")
+
+
+def test_the_page_names_every_row_of_the_table() -> None:
+    study = Study.load(ROOT / "config/config.yaml")
+    for page in ("docs/reproducing-the-paper.md", "docs/zh/reproducing-the-paper.md"):
+        lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+        named = {
+            f"{cells[1].strip(' `')}/{variant}"
+            for cells in (line.split("|") for line in lines if "| `weights-" in line)
+            for variant in re.findall(r"`([^`]+)`", cells[2])
+        }
+        assert named == {*study.weights_names()}
 
 
 # --- the exported model ---------------------------------------------------------------------------

