@@ -220,6 +220,9 @@ def test_a_row_starts_from_the_weights_of_another(study: Study) -> None:
     }
     for variant, path in wanted.items():
         assert study.weights_to_start_from(f"sudoku-6x6/{variant}", 3) == path
+    assert "sudoku-6x6/b/seed-0/metrics.json  starts from sudoku-6x6/a" in listing(
+        study, ["sudoku-6x6/b"]
+    )
     with pytest.raises(TrmError, match="no experiment 'sudoku-6x6/mpl'; did you mean 'sudoku-6x6"):
         starting(study.model_dump(mode="json"), d="sudoku-6x6/mpl")
     with pytest.raises(TrmError, match="sudoku-6x6/a starts from sudoku-6x6/b .*: a circle"):

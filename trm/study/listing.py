@@ -77,7 +77,8 @@ def _describe_variant(variant: Variant) -> str:
     if variant.published is not None:
         published = f"published {variant.published:g} % ({variant.published_source})"
     weights = "" if variant.weights is None else f"weights {variant.weights}"
-    return "; ".join(part for part in (variant.description, published, weights) if part)
+    start = "" if variant.starts_from is None else f"starts from {variant.starts_from}"
+    return "; ".join(part for part in (variant.description, published, weights, start) if part)
 
 
 def _columns(rows: Sequence[tuple[str, str]], indent: int = 2) -> list[str]:
