@@ -48,7 +48,6 @@ localrules:
     figures,
     figures_of_weights,
     votes,
-    steps_figure,
     thinking_figure,
     study,
     summary,

@@ -14,13 +14,14 @@ from trm.data.specs import HIDDEN_SUBSETS
 from trm.errors import TrmError
 from trm.files import RunFile, first_other_file
 from trm.model.run_record import forget_end
-from trm.study.files import SHOWN_FILES, ResultFile
+from trm.study.files import FIGURES, FIGURES_OF_ALL, SHOWN_FILES, ResultFile
 from trm.study.paths import SEED, TABLE_ENDINGS, result_name
 from trm.study.table import Study, seed_of
 from trm.study.targets import (
     all_files,
     benchmark_pattern,
     explain_target,
+    explain_word,
     published_weights_files,
     unknown_target_pattern,
 )
@@ -270,14 +271,30 @@ def category_of(wildcards):
     return study.benchmarks[wildcards.benchmark].title
 
 
-def in_report(path, caption, what):
-    """`path` as an output that `--report` takes up, under its benchmark's title."""
+def in_report(file):
+    """A result's file as an output that `--report` takes up, under its benchmark's title."""
+    name = Path(file).stem
     return report(
-        path,
-        caption=f"../workflow/report/{caption}.rst",
+        f"{RESULT}/{file}",
+        caption=f"../workflow/report/{name}.rst",
         category=category_of,
-        labels={"variant": "{variant}", "seed": "{seed}", "figure": what},
+        labels={
+            "variant": "{variant}",
+            "seed": "{seed}",
+            "figure": name.replace("_", " "),
+        },
     )
+
+
+def files_of_result(*files):
+    """Those of the files that results of this kind have, as an input function."""
+
+    def of_result(wildcards):
+        name = result_name(wildcards.benchmark, wildcards.variant, wildcards.seed)
+        kinds = (None, row(wildcards).kind)
+        return [f"{paths.result(name)}/{file}" for file in files if file.kind in kinds]
+
+    return of_result
 
 
 def in_tables(path, what):
@@ -288,6 +305,14 @@ def in_tables(path, what):
         category="Tables of the paper",
         labels={"table": "{table_name}", "figure": what},
     )
+
+
+def refuse_word(wildcards):
+    """Raise, with the nearest rule, for a word that is neither a rule nor a file."""
+    if Path(wildcards.word).exists():
+        return []
+    rules = [rule.name for rule in workflow.rules if not rule.has_wildcards()]
+    raise WorkflowError(explain_word(wildcards.word, rules))
 
 
 def refuse_target(wildcards):

@@ -10,7 +10,7 @@ rule evaluate:
         provenance=f"{RUN}/{RunFile.PROVENANCE}",
         config=f"{RESULT}/{ResultFile.CONFIG}",
     output:
-        metrics=in_report(f"{RESULT}/{ResultFile.METRICS}", "metrics", "metrics"),
+        metrics=in_report(ResultFile.METRICS),
         predictions=f"{RESULT}/{ResultFile.PREDICTIONS}",
         provenance=f"{RESULT}/{ResultFile.PROVENANCE}",
     log:
@@ -35,8 +35,8 @@ rule evaluate:
         "--out-provenance {output.provenance} {params.submission} 2> >(tee {log} >&2)"
 
 
-# ARC's evaluation has one more file, the two attempts per test input; without known solutions it
-# is Kaggle's submission, and must answer every task of the challenges.
+# ARC's evaluation has two more files: the answers that the rows voted for, and the two attempts per test
+# input. Without known solutions these are Kaggle's submission, and must answer every task of the challenges.
 use rule evaluate as evaluate_arc with:
     input:
         data=dataset_of,
@@ -45,9 +45,10 @@ use rule evaluate as evaluate_arc with:
         config=f"{RESULT}/{ResultFile.CONFIG}",
         challenges=hidden_challenges,
     output:
-        metrics=in_report(f"{RESULT}/{ResultFile.METRICS}", "metrics", "metrics"),
+        metrics=in_report(ResultFile.METRICS),
         predictions=f"{RESULT}/{ResultFile.PREDICTIONS}",
         provenance=f"{RESULT}/{ResultFile.PROVENANCE}",
+        answers=f"{RESULT}/{ResultFile.ANSWERS}",
         submission=f"{RESULT}/{ResultFile.SUBMISSION}",
     wildcard_constraints:
         benchmark=benchmark_pattern(study, study.names_of_kind("arc")),
@@ -55,7 +56,7 @@ use rule evaluate as evaluate_arc with:
         trained_with=made_with,
         kind=lambda wildcards: row(wildcards).kind,
         submission=lambda wildcards, input, output: " ".join(
-            [f"--out-submission {output.submission}"]
+            [f"--out-answers {output.answers} --out-submission {output.submission}"]
             + [f"--challenges {file}" for file in input.challenges]
         ),
 

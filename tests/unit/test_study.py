@@ -19,6 +19,7 @@ from trm.study.targets import (
     all_files,
     benchmark_pattern,
     explain_target,
+    explain_word,
     published_weights_files,
     unknown_target_pattern,
 )
@@ -119,11 +120,29 @@ def test_unknown_targets_and_only_those_match_the_pattern(study: Study) -> None:
 @pytest.mark.parametrize(
     ("target", "words"),
     [
-        ("results/sudoku-extrem/mlp/seed-0/metrics.json", "did you mean 'sudoku-extreme/mlp'"),
+        (
+            "results/sudoku-extrem/mlp/seed-3/metrics.json",
+            "did you mean 'results/sudoku-extreme/mlp/seed-3/metrics.json'",
+        ),
+        (
+            "results/sudoku-6x6/quick/metric.json",
+            "did you mean 'results/sudoku-6x6/quick/seed-0/metrics.json'",
+        ),
+        (
+            "results/arc-agi-1/att/seed-0/vote.csv",
+            "did you mean 'results/arc-agi-1/att/seed-0/votes.csv'",
+        ),
+        ("results/sudoku-6x6/sumary.csv", "did you mean 'results/sudoku-6x6/summary.csv'"),
+        ("results/tables/tabel1.md", "did you mean 'results/tables/table1.md'"),
+        ("results/reprot.html", "did you mean 'results/report.html'"),
         ("results/sudoku-6x6/att/seed-0/metrics.json", "sudoku-6x6/mlp"),
         ("results/sudoku-6x6/mlp/seed-0/metric.json", "FILE of metrics.json"),
         ("results/sudoku-6x6/mlp/seed-x/metrics.json", "seed-N"),
         ("data/arc1concept", "there are arc1concept-aug-1000"),
+        (
+            "results/sudoku-extreme/weights-cga/seed-0/metrics.json",
+            "'results/sudoku-extreme/weights-cgar/",
+        ),
     ],
 )
 def test_mistyped_target_lists_what_exists(study: Study, target: str, words: str) -> None:
@@ -249,6 +268,12 @@ def test_a_stand_in_has_no_published_weights(study: Study) -> None:
     table = tiny.model_dump(mode="json")
     table["benchmarks"]["maze-hard"]["variants"]["mine"] = {"weights": {"path": "mine"}}
     assert Study.of(table).weights_names() == ["maze-hard/mine"]
+
+
+def test_a_misspelt_word_gets_the_nearest() -> None:
+    """As the rule for unknown words asks; Snakemake itself: tests/workflow/test_dry_runs.py."""
+    message = explain_word("tabels", ["all", "tables"])
+    assert message.startswith("'tabels' is not a target; did you mean 'tables'?; targets are all, ")
 
 
 @pytest.mark.parametrize(

@@ -101,9 +101,16 @@ def test_a_benchmark_s_own_steps_are_looked_at(project: Project) -> None:
 
 def test_mistyped_target_lists_what_exists(project: Project) -> None:
     """Which, and in what words: tests/unit/test_study.py."""
-    done = project.dry_run("results/sudoku-extrem/mlp/seed-0/metrics.json", tiny=False)
-    assert done.returncode != 0
-    assert "did you mean 'sudoku-extreme/mlp'" in done.stderr + done.stdout
+    for target, near in (
+        ("results/sudoku-extrem/mlp/seed-0/metrics.json", "results/sudoku-extreme/mlp/seed-0/met"),
+        ("tabels", "tables'?; targets are "),
+    ):
+        done = project.dry_run(target, tiny=False)
+        assert done.returncode != 0
+        assert f"did you mean '{near}" in done.stderr + done.stdout
+    done = project.dry_run("README.md", tiny=False)
+    assert done.returncode == 0, done.stderr
+    assert "Nothing to be done" in done.stdout + done.stderr
 
 
 def test_mistake_in_the_table_stops_before_any_job(project: Project, tmp_path: Path) -> None:

@@ -199,6 +199,11 @@ class _OfDataset(Strict):
     # Whether most of the test puzzles may be training puzzles too.
     allow_test_in_train: bool = False
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the content of the dataset that is built from given raw files."""
+        return self.model_dump(mode="json", exclude={"allow_test_in_train", "table"})
+
 
 TEST_PUZZLES = "test_puzzles.json"
 """The file of an ARC dataset with the tasks of its test set, by name."""

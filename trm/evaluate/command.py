@@ -34,7 +34,7 @@ from trm.model.checkpoint import (
 from trm.model.registry import build_model, model_for
 from trm.progress import say
 from trm.runtime.cost import CostMeter
-from trm.runtime.ranks import Ranks, start
+from trm.runtime.ranks import Ranks, joined
 from trm.scoring.arc import (
     TEST_PUZZLES,
     lacks_solutions,
@@ -94,7 +94,8 @@ def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ran
 def _check_datasets(config: EvaluateConfig, paths: list[Path]) -> None:
     """TrmError where what is asked for needs other datasets."""
     lacking = [path for path in paths if not (path / TEST_PUZZLES).is_file()]
-    if lacking and (config.submission is not None or config.kind == "arc"):
+    only_arc = config.submission is not None or config.answers is not None or config.kind == "arc"
+    if lacking and only_arc:
         raise TrmError(f"{lacking[0]} is not an ARC dataset (it has no {TEST_PUZZLES})")
     if config.steps_out is not None or config.task_ids_out is not None:
         for path in paths:
@@ -158,8 +159,5 @@ def main(words: Sequence[str] | None = None) -> None:
             print(f"  {name}{default}")
         return
     config, trained = parse_arguments(arguments)
-    ranks = start(config.device)
-    try:
+    with joined(config.device) as ranks:
         evaluate_checkpoint(config, trained, ranks)
-    finally:
-        ranks.close()

@@ -56,7 +56,7 @@ def evaluate(
     return result
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def evaluate_all_steps(
     model: RecursiveModel,
     data: PuzzleData,
@@ -117,7 +117,7 @@ class _AfterStep:
         return Evaluation(_averages(self.sums, self.ranks), predictions)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def evaluate_until_sure(
     model: RecursiveModel,
     data: PuzzleData,
@@ -137,8 +137,8 @@ def evaluate_until_sure(
         rows = take_examples(data, first + examples)
         return with_task_ids(rows, settings.task_ids, data.metadata)
 
-    # The batch shrinks at the end: compiled, each size would be a graph of its own, and torch gives
-    # up after eight, for training too.
+    # The batch shrinks by halves at the end: compiled, each size would be a graph of its own, and
+    # torch gives up after eight, for training too.
     eagerly = torch.compiler.set_stance("force_eager")
     with eagerly, Progress(last - first, "evaluating", "examples", shown=ranks.is_main) as progress:
         own = answer_until_sure(

@@ -22,6 +22,7 @@ from trm.config.compose import (
 from trm.config.types import Embeddings, Strict, TrainConfig
 from trm.data.specs import Kind
 from trm.errors import TrmError, explain
+from trm.evaluate.weights import find_weights
 from trm.files import RunFile, check_outputs
 from trm.model.checkpoint import check_exists
 
@@ -47,11 +48,12 @@ class Settings:
 class EvaluateConfig(Strict):
     """Keys of `python -m trm.evaluate`; `arch.*` overrides the saved architecture besides."""
 
-    checkpoint: Path
+    checkpoint: Path  # the file, or the folder of its run or result
     data_paths: list[str] | None = None  # default: what the checkpoint was trained on
     out: Path = Path("metrics.json")
     config: Path | None = None  # default: all_config.yaml beside the checkpoint
     predictions: Path | None = None  # where to write predictions.npz
+    answers: Path | None = None  # where to write answers.npz, for ARC
     submission: Path | None = None  # default, for ARC: submission.json beside `out`
     challenges: list[Path] = []  # arc-agi_*_challenges.json: answer each of their tasks, and check
     global_batch_size: int | None = pydantic.Field(None, ge=1)
@@ -80,6 +82,7 @@ class EvaluateConfig(Strict):
         files = (
             self.out,
             self.predictions,
+            self.answers,
             self.submission,
             self.steps_out,
             self.task_ids_out,
@@ -104,6 +107,8 @@ def parse_arguments(arguments: list[str]) -> tuple[EvaluateConfig, TrainConfig]:
         config = EvaluateConfig(**_read_words(ours))
     except pydantic.ValidationError as error:
         raise explain(error, "trm.evaluate", list(EvaluateConfig.model_fields)) from None
+    if config.checkpoint.is_dir():
+        config = config.model_copy(update={"checkpoint": find_weights(config.checkpoint)})
     config.check_outputs()
     check_exists(config.checkpoint)
     beside = config.checkpoint.parent / RunFile.CONFIG

@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -37,12 +37,17 @@ _noted: set[Path] = set()
 class Lock:
     """A file that this process holds until `release`, or until it ends."""
 
-    def __init__(self, file: TextIO, beat: _Beat | None = None) -> None:
-        self._file, self._beat = file, beat
+    def __init__(self, path: Path, file: TextIO, beat: _Beat | None = None) -> None:
+        self.path, self._file, self._beat = path, file, beat
 
     def fileno(self) -> int:
         """Descriptor that a child inherits to hold the lock too; by flock only."""
         return self._file.fileno()
+
+    def share(self) -> None:
+        """Let other processes hold the file too, by `join_lock`; by flock only."""
+        if self._beat is None:
+            fcntl.flock(self._file, fcntl.LOCK_SH)
 
     def release(self) -> None:
         if self._beat is not None:
@@ -73,7 +78,7 @@ def try_lock(path: Path) -> Lock | None:
             if _is_deleted(file, path):  # by its last holder (`held`), after it was opened here
                 file.close()
                 return None
-            return Lock(file)
+            return Lock(path, file)
         except BlockingIOError:
             file.close()
             return None
@@ -86,7 +91,17 @@ def try_lock(path: Path) -> Lock | None:
         if beat is None:
             file.close()
             return None
-        return Lock(file, beat)
+        return Lock(path, file, beat)
+
+
+def join_lock(path: Path) -> Lock | None:
+    """Hold `path` beside the process that shares it; None where the file system has no flock."""
+    with suppress(OSError), ExitStack() as unless_held:
+        file = unless_held.enter_context(path.open())
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        unless_held.pop_all()
+        return Lock(path, file)
+    return None
 
 
 @contextmanager

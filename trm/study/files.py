@@ -5,6 +5,7 @@ A rule makes a file, and docs/reference.md says what it contains.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 
 from trm.data.specs import Kind
@@ -45,6 +46,7 @@ class ResultFile(StrEnum):
     HALTING = "figures/halting.svg", Shown.ALWAYS
     STEPS_FIGURE = "figures/steps.svg", Shown.IF_ASKED, True
     THINKING_FIGURE = "figures/thinking.gif", Shown.ALWAYS
+    ANSWERS = "answers.npz", Shown.NEVER, False, "arc"
     SUBMISSION = "submission.json", Shown.NEVER, False, "arc"
     VOTES = "votes.csv", Shown.ALWAYS, True, "arc"
     POOLED = "pooled.csv", Shown.NEVER, True, "arc", True
@@ -73,6 +75,36 @@ def files_of_one_kind(kind: Kind) -> list[ResultFile]:
     """The files that only results of this kind have."""
     return [file for file in ResultFile if file.kind == kind]
 
+
+@dataclass(frozen=True)
+class Figure:
+    """What a figure is called above it, and what of the same result it is drawn from."""
+
+    title: str
+    drawn_from: tuple[ResultFile, ...]
+    of_dataset: bool = False  # whether the dataset is needed too
+
+
+FIGURES = {
+    ResultFile.LEARNING_CURVE: Figure("Learning curves", (ResultFile.HISTORY,)),
+    ResultFile.STEPS_FIGURE: Figure("Accuracy against supervision steps", (ResultFile.STEPS,)),
+    ResultFile.VOTES_FIGURE: Figure("Accuracy against votes", (ResultFile.VOTES,)),
+    ResultFile.HALTING: Figure("Halting", (ResultFile.PREDICTIONS,), of_dataset=True),
+    ResultFile.EXAMPLES: Figure(
+        "Solved and failed test puzzles",
+        (ResultFile.PREDICTIONS, ResultFile.ANSWERS),
+        of_dataset=True,
+    ),
+}
+"""The figures in the order of the report. figures/NAME.svg is drawn by trm/report/NAME.py, and its
+caption in Snakemake's own report is workflow/report/NAME.rst."""
+
+FIGURES_OF_ALL = [
+    file
+    for file in FIGURES
+    if file.shown is Shown.ALWAYS and file.kind is None and not file.counts_right
+]
+"""Those that every result has, which one job draws; each other one has a rule of its own."""
 
 SHOWN_FILES = [file for file in ResultFile if file.shown is not Shown.NEVER]
 """All that a report may be made from."""

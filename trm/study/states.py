@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from trm.files import RunFile
+from trm.errors import TrmError
+from trm.files import RunFile, read_json
 from trm.study.files import ResultFile
 from trm.study.paths import result_name
 from trm.study.reading import last_error, modified, number, read_object
@@ -28,6 +29,7 @@ State = Literal[
     "failed",
     "trained",
     "weights ready",
+    "damaged",
     "done",
 ]
 WORDS: dict[State, str] = {
@@ -35,6 +37,7 @@ WORDS: dict[State, str] = {
     "not run": "not run, data ready",
     "trained": "trained, not evaluated",
     "weights ready": "weights, not evaluated",
+    "damaged": "result damaged",
 }
 
 
@@ -194,15 +197,30 @@ def _state_of_given_weights(
 
 
 def _state_of_metrics(place: _Place, benchmark: Benchmark) -> tuple[State, str | None]:
-    if _percent(place, benchmark) is not None:
-        return "done", None
-    metrics = place.folder / ResultFile.METRICS
-    return "failed", f"{metrics} is damaged or lacks {benchmark.metric}: delete it"
+    damage = _damage(place.folder / ResultFile.METRICS, benchmark.metric)
+    return ("damaged", damage) if damage else ("done", None)
 
 
 def _state_before_evaluation(place: _Place, state: State) -> tuple[State, str | None]:
     error = last_error(place.log("evaluate"))
     return ("failed", f"evaluation: {error}") if error else (state, None)
+
+
+def _damage(metrics: Path, metric: str) -> str | None:
+    """What is wrong with metrics.json, and the remedy; None where it has the metric, or nobody has
+    the solutions."""
+    remedy = f"delete it, and evaluate again by snakemake {metrics}"
+    try:
+        content = read_json(metrics, remedy)
+    except (TrmError, FileNotFoundError) as error:
+        return str(error)
+    if not isinstance(content, dict):
+        return f"{metrics} is not a JSON object: {remedy}"
+    if number(content, metric) is not None or "tasks_without_solution" in content:
+        return None
+    if metric in content:
+        return f"{metrics} gives {content[metric]!r} for {metric}, not a number: {remedy}"
+    return f"{metrics} has no {metric}: {remedy}"
 
 
 def _was_left(run: Path) -> bool:
@@ -219,7 +237,7 @@ def _hours(place: _Place, state: State, training: Training, resources: Resources
     cores = resources.threads * resources.nodes
     to_train = 0 if place.has_given_weights else resources.runtime
     minutes = to_train + resources.minutes_to_evaluate
-    if state in ("done", "trained"):
+    if state in ("done", "damaged", "trained"):
         provenance = read_object(place.folder / ResultFile.PROVENANCE)
         provenance = provenance or read_object(place.run / RunFile.PROVENANCE)
         device = provenance.get("device")

@@ -328,9 +328,10 @@ class Study(Strict):
         """BENCHMARK/VARIANT of the rows whose weights are given."""
         return [name for name in self.result_names() if self.weights_of(name) is not None]
 
-    def names_of_kind(self, kind: Kind) -> list[str]:
-        """BENCHMARK/VARIANT of the rows with puzzles of this kind."""
-        return [n for n in self.result_names() if self.benchmarks[n.split("/")[0]].kind == kind]
+    def names_of_kind(self, kind: Kind | None) -> list[str]:
+        """BENCHMARK/VARIANT of the rows with puzzles of this kind; None: of any."""
+        kinds = {name: benchmark.kind for name, benchmark in self.benchmarks.items()}
+        return [n for n in self.result_names() if kind in (None, kinds[n.split("/")[0]])]
 
     def weights_of(self, name: str) -> WeightsSource | None:
         """Where the weights of BENCHMARK/VARIANT are from; None where it is trained here."""

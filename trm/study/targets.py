@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from trm.errors import suggest
 from trm.study.files import ResultFile, files_of_all_kinds, files_of_one_kind
@@ -16,9 +16,13 @@ PUBLISHED_WEIGHTS = "published_weights"
 
 def all_files(study: Study) -> list[str]:
     """Every file of every result that is trained here: each benchmark, variant and seed."""
+    return _files_of(study, study.trained_names())
+
+
+def _files_of(study: Study, names: Iterable[str]) -> list[str]:
     return [
         f"{folder}/{file}"
-        for name in study.trained_names()
+        for name in names
         for folder in study.results_of(*name.split("/"))
         for file in study.files_of(*name.split("/"))
     ]
@@ -72,20 +76,27 @@ def _any(names: Iterable[str]) -> str:
     return "|".join(map(re.escape, names))
 
 
+def explain_word(word: str, words: Sequence[str]) -> str:
+    """Why `word` is not a target, the nearest of the `words` that are, and all of them."""
+    return (
+        f"{word!r} is not a target{suggest(word, [*words])}; targets are {', '.join(words)} and "
+        "the files that trm list prints"
+    )
+
+
 def explain_target(study: Study, target: str) -> str:
-    """Why no rule makes `target`, the nearest name, and what can be asked for."""
+    """Why no rule makes `target`, the nearest that one makes, and what can be asked for."""
     paths = study.paths
     if target.startswith(f"{paths.data}/"):
         name, names = target.removeprefix(f"{paths.data}/"), list(study.datasets)
         return f"no dataset {name!r}{suggest(name, names)}; there are {', '.join(names)}"
     tables = [paths.table(name) for name in study.tables]
-    known = [*study.result_names(), *(path.removeprefix(f"{paths.results}/") for path in tables)]
-    parts = target.removeprefix(f"{paths.results}/").split("/")
-    if (name := "/".join(parts[:2])) in study.weights_names():
+    name = "/".join(target.removeprefix(f"{paths.results}/").split("/")[:2])
+    if name in study.weights_names():
         return _explain_given_weights(study, name, target)
-    near = suggest("/".join(parts[:2]), known) if len(parts) > 1 else ""
     return (
-        f"no rule makes {target}{near}; targets are {', '.join([paths.report, *tables])}, "
+        f"no rule makes {target}{suggest(target, _like(study, target))}; targets are "
+        f"{', '.join([paths.report, *tables])}, "
         f"{paths.summary('BENCHMARK')} and {paths.result('BENCHMARK/VARIANT/seed-N')}/FILE with "
         f"BENCHMARK/VARIANT of {', '.join(study.result_names())} and FILE of "
         f"{', '.join(files_of_all_kinds())}, for ARC also {', '.join(files_of_one_kind('arc'))}"
@@ -101,3 +112,12 @@ def _explain_given_weights(study: Study, name: str, target: str) -> str:
         f"are not trained here, so that there is no file of a training and no seed but 0. Targets "
         f"are {folder}/FILE with FILE of {files}"
     )
+
+
+def _like(study: Study, target: str) -> list[str]:
+    """The targets among the results, those of single results with the seed of `target`."""
+    paths, files = study.paths, _files_of(study, study.result_names())
+    if seed := re.search(rf"/seed-(?:{SEED})/", target):
+        files = [re.sub(r"/seed-\d+/", seed[0], file) for file in files]
+    tables = [paths.table(name, end) for name in study.tables for end in TABLE_ENDINGS]
+    return [*files, *map(paths.summary, study.benchmarks), *tables, paths.report, paths.study]

@@ -68,4 +68,9 @@ def _total_steps(config: Path, dataset: Path) -> int | None:
     groups, examples = number(sizes, "total_groups"), number(sizes, "mean_puzzle_examples")
     if not (epochs and batch and groups and examples):
         return None
-    return int(epochs * groups * examples / batch)
+    steps = int(epochs * groups * examples / batch)
+    if examples > 1:
+        return steps
+    # As `PuzzleData.steps_to_run`: each iteration drops its last partial batch.
+    per_iteration = number(settings, "eval_interval") or epochs
+    return min(steps, int(epochs // per_iteration * (groups * per_iteration // batch)))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 import os
 import shutil
 import sys
 
 import torch
 
-from trm.errors import first_line
+from trm.errors import TrmError, first_line
 from trm.model.act import Batch, act_step, initial_carry
 from trm.model.base import Depth, RecursiveModel
 from trm.model.layers import compile_model, run_eagerly
@@ -21,6 +23,7 @@ from trm.training.state import Resumed
 FLOP_THAT_PAY = 4e12
 """From this many FLOP on it pays to compile a training on the CPU: about a minute of eager work of
 one core with AVX-512. Compiling saves half of it, and costs a quarter (docs/performance.md)."""
+CAPABILITY = (7, 0)  # of the oldest GPUs that Triton compiles for
 
 
 def worth_compiling(device: torch.device, training_flop: float) -> bool:
@@ -38,20 +41,74 @@ def _cpp_compiler() -> str | None:
     return shutil.which(os.environ.get("CXX", default))
 
 
+def _c_compiler() -> str | None:
+    """The compiler that Triton would call, if there is one."""
+    named = os.environ.get("CC")
+    return next(filter(None, map(shutil.which, [named] if named else ["gcc", "clang"])), None)
+
+
+def lacking(device: torch.device) -> str | None:
+    """What torch.compile needs and does not find here; None where it is something unusual.
+
+    Only after a failure: code that was compiled before may need no compiler.
+    """
+    if device.type == "cuda":
+        capability = torch.cuda.get_device_capability(device)
+        if capability < CAPABILITY:
+            has, needs = (".".join(map(str, version)) for version in (capability, CAPABILITY))
+            return f"the GPU has compute capability {has}, and torch.compile needs {needs}"
+        if importlib.util.find_spec("triton") is None:
+            return "Triton, which comes with torch's builds for CUDA, is not installed"
+        if _c_compiler() is None:
+            return "there is no C compiler (gcc or clang, or the one that CC names)"
+    if device.type == "cpu" and _cpp_compiler() is None:
+        return "there is no C++ compiler (g++, on a Mac clang++, or the one that CXX names)"
+    return None
+
+
+class GivesUp(logging.Filter):
+    """Puts a note in the place of torch's warning that it compiles a function no more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if "hit config." not in record.getMessage():
+            return True
+        if not self.noted:
+            say(
+                "note: the nets were called in more ways than torch compiles; the further ones run "
+                "eagerly, and slower (TORCH_LOGS=recompiles names them)"
+            )
+        self.noted = True
+        return False
+
+
+DYNAMO = "torch._dynamo.convert_frame"  # the logger of that warning
+GIVES_UP = GivesUp()
+
+
 def compile_nets(run: Run, model: RecursiveModel, estimate: StepEstimate, resumed: Resumed) -> bool:
-    """Compile the nets where `compile` says so; returns whether they are compiled."""
+    """Compile the nets where `compile` says so; returns whether they are compiled. TrmError where
+    they must be and cannot."""
     config, ranks = run.config, run.ranks
-    if config.compile in ("on", "max"):
-        compile_model(model, ranks.device, tuned=config.compile == "max")
-        return True
-    if config.compile == "off" or "DISABLE_COMPILE" in os.environ:
+    demanded = config.compile in ("on", "max")
+    if not demanded and (config.compile == "off" or "DISABLE_COMPILE" in os.environ):
         return False
-    if not _pays(run, estimate, resumed):
+    if not demanded and not _pays(run, estimate, resumed):
         return False
+    logging.getLogger(DYNAMO).addFilter(GIVES_UP)
     batch = repeated_example(run, run.rows_at_once)
-    problem = compile_and_try(model, batch, config.arch.loss.loss_type, deepest(config))
+    tuned = config.compile == "max"
+    problem = compile_and_try(model, batch, config.arch.loss.loss_type, deepest(config), tuned)
     if not ranks.any([problem is not None])[0]:
         return True
+    if demanded:
+        raise TrmError(
+            f"compile={config.compile}, but the nets cannot be compiled here: "
+            f"{problem or 'another process cannot'}; compile=auto runs them eagerly then"
+        )
     run_eagerly(model)
     if problem is not None:
         say(f"note: the nets cannot be compiled here, and run eagerly: {problem}")
@@ -77,14 +134,15 @@ def _pays(run: Run, estimate: StepEstimate, resumed: Resumed) -> bool:
 
 
 def compile_and_try(
-    model: RecursiveModel, batch: Batch, loss_type: str, depth: Depth
+    model: RecursiveModel, batch: Batch, loss_type: str, depth: Depth, tuned: bool = False
 ) -> str | None:
     """Compile the nets and try them, in training, on one batch of the run's shape.
 
-    Returns why they cannot be compiled (no Python headers, an unknown processor), None if they can.
+    Returns why they cannot be compiled (no compiler, an old GPU), None if they can.
     Neither weights nor random streams change.
     """
-    compile_model(model, batch.inputs.device)
+    device = batch.inputs.device
+    compile_model(model, device, tuned)
     try:
         carry, output = act_step(model, initial_carry(model, batch), batch, depth=depth)
         loss, _, _ = act_loss(loss_type, carry, output)
@@ -92,7 +150,7 @@ def compile_and_try(
         if not loss.isfinite():
             return f"the compiled loss is {loss.item()}"
     except Exception as error:  # whatever a compiler that is not ours may raise
-        return first_line(error)[:200]
+        return lacking(device) or first_line(error)[:200]
     finally:
         model.zero_grad(set_to_none=True)
     return None

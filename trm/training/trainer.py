@@ -74,7 +74,7 @@ def _train(run: Run, state: TrainState, signals: Signals, recorder: type[Records
             return
         resumed = resume(run, datasets, state, meter)
         if resumed.facts:
-            cost = CostMeter(ranks, Cost(**resumed.facts["cost"]))
+            cost.before = Cost(**resumed.facts["cost"])
         part = Part(run, datasets, state, resumed, cost)
         estimate = estimate_step(run, state.model)
         records = recorder(part) if ranks.is_main else Silent()
@@ -145,6 +145,9 @@ class Trainer:
 
     def _averages(self) -> Averages:
         """Averages over the steps since the last record; TrmError where the loss is not finite."""
+        # Over gloo, before the GPUs are waited for: a process that is gone is noticed here, and not
+        # in one of NCCL's collectives, in which no signal is obeyed.
+        self.ranks.barrier()
         averages = self.meter.read()
         loss = averages.metrics["loss"]
         if not math.isfinite(loss):

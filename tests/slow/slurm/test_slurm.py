@@ -99,7 +99,7 @@ def snakemake(project: Project, *words: str, name: str) -> Snakemake:
     process = subprocess.Popen(
         [*command, *words],
         cwd=project.root,
-        env=environment(project.root),
+        env=environment(project.root) | {"TRM_DEVICE": "cpu"},  # its GPUs are empty files
         stdout=said.open("w"),
         stderr=subprocess.STDOUT,
         start_new_session=True,
