@@ -153,6 +153,8 @@ def test_slurm_profile_resolves_with_its_resources(project: Project) -> None:
     jobs = resources_of(done.stdout)
     train = jobs["train", "sudoku-extreme"]
     assert (train["gpu"], train["runtime"], train["mem_mb"]) == ("1", "2880", "64000")
+    assert jobs["evaluate_arc", "arc-agi-1"]["runtime"] == "240"
+    assert jobs["thinking", "arc-agi-1"]["runtime"] == "30"
     gpus = {rule: job for (rule, _), job in jobs.items() if "gpu" in job}
     assert {*gpus} == {
         "train",
@@ -167,3 +169,23 @@ def test_slurm_profile_resolves_with_its_resources(project: Project) -> None:
     assert [rule for rule in gpus if f"  {rule}:\n" not in profile.replace("# ", "")] == []
     # Without it the plugin up to 2.6 asks for tasks per GPU, which newer Slurm refuses.
     assert [rule for rule, job in gpus.items() if job.get("tasks_per_gpu") != "0"] == []
+
+
+def test_shards_ask_for_gpus_and_the_job_that_puts_them_together_does_not(
+    project: Project, tmp_path: Path
+) -> None:
+    shared = {"ranks": 8, "gpus": 8, "nodes": 2, "runtime": 600, "evaluate_shards": 3}
+    path = tmp_path / "shards.yaml"
+    path.write_text(yaml.safe_dump({"benchmarks": {"arc-agi-1": {"resources": shared}}}))
+    target = "results/arc-agi-1/att/seed-0/metrics.json"
+    done = project.dry_run("-p", target, tiny=False, configfile=path)
+    assert jobs(done.stdout)["evaluate_shard"] == 3
+    asked = resources_of(done.stdout)
+    shard, together = (asked[rule, "arc-agi-1"] for rule in ("evaluate_shard", "evaluate_arc"))
+    assert (shard["gres"], shard["nodes"], shard["ranks"]) == ("gpu:4", "2", "8")
+    assert shard["runtime"] == together["runtime"] == "240"
+    assert (together["gpu"], together["ranks"]) == ("0", "1") and "nodes" not in together
+    files = [f"checkpoints/arc-agi-1/att/seed-0/shards/{n}-of-3.npz" for n in (1, 2, 3)]
+    assert f"--shards {' '.join(files)}" in done.stdout
+    for number, file in enumerate(files, start=1):
+        assert f"--shard {number}/3 --out {file}" in done.stdout

@@ -58,6 +58,10 @@ class Paths:
         """The folder that a result is trained into (`trm.files.RunFile`)."""
         return f"{self.checkpoints}/{result}"
 
+    def shard(self, result: str, number: int | str, count: int | str) -> str:
+        """A shard of the result's evaluation, which is removed when the shards are put together."""
+        return f"{self.run(result)}/shards/{number}-of-{count}.npz"
+
     def log(self, rule: str, what: str) -> str:
         """The log of a rule's job, which makes `what`."""
         return f"{self.logs}/{rule}/{what}.log"

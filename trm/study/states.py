@@ -236,7 +236,7 @@ def _was_left(run: Path) -> bool:
 def _hours(place: _Place, state: State, training: Training, resources: Resources) -> Hours:
     cores = resources.threads * resources.nodes
     to_train = 0 if place.has_given_weights else resources.runtime
-    minutes = to_train + resources.minutes_to_evaluate
+    minutes = to_train + resources.evaluate_shards * resources.minutes_to_evaluate
     if state in ("done", "damaged", "trained"):
         provenance = read_object(place.folder / ResultFile.PROVENANCE)
         provenance = provenance or read_object(place.run / RunFile.PROVENANCE)

@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -42,10 +43,20 @@ class Resources(Strict):
     mem_mb: int = Field(8000, ge=1)
     runtime: int = Field(120, ge=1)  # minutes
     evaluate_runtime: int | None = Field(None, ge=1)  # default: runtime, but at most 4 hours
+    evaluate_shards: int = Field(1, ge=1)  # jobs that share an evaluation out
 
     @property
     def minutes_to_evaluate(self) -> int:
+        """Minutes of an evaluation, or of each of its shards."""
         return self.evaluate_runtime or min(self.runtime, 240)
+
+    @property
+    def of_evaluation(self) -> Resources:
+        """What the job that writes metrics.json asks for: one process without a GPU where it only
+        puts shards together."""
+        if self.evaluate_shards == 1:
+            return self
+        return self.model_copy(update={"ranks": 1, "gpus": 0, "nodes": 1})
 
     @model_validator(mode="after")
     def _shared_out(self) -> Resources:
@@ -125,7 +136,8 @@ class Table(Strict):
     rows: list[str] = Field(min_length=1)  # BENCHMARK/VARIANT
 
 
-class Row(Strict):
+@dataclass(frozen=True)
+class Row:
     """A benchmark's variant, with the benchmark's settings filled in."""
 
     kind: Kind
