@@ -161,6 +161,7 @@ IMMATERIAL = (
     "keep_snapshots",
     "device",
     "compile",
+    "kernels",
     "wandb",
     "log_interval",
     "micro_batch_size",
@@ -229,6 +230,7 @@ class TrainConfig(Strict):
 
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     compile: Literal["auto", "on", "max", "off"] = "auto"
+    kernels: Literal["plain", "positions_first"] = "plain"
     wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
     wandb_group: str | None = None
     log_interval: int = Field(10, ge=1)

@@ -13,7 +13,7 @@ import torch
 from trm.errors import TrmError, first_line
 from trm.model.act import Batch, act_step, initial_carry
 from trm.model.base import Depth, RecursiveModel
-from trm.model.layers import compile_model, run_eagerly
+from trm.model.layers import compile_model, put_positions_first, run_eagerly
 from trm.model.loss import act_loss
 from trm.progress import say
 from trm.training.memory import StepEstimate
@@ -89,6 +89,11 @@ DYNAMO = "torch._dynamo.convert_frame"  # the logger of that warning
 GIVES_UP = GivesUp()
 
 
+def choose_kernels(run: Run, model: RecursiveModel) -> None:
+    """Compute the nets as `kernels` says."""
+    put_positions_first(model, run.config.kernels == "positions_first")
+
+
 def compile_nets(run: Run, model: RecursiveModel, estimate: StepEstimate, resumed: Resumed) -> bool:
     """Compile the nets where `compile` says so; returns whether they are compiled. TrmError where
     they must be and cannot."""
@@ -110,6 +115,7 @@ def compile_nets(run: Run, model: RecursiveModel, estimate: StepEstimate, resume
             f"{problem or 'another process cannot'}; compile=auto runs them eagerly then"
         )
     run_eagerly(model)
+    choose_kernels(run, model)
     if problem is not None:
         say(f"note: the nets cannot be compiled here, and run eagerly: {problem}")
     return False
