@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,7 @@ from trm.config.architectures import architecture_names
 from trm.config.types import ArchConfig, ModelConfig
 from trm.model.act import Batch, act_step, initial_carry, supervision_steps
 from trm.model.base import RecursiveModel
+from trm.model.kernels import choose_kernels
 from trm.model.layers import compile_model, in_aligned_rows, put_positions_first
 from trm.model.loss import act_loss
 from trm.model.registry import build_model
@@ -22,22 +24,22 @@ ROWS, LENGTH, VOCAB = 3, 5, 7
 MLP = {"mlp_t": True, "pos_encodings": "none"}
 
 
-def small(architecture: str, **changes: object) -> RecursiveModel:
-    arch = ArchConfig(
-        name=architecture,
-        hidden_size=16,
-        num_heads=2,
-        puzzle_emb_ndim=16,
-        puzzle_emb_len=1,
-        H_cycles=2,
-        L_cycles=3,
-        H_layers=2,
-        L_layers=2,
-        halt_max_steps=3,
-        **{"forward_dtype": "float64", **changes},
-    )
+def small(architecture: str, length: int = LENGTH, **changes: object) -> RecursiveModel:
+    base = {
+        "name": architecture,
+        "hidden_size": 16,
+        "num_heads": 2,
+        "puzzle_emb_ndim": 16,
+        "puzzle_emb_len": 1,
+        "H_cycles": 2,
+        "L_cycles": 3,
+        "H_layers": 2,
+        "L_layers": 2,
+        "halt_max_steps": 3,
+        "forward_dtype": "float64",
+    }
     torch.manual_seed(0)
-    return build_model(ModelConfig.of(arch, LENGTH, VOCAB, 3))
+    return build_model(ModelConfig.of(ArchConfig(**(base | changes)), length, VOCAB, 3))
 
 
 def three_steps(model: RecursiveModel) -> list[Tensor]:
@@ -127,3 +129,15 @@ def test_aligned_rows_hold_the_same_matrix(columns: int, dtype: torch.dtype) -> 
     (aligned * weights).sum().backward()
     assert matrix.grad is not None
     assert torch.equal(matrix.grad, weights)
+
+
+@pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="they are possible")
+def test_where_kernels_cannot_be_fused_plain_code_serves() -> None:
+    model = small("trm", **MLP)
+    assert choose_kernels(model, "fused", torch.device("cpu")) in (
+        "Triton, which comes with torch's builds for CUDA, is not installed",
+        "they are for NVIDIA GPUs",
+    )
+    assert model.positions_first
+    assert not any(getattr(module, "fused", False) for module in model.modules())
+    assert len(three_steps(model)[-1]) == ROWS

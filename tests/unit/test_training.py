@@ -284,10 +284,13 @@ def test_outputs_asked_for_are_saved(sudoku_data: Path, tmp_path: Path) -> None:
     assert saved["preds"].shape[1] == 81
 
 
-def test_kernels_change_no_loss(sudoku_data: Path, tmp_path: Path) -> None:
+def test_kernels_change_no_loss(
+    sudoku_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """On a CPU, where fused ones are plain ones, with a note: tests/unit/test_fused.py."""
     mlp = {"arch__mlp_t": True, "arch__pos_encodings": "none", "arch__forward_dtype": "float64"}
     losses, first_sizes = [], []
-    for kernels in ("plain", "positions_first"):
+    for kernels in ("plain", "positions_first", "fused"):
         sizes: set[int] = set()
         watch = register_module_forward_pre_hook(
             lambda module, args, sizes=sizes: (
@@ -301,9 +304,11 @@ def test_kernels_change_no_loss(sudoku_data: Path, tmp_path: Path) -> None:
             train(config, ALONE)
         first_sizes.append(sizes)
         losses.append(pd.read_csv(tmp_path / kernels / "history.csv").loss)
-    np.testing.assert_allclose(*losses, rtol=1e-6)
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-6)
+    assert losses[1].equals(losses[2])
     to_estimate_memory = {1, 3}
-    assert first_sizes == [{8} | to_estimate_memory, {82} | to_estimate_memory]
+    assert first_sizes == [{8} | to_estimate_memory, *2 * [{82} | to_estimate_memory]]
+    assert capsys.readouterr().err.count("note: kernels=fused is not possible here: ") == 1
 
 
 def test_adamw_and_softmax_run(sudoku_data: Path, tmp_path: Path) -> None:

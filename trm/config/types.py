@@ -150,6 +150,9 @@ SAVABLE_OUTPUTS = (
 Embeddings = Literal["saved", "reinitialise"]
 """A checkpoint's puzzle embeddings: as they are saved, or each the mean of the saved ones."""
 
+Kernels = Literal["plain", "positions_first", "fused"]
+"""Which code computes the nets (`trm.model.kernels`)."""
+
 
 IMMATERIAL = (
     "project_name",
@@ -230,7 +233,7 @@ class TrainConfig(Strict):
 
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     compile: Literal["auto", "on", "max", "off"] = "auto"
-    kernels: Literal["plain", "positions_first"] = "plain"
+    kernels: Kernels = "plain"
     wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
     wandb_group: str | None = None
     log_interval: int = Field(10, ge=1)

@@ -197,9 +197,14 @@ class SwiGLU(nn.Module):
         inner = math.ceil(round(expansion * dim * 2 / 3) / 256) * 256
         self.gate_up_proj = Linear(dim, 2 * inner)
         self.down_proj = Linear(inner, dim)
+        self.fused = False  # by the kernels of `trm.model.fused`, which registers them
 
     def forward(self, x: Tensor) -> Tensor:  # [..., D] -> [..., D]
-        return self.down_proj(gated(self.gate_up_proj(x)))
+        if not self.fused:
+            return self.down_proj(gated(self.gate_up_proj(x)))
+        weight = self.gate_up_proj.weight.to(x.dtype)
+        inner = torch.ops.trm.gated_product(x.flatten(0, -2), weight)
+        return self.down_proj(inner.unflatten(0, x.shape[:-1]))
 
     def over_first(self, x: Tensor) -> Tensor:  # [D, N] -> [D, N]
         """`forward` over the first axis of x, not copied: the weights multiply from the left."""
@@ -234,12 +239,19 @@ class Block(nn.Module):
         if not self.mixes_with_mlp:
             h = rms_norm(h + self.self_attn(h, rotary), self.eps)
         elif self.positions_first:
-            columns = h.flatten(1)  # [S, B·D]
-            h = rms_norm(columns + self.mlp_t.over_first(columns), self.eps, dim=0).view(h.shape)
+            h = self._mix_first(h.flatten(1)).view(h.shape)
         else:
             positions_last = h.transpose(1, 2)  # [B, D, S]
             h = rms_norm(positions_last + self.mlp_t(positions_last), self.eps).transpose(1, 2)
         return rms_norm(h + self.mlp(h), self.eps)
+
+    def _mix_first(self, columns: Tensor) -> Tensor:  # [S, N] -> [S, N], rms-normalised over S
+        mlp = self.mlp_t
+        if not mlp.fused:
+            return rms_norm(columns + mlp.over_first(columns), self.eps, dim=0)
+        weights = mlp.gate_up_proj.weight, mlp.down_proj.weight
+        mixed, _ = torch.ops.trm.mix_positions(columns, *weights, self.eps)
+        return mixed
 
 
 class Net(nn.Module):

@@ -8,7 +8,8 @@ from trm.errors import TrmError
 from trm.model.act import act_step, initial_carry
 from trm.model.base import RecursiveModel
 from trm.model.compiling import compile_and_try, note_giving_up, worth_compiling
-from trm.model.layers import put_positions_first, run_eagerly
+from trm.model.kernels import choose_kernels
+from trm.model.layers import run_eagerly
 from trm.model.loss import act_loss
 from trm.progress import say
 from trm.training.memory import StepEstimate
@@ -16,9 +17,11 @@ from trm.training.setup import Run, deepest, repeated_example
 from trm.training.state import Resumed
 
 
-def choose_kernels(run: Run, model: RecursiveModel) -> None:
-    """Compute the nets as `kernels` says."""
-    put_positions_first(model, run.config.kernels == "positions_first")
+def use_kernels(run: Run, model: RecursiveModel) -> None:
+    """Compute the nets as `kernels` says, or by plain code, with a note, where that cannot be."""
+    problem = choose_kernels(model, run.config.kernels, run.ranks.device)
+    if problem is not None and run.ranks.is_main:
+        say(f"note: kernels={run.config.kernels} is not possible here: {problem}")
 
 
 def compile_nets(run: Run, model: RecursiveModel, estimate: StepEstimate, resumed: Resumed) -> bool:
@@ -42,7 +45,7 @@ def compile_nets(run: Run, model: RecursiveModel, estimate: StepEstimate, resume
             f"{problem or 'another process cannot'}; compile=auto runs them eagerly then"
         )
     run_eagerly(model)
-    choose_kernels(run, model)
+    choose_kernels(model, config.kernels, ranks.device)
     if problem is not None:
         say(f"note: the nets cannot be compiled here, and run eagerly: {problem}")
     return False

@@ -19,7 +19,7 @@ from trm.runtime.ranks import Ranks, lost_peer
 from trm.runtime.signals import EXIT_SAVED, Interrupted, Signals, signals_noted
 from trm.study.run_folder import snapshots_of
 from trm.training.ahead import drawn_ahead
-from trm.training.compiling import choose_kernels, compile_nets
+from trm.training.compiling import compile_nets, use_kernels
 from trm.training.folder import ended_run, hold_folder, leave_ended
 from trm.training.keeper import Keeper, diverged
 from trm.training.records import RAW, TRAINED, Records, Silent, Weights, save_outputs
@@ -80,7 +80,7 @@ def _train(run: Run, state: TrainState, signals: Signals, recorder: type[Records
         estimate = estimate_step(run, state.model)
         records = recorder(part) if ranks.is_main else Silent()
         records.announce(estimate)
-        choose_kernels(run, state.model)
+        use_kernels(run, state.model)
         compiled = compile_nets(run, state.model, estimate, resumed)
         keeper = Keeper(part, meter, records, signals, compiled)
         try:
