@@ -23,6 +23,7 @@ from trm.study.targets import (
     benchmark_pattern,
     explain_target,
     explain_word,
+    published_weights_files,
     unknown_target_pattern,
 )
 
@@ -59,7 +60,7 @@ except TrmError as error:
 
 
 wildcard_constraints:
-    benchmark=benchmark_pattern(study),
+    benchmark=benchmark_pattern(study, study.result_names()),
     variant="|".join(study.variants()),
     dataset="|".join(study.datasets),
     table="|".join(study.raw.tables),
@@ -147,9 +148,30 @@ ONE_PROCESS = dict(
 )
 
 
+def weights_to_start_from(wildcards):
+    """The weights of another row that a training starts from; none for most."""
+    name = f"{wildcards.benchmark}/{wildcards.variant}"
+    return study.weights_to_start_from(name, wildcards.seed) or []
+
+
 def settings_of(wildcards):
     """The row's training settings as a JSON object."""
-    return json.dumps(row(wildcards).overrides, ensure_ascii=False)
+    start = weights_to_start_from(wildcards)
+    own = {"load_checkpoint": start} if start else {}
+    return json.dumps(row(wildcards).overrides | own, ensure_ascii=False)
+
+
+def weights_source(wildcards):
+    """Where the weights of a row that is not trained are from, as a JSON object."""
+    source = study.weights_of(f"{wildcards.benchmark}/{wildcards.variant}")
+    return source.model_dump_json(exclude_none=True)
+
+
+def made_with(wildcards):
+    """The row's training settings and, where its weights are given, which."""
+    name = f"{wildcards.benchmark}/{wildcards.variant}"
+    given = "" if study.weights_of(name) is None else weights_source(wildcards)
+    return settings_of(wildcards) + given
 
 
 def refuse_to_delete_other_files(jobs):
@@ -220,6 +242,12 @@ def finished(names):
     )
 
 
+def given_results(benchmark):
+    """Folders of the existing results of a benchmark whose weights are given."""
+    rows = [name for name in study.weights_names() if name.split("/")[0] == benchmark]
+    return finished(rows)
+
+
 def table_results(table_name):
     """Result folders of a table's rows: those that exist, or every seed of the rows."""
     rows = study.tables[table_name].rows
@@ -243,7 +271,7 @@ def report_inputs(wildcards):
     return [
         f"{paths.result(result)}/{file}"
         for result in study.default
-        for file in study.report_files(result.split("/")[0])
+        for file in study.report_files(*result.split("/")[:2])
     ]
 
 

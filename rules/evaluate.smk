@@ -24,7 +24,7 @@ rule evaluate:
     resources:
         **job(evaluation_resources),
     params:
-        trained_with=settings_of,
+        trained_with=made_with,
         kind=lambda wildcards: row(wildcards).kind,
         # Of this name, so that no older result is evaluated again.
         submission=lambda wildcards, input: shards_argument(input),
@@ -54,9 +54,9 @@ use rule evaluate as evaluate_arc with:
         answers=f"{RESULT}/{ResultFile.ANSWERS}",
         submission=f"{RESULT}/{ResultFile.SUBMISSION}",
     wildcard_constraints:
-        benchmark=benchmark_pattern(study, "arc"),
+        benchmark=benchmark_pattern(study, study.names_of_kind("arc")),
     params:
-        trained_with=settings_of,
+        trained_with=made_with,
         kind=lambda wildcards: row(wildcards).kind,
         submission=lambda wildcards, input, output: " ".join(
             [f"--out-answers {output.answers} --out-submission {output.submission}"]
@@ -112,7 +112,7 @@ rule steps:
     resources:
         **JOB,
     params:
-        trained_with=settings_of,
+        trained_with=made_with,
         steps=lambda wildcards: study.steps_of(wildcards.benchmark),
     shell:
         '"$PYTHON" "$SCRIPTS/steps.py" --dataset {input.data} --weights {input.weights} '
@@ -138,7 +138,7 @@ rule thinking:
     resources:
         **ONE_PROCESS,
     params:
-        trained_with=settings_of,
+        trained_with=made_with,
         kind=lambda wildcards: row(wildcards).kind,
     shell:
         '"$PYTHON" "$SCRIPTS/thinking.py" --dataset {input.data} --kind {params.kind} '
@@ -162,7 +162,7 @@ rule task_ids:
     resources:
         **JOB,
     params:
-        trained_with=settings_of,
+        trained_with=made_with,
     shell:
         '"$PYTHON" "$SCRIPTS/task_ids.py" --dataset {input.data} --weights {input.weights} '
         "--train-config {input.config} --ranks {resources.ranks} --gpus {resources.devices} "
@@ -180,14 +180,16 @@ rule pooled:
     log:
         paths.log("pooled", NAME),
     wildcard_constraints:
-        benchmark=benchmark_pattern(study, "arc"),
+        benchmark=benchmark_pattern(
+            study, {*study.names_of_kind("arc")} & {*study.trained_names()}
+        ),
     conda:
         ENV
     threads: resource("threads")
     resources:
         **JOB,
     params:
-        trained_with=settings_of,
+        trained_with=made_with,
         run=subpath(input.provenance, parent=True),
     shell:
         '"$PYTHON" "$SCRIPTS/pooled.py" --dataset {input.data} --run-folder {params.run} '

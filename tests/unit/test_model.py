@@ -201,6 +201,22 @@ def test_one_step_gradient_reaches_the_last_updates_only() -> None:
     assert not torch.allclose(grads[0][1], grads[1][1])
 
 
+@pytest.mark.parametrize(
+    ("architecture", "sums"),
+    [("trm", 2), ("trm_separate", 2), ("trm_hier6", 2), ("hrm", 3)],
+)
+def test_what_a_cycle_does_not_change_is_summed_once(architecture: str, sums: int) -> None:
+    """y + x, in each of the two cycles; HRM's once more for its last update, with a gradient."""
+    model = build_model(small(architecture, L_cycles=5))
+    added = []
+    model.L_level.register_forward_pre_hook(lambda _, args: added.append(args[1]))
+    b = batch()
+    model(model.initial_state(3), b.inputs, model.puzzle_rows(b.puzzle_identifiers))
+    of_y = 2 if architecture in ("trm", "trm_hier6") else 0  # by the same net
+    assert len({id(inject) for inject in added}) == sums + of_y
+    assert len(added) == 2 * 5 + of_y
+
+
 def test_separate_nets_double_the_parameters() -> None:
     one = sum(p.numel() for p in build_model(small()).L_level.parameters())
     two = build_model(small("trm_separate"))

@@ -12,7 +12,11 @@ from tests.conftest import ROOT
 from tests.project import Project, jobs
 
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
-RESULTS = [f"{b}/{v}" for b, row in CONFIG["benchmarks"].items() for v in row["variants"]]
+ROWS = {
+    f"{b}/{v}": r for b, row in CONFIG["benchmarks"].items() for v, r in row["variants"].items()
+}
+GIVEN = [name for name, row in ROWS.items() if "weights" in (row or {})]
+RESULTS = [name for name in ROWS if name not in GIVEN]
 
 
 def test_every_result_of_the_study_resolves_from_raw_files(project: Project) -> None:
@@ -26,9 +30,38 @@ def test_every_result_of_the_study_resolves_from_raw_files(project: Project) -> 
     assert count["dataset"] == len(CONFIG["datasets"])
 
 
-def test_summary_takes_every_variant(project: Project) -> None:
+def test_summary_takes_every_variant_that_is_trained(project: Project) -> None:
     done = project.dry_run("results/sudoku-extreme/summary.csv", tiny=False)
-    assert jobs(done.stdout)["train"] == len(CONFIG["benchmarks"]["sudoku-extreme"]["variants"])
+    trained = [name for name in RESULTS if name.startswith("sudoku-extreme/")]
+    count = jobs(done.stdout)
+    assert count["train"] == len(trained)
+    assert "download_weights" not in count
+
+
+def test_published_weights_are_downloaded_and_nothing_is_trained(project: Project) -> None:
+    count = jobs(project.dry_run("published_weights", tiny=False).stdout)
+    assert count["download_weights"] == count["weights"] == len(GIVEN) > 10
+    assert count["evaluate"] + count["evaluate_arc"] == len(GIVEN)
+    assert "train" not in count
+
+
+def test_fine_tuning_makes_the_weights_that_it_starts_from(project: Project) -> None:
+    target = "results/arc-agi-2-tuned/from-{}/seed-1/metrics.json"
+    overlay = ROOT / "config/fine-tuning.yaml"
+    targets = [target.format("att"), target.format("trelis-frozen")]
+    done = project.dry_run("-p", *targets, tiny=False, configfile=overlay)
+    count = jobs(done.stdout)
+    assert (count["train"], count["weights"], count["download_weights"]) == (3, 1, 1)
+    for start in ("arc-agi-2/att/seed-1/final", "arc-agi-2/weights-trelis/seed-0/final"):
+        assert f'"load_checkpoint": "checkpoints/{start}"' in done.stdout
+
+
+def test_a_file_of_a_training_is_not_made_for_given_weights(project: Project) -> None:
+    folder = "results/arc-agi-1/weights-arcprize/seed-0"
+    for file in ("history.csv", "pooled.csv", "figures/learning_curve.svg"):
+        done = project.dry_run(f"{folder}/{file}", tiny=False)
+        assert done.returncode != 0
+        assert "are given (arcprize/trm_arc_prize_verification/" in done.stderr + done.stdout
 
 
 def test_every_listed_target_is_made_by_a_rule(project: Project) -> None:

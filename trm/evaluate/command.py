@@ -25,6 +25,7 @@ from trm.config.compose import note_other_architecture
 from trm.config.types import TrainConfig
 from trm.data.batches import PuzzleData
 from trm.errors import TrmError
+from trm.evaluate.compiling import compile_for
 from trm.evaluate.loop import Evaluation, evaluate
 from trm.evaluate.outputs import further_metrics, write_metrics, write_outputs
 from trm.evaluate.settings import EvaluateConfig, Settings, parse_arguments
@@ -37,6 +38,7 @@ from trm.model.checkpoint import (
     read_state_dict,
     with_mean_embeddings,
 )
+from trm.model.kernels import choose_kernels
 from trm.model.registry import build_model, model_for
 from trm.progress import say
 from trm.runtime.cost import CostMeter
@@ -75,6 +77,9 @@ def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ran
                 model = build_model(model_for(trained, data))
                 fit_weights(config.checkpoint, own_state, model)
                 model.to(ranks.device)
+                choose_kernels(model, trained.kernels, ranks.device)
+                times = 1 if config.task_ids_out is None else 3
+                compile_for(config.compile, model, data, settings, ranks, times)
             by_ids = _evaluate_under_ids(config, model, data, settings, ranks)
         examples += sum(len(arrays.inputs) for arrays in data.sets)
         own = by_ids["own"]

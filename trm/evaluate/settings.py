@@ -32,6 +32,9 @@ TaskIds = Literal["own", "blank", "other"]
 Halting = Literal["fixed", "act"]
 """Whether every example goes all the way, or leaves as soon as its halting head is sure."""
 
+Compile = Literal["auto", "on", "off"]
+"""Whether torch.compile compiles the nets; auto: where the evaluation is long enough to pay."""
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -79,6 +82,7 @@ class EvaluateConfig(Strict):
     challenges: list[Path] = []  # arc-agi_*_challenges.json: answer each of their tasks, and check
     global_batch_size: int | None = pydantic.Field(None, ge=1)
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
+    compile: Compile = "auto"  # auto: if the evaluation is long enough to be worth it
     eval_halting: Halting | None = None  # act: a sure example leaves early; default: as trained
     # Logit above which it is sure; default: as trained.
     eval_halting_threshold: float | None = pydantic.Field(None, allow_inf_nan=False)
@@ -92,6 +96,12 @@ class EvaluateConfig(Strict):
     shard: str | None = None  # K/N: evaluate the K-th of N shares of the test split into shard_out
     shard_out: Path | None = None
     shards: list[Path] = []  # files of all shards: put together, and nothing is evaluated
+
+    @pydantic.field_validator("compile", mode="before")
+    @classmethod
+    def _as_typed(cls, value: Any) -> Any:
+        """YAML reads on and off as true and false."""
+        return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> EvaluateConfig:

@@ -36,6 +36,10 @@ class Depth(NamedTuple):
     L_cycles: int
 
 
+def _positions_first(x: Tensor) -> Tensor:  # [B, S, D] -> [S, B, D]
+    return x.transpose(0, 1).contiguous()
+
+
 class RecursiveModel(nn.Module, ABC):
     """An architecture is the names of its states, its nets, and how one step recurses over them.
 
@@ -62,6 +66,7 @@ class RecursiveModel(nn.Module, ABC):
         dim = config.hidden_size
         self.prefix_len = config.prefix_len
         self.length = config.seq_len + self.prefix_len
+        self.positions_first = False
 
         self.embed_tokens = Embedding(config.vocab_size, dim, self.dtype)
         self.lm_head = Linear(dim, config.vocab_size)
@@ -99,7 +104,8 @@ class RecursiveModel(nn.Module, ABC):
 
     @abstractmethod
     def recurse(self, state: State, x: Tensor, depth: Depth) -> State:
-        """One supervision step on states and embedded question x, each [B, prefix + S, D].
+        """One supervision step on states and embedded question x, each [B, prefix + S, D], or with
+        `positions_first` [prefix + S, B, D].
 
         The first returned state is the one the answer is read from.
         """
@@ -145,7 +151,12 @@ class RecursiveModel(nn.Module, ABC):
     ) -> tuple[State, Heads]:
         """One supervision step (of the model's own depth, unless another is given); the returned
         state is detached (docs/specification.md#recursion)."""
-        state = self.recurse(state, self.embed(inputs, puzzle_rows), depth or self.depth)
+        x = self.embed(inputs, puzzle_rows)
+        if self.positions_first:  # copied once a step, so that no call of a net has to
+            x, state = _positions_first(x), tuple(_positions_first(s) for s in state)
+        state = self.recurse(state, x, depth or self.depth)
+        if self.positions_first:
+            state = tuple(s.transpose(0, 1) for s in state)
         answer = state[0]
         logits = self.lm_head(answer)[:, self.prefix_len :]
         q = at_least_fp32(self.q_head(answer[:, 0]))

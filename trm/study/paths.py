@@ -8,6 +8,7 @@ from pathlib import Path
 RESULTS, CHECKPOINTS = "results", "checkpoints"
 SEED = "0|[1-9][0-9]*"  # as it is written in paths
 SUMMARY = "summary.csv"
+WEIGHTS = "weights"
 TABLE_ENDINGS = ("csv", "md", "svg")
 
 
@@ -41,6 +42,10 @@ class Paths:
     @property
     def logs(self) -> str:
         return f"logs{self.subfolder}"
+
+    def weights(self, name: str) -> str:
+        """The file that the weights of BENCHMARK/VARIANT are downloaded to."""
+        return f"raw/weights{self.subfolder}/{name}/{WEIGHTS}"
 
     def dataset(self, name: str) -> str:
         return f"{self.data}/{name}"
