@@ -7,21 +7,23 @@
 
 The predictions are made up: a share `--right` of a task's examples is the truth, every other has
 some cells changed, so that nearly each is a candidate of its own, the worst case for memory.
-Prints seconds (one thread) and the peak memory above the predictions, for fewer voters too.
+Prints seconds (one thread) and the peak memory above the predictions: of counting and ranking all
+votes, and of ranking those of fewer voters from what was counted.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import time
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 
 from trm.data.read import load_split
-from trm.scoring.arc import score_arc, score_arc_by_votes
+from trm.scoring.answers import Answers
+from trm.scoring.arc import count_votes, score_answers, score_by_votes
 
 
 def main() -> None:
@@ -31,18 +33,10 @@ def main() -> None:
     parser.add_argument("--voters", type=int, nargs="+", default=[10, 100])
     args = parser.parse_args()
     print(date.today())
-    for voters in [*args.voters, None]:
-        # A process of its own each: a peak of memory never falls.
-        work = multiprocessing.get_context("spawn").Process(
-            target=measure, args=(args.dataset, args.right, voters)
-        )
-        work.start()
-        work.join()
-        if work.exitcode:
-            raise SystemExit(work.exitcode)
+    measure(args.dataset, args.right, args.voters)
 
 
-def measure(dataset: Path, right: float, voters: int | None) -> None:
+def measure(dataset: Path, right: float, voters: list[int]) -> None:
     split = load_split(dataset, "test")
     arrays = split.sets["all"]
     rng = np.random.default_rng(0)
@@ -52,21 +46,25 @@ def measure(dataset: Path, right: float, voters: int | None) -> None:
         places = rng.integers(0, 100, len(wrong))
         preds[wrong, places] = rng.integers(2, 12, len(wrong), dtype=np.uint8)
     q_halt = rng.normal(size=len(preds)).astype(np.float32)
+    answers: list[Answers] = []
+
+    def count() -> dict[str, float]:
+        answers.append(count_votes(dataset, preds, q_halt))
+        return score_answers(dataset, answers[0]).metrics
+
+    report(f"{len(preds)} examples of {split.metadata.total_groups} tasks", count)
+    for n in voters:
+        report(f"{n} voters of each", lambda n=n: score_by_votes(dataset, *answers, q_halt, [n])[n])
+
+
+def report(what: str, work: Callable[[], dict[str, float]]) -> None:
     Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak is measured from here
     before = memory_mib("VmRSS")
     began = time.perf_counter()
-    if voters is None:
-        metrics = score_arc(dataset, preds, q_halt).metrics
-    else:
-        (metrics,) = score_arc_by_votes(dataset, preds, q_halt, [voters]).values()
+    metrics = work()
     seconds = time.perf_counter() - began
     more = memory_mib("VmHWM") - before
-    print(
-        f"{len(preds)} examples of {split.metadata.total_groups} tasks, {voters or 'all'} voters: "
-        f"{seconds:.1f} s, peak {more:.0f} MiB above the predictions; pass@2 "
-        f"{metrics['ARC/pass@2']:.3f}",
-        flush=True,
-    )
+    print(f"{what}: {seconds:.1f} s, peak {more:.0f} MiB; pass@2 {metrics['ARC/pass@2']:.3f}")
 
 
 def memory_mib(field: str) -> float:

@@ -13,18 +13,22 @@ The FLOP are those of the step's matrix multiplications and attention, as torch 
 from __future__ import annotations
 
 import argparse
+import itertools
 import platform
 import statistics
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 
 import torch
+import torch._dynamo
 from torch.utils.flop_counter import FlopCounterMode
 
 from trm.config.compose import compose
 from trm.config.types import ModelConfig, TrainConfig
 from trm.model.act import Batch
+from trm.model.base import RecursiveModel
 from trm.model.layers import compile_model, product
 from trm.model.registry import build_model
 from trm.runtime.ranks import Ranks, choose_device
@@ -68,12 +72,19 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="rows per step, in place of the case's own")
     parser.add_argument("--compile", default="on", choices=["on", "max"], help="as in pretrain.py")
     parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--cudnn-attention", action="store_true", help="on a GPU; trainings do not use it"
+    )
     args = parser.parse_args()
     unknown = set(args.cases) - set(CASES)
     if unknown:
         parser.error(f"no case {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
 
     device = choose_device(args.device)
+    if args.cudnn_attention:
+        torch.backends.cuda.enable_cudnn_sdp(True)
+    # A path that silently ran eagerly would be timed as compiled.
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
     peak = matmul_rate(device, getattr(torch, args.dtype))
     print(
         f"{date.today()}, {device_name(device)}, torch {torch.__version__}, {args.dtype}: "
@@ -140,22 +151,22 @@ def compare(
     config = training_config(case, rows, dtype)
     ranks = Ranks(0, 1, device)
     batches = draw_batches(case, rows, device)
-    paths = {"eager": new_state(case, config, ranks), "compiled": new_state(case, config, ranks)}
-    kept = estimate(paths["eager"].model, batches[0], config.arch.loss.loss_type).bytes_per_row
-    compile_model(paths["compiled"].model, device, tuned)
-    seconds: dict[str, list[float]] = {path: [] for path in paths}
-    losses: dict[str, list[float]] = {path: [] for path in paths}
-    for step in range(steps + 2):
-        for path, state in paths.items():
-            began = time.perf_counter()
-            metrics = train_step(config, state, batches[step % 4], ranks)
-            finish(device)
-            seconds[path].append(time.perf_counter() - began)
-            losses[path].append(metrics["loss"].item())
+    prepare = {"eager": leave_eager, "compiled": lambda m: compile_model(m, device, tuned)}
+    runs = {path: timed_steps(case, config, ranks, batches, prepare[path]) for path in prepare}
+    taken: dict[str, list[tuple[float, float]]] = {path: [] for path in runs}
+    for path in order_of_steps([*runs], steps + 2, device):
+        taken[path].append(next(runs[path]))
+        if len(taken[path]) == steps + 2:
+            runs[path].close()  # lets go of its model
+    seconds, losses = (
+        {path: [pair[i] for pair in pairs] for path, pairs in taken.items()} for i in (0, 1)
+    )
+    state = new_state(case, config, ranks)
+    kept = estimate(state.model, batches[0], config.arch.loss.loss_type).bytes_per_row
     with FlopCounterMode(display=False) as counter:
-        train_step(config, paths["eager"], batches[0], ranks)
+        train_step(config, state, batches[0], ranks)
     flop = counter.get_total_flops()
-    for path in paths:
+    for path in runs:
         median = statistics.median(seconds[path][2:])
         print(
             f"  {path:9} {1000 * median:8.1f} ms/step  {rows / median:8.1f} examples/s  "
@@ -170,6 +181,37 @@ def compare(
         f"{max(abs(a - b) / abs(a) for a, b in pairs):.1e}; {flop / 1e9:.0f} GFLOP a step, "
         f"activations {kept * rows / 1e9:.2f} GB"
     )
+
+
+def leave_eager(model: RecursiveModel) -> None:
+    """The path that is compared with the compiled one."""
+
+
+def order_of_steps(paths: list[str], steps: int, device: torch.device) -> list[str]:
+    """The path of each step. In alternation, since other work on a machine comes and goes; on a GPU
+    one path after the other, so that neither finds its memory taken by the other's."""
+    if device.type == "cuda":
+        return [path for path in paths for _ in range(steps)]
+    return paths * steps
+
+
+def timed_steps(
+    case: Case,
+    config: TrainConfig,
+    ranks: Ranks,
+    batches: list[Batch],
+    prepare: Callable[[RecursiveModel], None],
+) -> Iterator[tuple[float, float]]:
+    """Seconds and loss of one step after the other, of a training that begins with the first."""
+    if ranks.device.type == "cuda":
+        torch.cuda.empty_cache()  # of the path before
+    state = new_state(case, config, ranks)
+    prepare(state.model)
+    for batch in itertools.cycle(batches):
+        began = time.perf_counter()
+        metrics = train_step(config, state, batch, ranks)
+        finish(ranks.device)
+        yield time.perf_counter() - began, metrics["loss"].item()
 
 
 def training_config(case: Case, rows: int, dtype: str) -> TrainConfig:

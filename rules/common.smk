@@ -1,5 +1,5 @@
 # Wildcards, and the functions that read the table of experiments for the rules.
-import hashlib
+import functools
 import json
 import os
 import shlex
@@ -14,13 +14,16 @@ from trm.data.specs import HIDDEN_SUBSETS
 from trm.errors import TrmError
 from trm.files import RunFile, first_other_file
 from trm.model.run_record import forget_end
-from trm.study.files import SHOWN_FILES, ResultFile
+from trm.study.files import FIGURES, FIGURES_OF_ALL, SHOWN_FILES, ResultFile
 from trm.study.paths import SEED, TABLE_ENDINGS, result_name
+from trm.study.seen import what_was_seen
 from trm.study.table import Study, seed_of
 from trm.study.targets import (
     all_files,
     benchmark_pattern,
     explain_target,
+    explain_word,
+    published_weights_files,
     unknown_target_pattern,
 )
 
@@ -57,7 +60,7 @@ except TrmError as error:
 
 
 wildcard_constraints:
-    benchmark=benchmark_pattern(study),
+    benchmark=benchmark_pattern(study, study.result_names()),
     variant="|".join(study.variants()),
     dataset="|".join(study.datasets),
     table="|".join(study.raw.tables),
@@ -74,48 +77,64 @@ NAME = result_name("{benchmark}", "{variant}", "{seed}")
 RESULT, RUN = paths.result(NAME), paths.run(NAME)
 
 
+row_of = functools.cache(study.row)  # each job asks for its row a dozen times
+
+
 def row(wildcards):
-    return study.row(wildcards.benchmark, wildcards.variant)
+    return row_of(wildcards.benchmark, wildcards.variant)
 
 
 def dataset_of(wildcards):
     return paths.dataset(row(wildcards).dataset)
 
 
-def resource(name):
-    """A resource of the benchmark's row, as a function for `resources:` and `threads:`."""
-    return lambda wildcards: getattr(row(wildcards).resources, name)
+def row_resources(wildcards):
+    return row(wildcards).resources
 
 
-def on(several, value):
-    """`value` of the row's resources where the job is on several nodes, or on one; else nothing."""
+def evaluation_resources(wildcards):
+    return row(wildcards).resources.of_evaluation
+
+
+def resource(name, asked=row_resources):
+    """A resource of those that `asked` returns, as a function for `resources:` and `threads:`."""
+    return lambda wildcards: getattr(asked(wildcards), name)
+
+
+def on(several, value, asked):
+    """`value` of the resources where the job is on several nodes, or on one; else nothing."""
 
     def of_row(wildcards):
-        resources = row(wildcards).resources
+        resources = asked(wildcards)
         return value(resources) if (resources.nodes > 1) == several else None
 
     return of_row
 
 
-# What training and evaluation ask for. A job on one node has its GPUs as `gpu`; on several, each
-# node brings `gres`, and one task a node starts the ranks there, with srun, inside the rule's own
-# command (Snakemake's `mpi`). Unless `tasks_per_gpu` is 0 the plugin asks for tasks per GPU beside
-# the GPUs, `tasks` of them or, up to version 2.6, one, and newer Slurm refuses that. `ranks`,
-# `devices` and `hosts` are for the command only: as resources, unlike parameters, they may be
-# changed without making a result again.
-JOB = dict(
-    gpu=on(False, lambda r: r.gpus),
-    gres=on(True, lambda r: f"gpu:{r.gpus // r.nodes}" if r.gpus else None),
-    nodes=on(True, lambda r: r.nodes),
-    tasks=on(True, lambda r: r.nodes),
-    tasks_per_gpu=0,
-    mpi=on(True, lambda r: "srun"),
-    mem_mb=resource("mem_mb"),
-    runtime=resource("minutes_to_evaluate"),
-    ranks=resource("ranks"),
-    devices=resource("gpus"),
-    hosts=resource("nodes"),
-)
+def job(asked):
+    """What training and evaluation ask for. A job on one node has its GPUs as `gpu`; on several, each
+    node brings `gres`, and one task a node starts the ranks there, with srun, inside the rule's own
+    command (Snakemake's `mpi`). Unless `tasks_per_gpu` is 0 the plugin asks for tasks per GPU beside
+    the GPUs, `tasks` of them or, up to version 2.6, one, and newer Slurm refuses that. `ranks`,
+    `devices` and `hosts` are for the command only: as resources, unlike parameters, they may be
+    changed without making a result again.
+    """
+    return dict(
+        gpu=on(False, lambda r: r.gpus, asked),
+        gres=on(True, lambda r: f"gpu:{r.gpus // r.nodes}" if r.gpus else None, asked),
+        nodes=on(True, lambda r: r.nodes, asked),
+        tasks=on(True, lambda r: r.nodes, asked),
+        tasks_per_gpu=0,
+        mpi=on(True, lambda r: "srun", asked),
+        mem_mb=resource("mem_mb", asked),
+        runtime=resource("minutes_to_evaluate", asked),
+        ranks=resource("ranks", asked),
+        devices=resource("gpus", asked),
+        hosts=resource("nodes", asked),
+    )
+
+
+JOB = job(row_resources)
 
 
 # What one process of a few seconds asks for: one of the row's GPUs at most.
@@ -123,14 +142,36 @@ ONE_PROCESS = dict(
     gpu=lambda wildcards: min(1, row(wildcards).resources.gpus),
     tasks_per_gpu=JOB["tasks_per_gpu"],
     mem_mb=resource("mem_mb"),
-    runtime=resource("minutes_to_evaluate"),
+    # At most half an hour, so that Slurm finds it a gap between longer jobs.
+    runtime=lambda wildcards: min(30, row_resources(wildcards).minutes_to_evaluate),
     devices=lambda wildcards: min(1, row(wildcards).resources.gpus),
 )
 
 
+def weights_to_start_from(wildcards):
+    """The weights of another row that a training starts from; none for most."""
+    name = f"{wildcards.benchmark}/{wildcards.variant}"
+    return study.weights_to_start_from(name, wildcards.seed) or []
+
+
 def settings_of(wildcards):
     """The row's training settings as a JSON object."""
-    return json.dumps(row(wildcards).overrides, ensure_ascii=False)
+    start = weights_to_start_from(wildcards)
+    own = {"load_checkpoint": start} if start else {}
+    return json.dumps(row(wildcards).overrides | own, ensure_ascii=False)
+
+
+def weights_source(wildcards):
+    """Where the weights of a row that is not trained are from, as a JSON object."""
+    source = study.weights_of(f"{wildcards.benchmark}/{wildcards.variant}")
+    return source.model_dump_json(exclude_none=True)
+
+
+def made_with(wildcards):
+    """The row's training settings and, where its weights are given, which."""
+    name = f"{wildcards.benchmark}/{wildcards.variant}"
+    given = "" if study.weights_of(name) is None else weights_source(wildcards)
+    return settings_of(wildcards) + given
 
 
 def refuse_to_delete_other_files(jobs):
@@ -173,6 +214,17 @@ def raw_files(wildcards):
     return expand("raw/{file}", file=study.datasets[wildcards.dataset].raw_files)
 
 
+def shards(wildcards):
+    """Files of the shards of an evaluation that several jobs share out."""
+    count = row(wildcards).resources.evaluate_shards
+    numbers = range(1, count + 1) if count > 1 else []
+    return [paths.shard(NAME.format(**wildcards), n, count) for n in numbers]
+
+
+def shards_argument(input):
+    return f"--shards {input.shards}" if input.shards else ""
+
+
 def hidden_challenges(wildcards):
     """The challenges that a submission must answer, where their solutions are not known."""
     spec = study.datasets[row(wildcards).dataset]
@@ -188,6 +240,12 @@ def finished(names):
         if seed_of(f"{name}/{folder.name}", name) is not None
         and (folder / ResultFile.METRICS).exists()
     )
+
+
+def given_results(benchmark):
+    """Folders of the existing results of a benchmark whose weights are given."""
+    rows = [name for name in study.weights_names() if name.split("/")[0] == benchmark]
+    return finished(rows)
 
 
 def table_results(table_name):
@@ -213,7 +271,7 @@ def report_inputs(wildcards):
     return [
         f"{paths.result(result)}/{file}"
         for result in study.default
-        for file in study.report_files(result.split("/")[0])
+        for file in study.report_files(*result.split("/")[:2])
     ]
 
 
@@ -229,27 +287,34 @@ def found_for_report(wildcards):
     return sorted({*files} - {*report_inputs(wildcards)})
 
 
-def what_was_seen(files):
-    """Changes when one of the files does, comes or goes."""
-    seen = hashlib.sha256()
-    for path in map(Path, files):
-        if path.exists():
-            seen.update(str(path).encode() + path.read_bytes())
-    return seen.hexdigest()
-
-
 def category_of(wildcards):
     return study.benchmarks[wildcards.benchmark].title
 
 
-def in_report(path, caption, what):
-    """`path` as an output that `--report` takes up, under its benchmark's title."""
+def in_report(file):
+    """A result's file as an output that `--report` takes up, under its benchmark's title."""
+    name = Path(file).stem
     return report(
-        path,
-        caption=f"../workflow/report/{caption}.rst",
+        f"{RESULT}/{file}",
+        caption=f"../workflow/report/{name}.rst",
         category=category_of,
-        labels={"variant": "{variant}", "seed": "{seed}", "figure": what},
+        labels={
+            "variant": "{variant}",
+            "seed": "{seed}",
+            "figure": name.replace("_", " "),
+        },
     )
+
+
+def files_of_result(*files):
+    """Those of the files that results of this kind have, as an input function."""
+
+    def of_result(wildcards):
+        name = result_name(wildcards.benchmark, wildcards.variant, wildcards.seed)
+        kinds = (None, row(wildcards).kind)
+        return [f"{paths.result(name)}/{file}" for file in files if file.kind in kinds]
+
+    return of_result
 
 
 def in_tables(path, what):
@@ -260,6 +325,14 @@ def in_tables(path, what):
         category="Tables of the paper",
         labels={"table": "{table_name}", "figure": what},
     )
+
+
+def refuse_word(wildcards):
+    """Raise, with the nearest rule, for a word that is neither a rule nor a file."""
+    if Path(wildcards.word).exists():
+        return []
+    rules = [rule.name for rule in workflow.rules if not rule.has_wildcards()]
+    raise WorkflowError(explain_word(wildcards.word, rules))
 
 
 def refuse_target(wildcards):

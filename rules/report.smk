@@ -1,21 +1,25 @@
 # From metrics to pictures, tables and the page. Nothing here trains again.
 
 
+DRAWN = dict.fromkeys(
+    [ResultFile.PREDICTIONS, ResultFile.ANSWERS]
+    + [file for figure in FIGURES_OF_ALL for file in FIGURES[figure].drawn_from]
+)
+
+
+# The figures that every result has, and its gallery.
 rule figures:
     input:
+        files_of_result(*DRAWN),
         data=dataset_of,
         metrics=f"{RESULT}/{ResultFile.METRICS}",
-        predictions=f"{RESULT}/{ResultFile.PREDICTIONS}",
-        history=f"{RESULT}/{ResultFile.HISTORY}",
     output:
-        curve=in_report(
-            f"{RESULT}/{ResultFile.LEARNING_CURVE}", "learning_curve", "learning curve"
-        ),
-        examples=in_report(f"{RESULT}/{ResultFile.EXAMPLES}", "examples", "examples"),
-        halting=in_report(f"{RESULT}/{ResultFile.HALTING}", "halting", "halting"),
+        figures=[in_report(file) for file in FIGURES_OF_ALL],
         gallery=f"{RESULT}/{ResultFile.GALLERY}",
     log:
         paths.log("figures", NAME),
+    wildcard_constraints:
+        benchmark=benchmark_pattern(study, study.trained_names()),
     conda:
         ENV
     params:
@@ -23,40 +27,82 @@ rule figures:
         result=subpath(input.metrics, parent=True),
     shell:
         '"$PYTHON" "$SCRIPTS/figures.py" --result {params.result} --dataset {input.data} '
-        "--kind {params.kind} --out-curve {output.curve} --out-examples {output.examples} "
-        "--out-halting {output.halting} --out-gallery {output.gallery} 2> >(tee {log} >&2)"
+        "--kind {params.kind} --out-figures {output.figures} --out-gallery {output.gallery} "
+        "2> >(tee {log} >&2)"
+
+
+# Given weights have no history, and so no learning curve.
+rule figures_of_weights:
+    input:
+        files_of_result(*(file for file in DRAWN if not file.of_training)),
+        data=dataset_of,
+        metrics=f"{RESULT}/{ResultFile.METRICS}",
+    output:
+        figures=[in_report(file) for file in FIGURES_OF_ALL if not file.of_training],
+        gallery=f"{RESULT}/{ResultFile.GALLERY}",
+    log:
+        paths.log("figures", NAME),
+    wildcard_constraints:
+        benchmark=benchmark_pattern(study, study.weights_names()),
+    conda:
+        ENV
+    params:
+        kind=lambda wildcards: row(wildcards).kind,
+        result=subpath(input.metrics, parent=True),
+    shell:
+        '"$PYTHON" "$SCRIPTS/figures.py" --result {params.result} --dataset {input.data} '
+        "--kind {params.kind} --out-figures {output.figures} --out-gallery {output.gallery} "
+        "2> >(tee {log} >&2)"
+
+
+# Each other figure by a rule of its own, as what it is drawn from does not exist for every result:
+# steps_figure, votes_figure.
+for figure in FIGURES:
+    if figure not in FIGURES_OF_ALL:
+
+        rule:
+            name:
+                f"{Path(figure).stem}_figure"
+            input:
+                files_of_result(*FIGURES[figure].drawn_from),
+                data=dataset_of if FIGURES[figure].of_dataset else [],
+            output:
+                in_report(figure),
+            log:
+                paths.log(f"{Path(figure).stem}_figure", NAME),
+            wildcard_constraints:
+                benchmark=benchmark_pattern(study, study.names_of_kind(figure.kind)),
+            localrule: True
+            conda:
+                ENV
+            params:
+                result=subpath(output[0], ancestor=2),
+                dataset=lambda wildcards, input: (
+                    f"--dataset {input.data} --kind {row(wildcards).kind}"
+                    if input.data
+                    else ""
+                ),
+            shell:
+                '"$PYTHON" "$SCRIPTS/figure.py" --result {params.result} {params.dataset} '
+                "--out {output} 2> >(tee {log} >&2)"
 
 
 rule votes:
     input:
         data=dataset_of,
         predictions=f"{RESULT}/{ResultFile.PREDICTIONS}",
+        answers=f"{RESULT}/{ResultFile.ANSWERS}",
     output:
-        csv=f"{RESULT}/{ResultFile.VOTES}",
-        figure=in_report(f"{RESULT}/{ResultFile.VOTES_FIGURE}", "votes", "votes"),
+        f"{RESULT}/{ResultFile.VOTES}",
     log:
         paths.log("votes", NAME),
     wildcard_constraints:
-        benchmark=benchmark_pattern(study, "arc"),
+        benchmark=benchmark_pattern(study, study.names_of_kind("arc")),
     conda:
         ENV
     shell:
         '"$PYTHON" "$SCRIPTS/votes.py" --dataset {input.data} '
-        "--predictions {input.predictions} --out-csv {output.csv} --out-figure {output.figure} "
-        "2> >(tee {log} >&2)"
-
-
-rule steps_figure:
-    input:
-        f"{RESULT}/{ResultFile.STEPS}",
-    output:
-        in_report(f"{RESULT}/{ResultFile.STEPS_FIGURE}", "steps", "supervision steps"),
-    log:
-        paths.log("steps_figure", NAME),
-    conda:
-        ENV
-    shell:
-        '"$PYTHON" "$SCRIPTS/steps_figure.py" --steps {input} --out {output} '
+        "--predictions {input.predictions} --answers {input.answers} --out {output} "
         "2> >(tee {log} >&2)"
 
 
@@ -64,7 +110,7 @@ rule thinking_figure:
     input:
         f"{RESULT}/{ResultFile.THINKING}",
     output:
-        in_report(f"{RESULT}/{ResultFile.THINKING_FIGURE}", "thinking", "thinking"),
+        in_report(ResultFile.THINKING_FIGURE),
     log:
         paths.log("thinking_figure", NAME),
     conda:
@@ -88,12 +134,13 @@ rule study:
         "echo {params.table:q} > {output} 2> {log}"
 
 
+# Every seed that is trained here and, of given weights, the results that exist.
 rule summary:
     input:
         study=paths.study,
         metrics=lambda wildcards: expand(
             f"{{result}}/{ResultFile.METRICS}",
-            result=study.results_of(wildcards.benchmark),
+            result=study.trained_results_of(wildcards.benchmark),
         ),
     output:
         report(
@@ -107,7 +154,12 @@ rule summary:
     conda:
         ENV
     params:
-        results=lambda wildcards: study.results_of(wildcards.benchmark),
+        results=lambda wildcards: study.trained_results_of(wildcards.benchmark)
+        + given_results(wildcards.benchmark),
+        seen=lambda wildcards: what_was_seen(
+            f"{folder}/{ResultFile.METRICS}"
+            for folder in given_results(wildcards.benchmark)
+        ),
     shell:
         '"$PYTHON" "$SCRIPTS/summary.py" --config {input.study} '
         "--benchmark {wildcards.benchmark} --results {params.results} --out {output} "

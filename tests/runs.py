@@ -23,6 +23,8 @@ from trm.runtime.ranks import Ranks
 from trm.training.trainer import train
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+"""For tests that run on a GPU too, where there is one."""
 
 
 def config_of(data: Path, folder: Path, **changes: object) -> TrainConfig:

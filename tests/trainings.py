@@ -48,10 +48,23 @@ def words(data: Path, folder: Path, **changes: object) -> list[str]:
     ]
 
 
-def _child(arguments: list[str], rank: int, world_size: int, port: int, said: str) -> None:
-    from trm.errors import run_cli
+def train_as(arguments: list[str]) -> None:
+    """What a process does, unless a test says otherwise."""
     from trm.runtime.ranks import start
     from trm.training.trainer import train
+
+    train(compose(arguments), start("cpu"))
+
+
+def _child(
+    arguments: list[str],
+    rank: int,
+    world_size: int,
+    port: int,
+    said: str,
+    work: Callable[[list[str]], None],
+) -> None:
+    from trm.errors import run_cli
 
     with open(said, "a") as file:  # noqa: PTH123
         os.dup2(file.fileno(), 2)
@@ -63,20 +76,27 @@ def _child(arguments: list[str], rank: int, world_size: int, port: int, said: st
             "WORLD_SIZE": str(world_size),
             "MASTER_ADDR": "127.0.0.1",
         }
-    run_cli(lambda: train(compose(arguments), start("cpu")))
+    run_cli(lambda: work(arguments))
 
 
 class Run:
-    """One attempt: a process, or one per rank."""
+    """One attempt: a process, or one per rank, that does `work` by its arguments."""
 
-    def __init__(self, arguments: list[str], world_size: int = 1) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        world_size: int = 1,
+        work: Callable[[list[str]], None] = train_as,
+    ) -> None:
         with tempfile.NamedTemporaryFile(suffix=".log", delete=False) as file:
             self._said = Path(file.name)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.ranks = [
-            CONTEXT.Process(target=_child, args=(arguments, rank, world_size, port, file.name))
+            CONTEXT.Process(
+                target=_child, args=(arguments, rank, world_size, port, file.name, work)
+            )
             for rank in range(world_size)
         ]
         for process in self.ranks:

@@ -44,7 +44,8 @@ def export(trained: TrainedModel, folder: Path, metrics: Path | None = None) -> 
     """Write `folder`, all of it or nothing. `metrics` is the metrics.json for the model card;
     without it that of the result with these weights is taken, where there is one.
 
-    TrmError where the folder holds anything but an earlier export.
+    TrmError where the folder holds anything but an earlier export, or that one's README.md was
+    edited.
     """
     _refuse_to_replace_another_model(folder)
     if metrics is not None and not metrics.is_file():
@@ -56,7 +57,8 @@ def export(trained: TrainedModel, folder: Path, metrics: Path | None = None) -> 
         card = model_card(trained, folder.name, metrics or _metrics_of(trained.weights))
         write_atomically(new / CARD, card.encode())
         (new / WEIGHTS).chmod((new / CARD).stat().st_mode)  # safetensors keeps others from reading
-        content = trained.exported(file_sha256(new / WEIGHTS)).model_dump_json(indent=2)
+        hashes = file_sha256(new / WEIGHTS), file_sha256(new / CARD)
+        content = trained.exported(*hashes).model_dump_json(indent=2)
         write_atomically(new / DESCRIPTION, (content + "\n").encode())
 
 
@@ -65,11 +67,17 @@ def _refuse_to_replace_another_model(folder: Path) -> None:
     if not folder.is_dir() or not {path.name for path in folder.iterdir()} & {*EXPORTED_FILES}:
         return
     try:
-        read_description(folder)
+        described = read_description(folder)
     except TrmError as error:
         raise TrmError(
             f"{folder} holds no exported model ({error}): choose another --out"
         ) from None
+    card = folder / CARD
+    if card.is_file() and file_sha256(card) != described.card_sha256:
+        raise TrmError(
+            f"{card} may have been edited since it was exported, and would be lost: move it away, "
+            "or choose another --out; nothing was written"
+        )
 
 
 # --- the model card -------------------------------------------------------------------------------
@@ -97,6 +105,7 @@ def model_card(trained: TrainedModel, name: str, metrics: Path | None) -> str:
         dataset_sha256=_hashes(provenance),
         weights=trained.weights.name,
         weights_sha256=file_sha256(trained.weights),
+        given=provenance.get("weights"),
         code=_code(provenance),
         metrics={} if metrics is None else _read_metrics(metrics),
         folder=name,
@@ -133,7 +142,7 @@ def _code(provenance: dict[str, Any]) -> str:
 
 def _metrics_of(weights: Path) -> Path | None:
     """metrics.json of the result whose weights these are, of its last step only."""
-    run = weights.resolve().parent
+    run = weights.parent.resolve()
     last = _provenance_of(weights).get("checkpoints", [""])[-1]
     result = result_of_run(run)
     if weights.name not in (RunFile.FINAL, last) or result is None:

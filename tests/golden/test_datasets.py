@@ -81,7 +81,7 @@ def assert_every_file_is_the_published_one(case, raw_dir, tmp_path, monkeypatch)
     out = tmp_path / "out"
     try:
         build(case, raw_dir, out, monkeypatch)
-        files = [path for path in out.rglob("*") if path.is_file()]
+        files = [path for path in out.rglob("[!.]*") if path.is_file()]
         built = {path.relative_to(out).as_posix(): file_sha256(path) for path in files}
     finally:
         shutil.rmtree(out, ignore_errors=True)

@@ -20,6 +20,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.runs import DEVICES
 from trm.config.types import LossConfig, ModelConfig
 from trm.model.act import Batch, act_step, initial_carry
 from trm.model.base import RecursiveModel, State
@@ -32,7 +33,6 @@ from trm.training.optim import SignSGD, make_optimizer
 
 GOLDEN = Path(os.environ.get("TRM_GOLDEN_DIR", Path(__file__).parent))
 FILES = sorted((GOLDEN / "model").glob("*.npz"))
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 TOLERANCE = 1e-9  # of the largest value of an array
 WIDER = 1e-7

@@ -9,11 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.conftest import ROOT
 from trm.errors import TrmError
-from trm.runtime.gpus import claim_gpus, visible_gpus
+from trm.runtime import gpus
+from trm.runtime.gpus import claim_gpus, given_gpus, visible_gpus
 
 JOB = """
 import sys
@@ -32,10 +34,10 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
-def start(gpus: int) -> subprocess.Popen:
+def start(count: int) -> subprocess.Popen:
     """A job that shows what it was given and runs until its input is closed."""
     return subprocess.Popen(
-        [sys.executable, "-c", JOB, str(gpus)],
+        [sys.executable, "-c", JOB, str(count)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -51,7 +53,7 @@ def end(*jobs: subprocess.Popen) -> None:
 def test_each_job_has_its_own() -> None:
     jobs = [start(1), start(2)]
     given = [set(job.stdout.readline().strip().split(",")) for job in jobs]
-    assert [len(gpus) for gpus in given] == [1, 2]
+    assert [len(own) for own in given] == [1, 2]
     assert given[0] | given[1] == {"4", "5", "7"}
     end(*jobs)
 
@@ -77,6 +79,111 @@ def test_a_killed_launcher_leaves_its_gpus_to_those_who_still_use_them() -> None
     first.stdin.close()
     assert second.stdout.readline().strip()
     end(second)
+
+
+RANK_OF_TORCHRUN = """
+import sys
+from trm.runtime.gpus import hold_claimed_gpus
+hold_claimed_gpus()
+print("rank", flush=True)
+sys.stdin.read()
+"""
+TORCHRUN = """
+import subprocess, sys
+from trm.runtime.launch import run_ranks
+middle = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {sys.argv[1]!r}])"
+run_ranks(["-c", middle], ranks=1, threads=1, gpus=2)
+"""
+
+
+def test_ranks_hold_their_gpus_when_launcher_and_torchrun_are_killed() -> None:
+    """torchrun starts its ranks without the files that it was given."""
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", TORCHRUN, RANK_OF_TORCHRUN],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert launcher.stdout.readline() == "rank\n"
+    (torchrun,) = psutil.Process(launcher.pid).children()
+    torchrun.kill()
+    launcher.kill()
+    launcher.wait(timeout=60)
+    second = start(2)
+    assert "waiting" in second.stderr.readline()
+    launcher.stdin.close()
+    assert second.stdout.readline().strip()
+    end(second)
+
+
+NVIDIA_SMI = "#!/bin/sh\nprintf '{}'\n"
+
+
+def show_gpus(folder: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    """An nvidia-smi that prints `said`, on a machine where nothing chooses among the GPUs."""
+    program = folder / "nvidia-smi"
+    program.write_text(NVIDIA_SMI.format(said))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+
+
+@pytest.mark.parametrize(
+    ("said", "indices"),
+    [
+        ("No devices were found\\n", []),
+        ("GPU-1f\\nGPU-2e\\n", ["0", "1"]),
+        ("Failed to initialize NVML: Driver/library version mismatch\\n", []),
+    ],
+)
+def test_what_nvidia_smi_prints_of_gpus_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, indices: list[str]
+) -> None:
+    show_gpus(tmp_path, monkeypatch, said)
+    assert visible_gpus() == indices
+
+
+def test_without_nvidia_smi_jobs_have_the_gpus_that_the_driver_lists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show_gpus(tmp_path, monkeypatch, "")
+    driver = tmp_path / "gpus"
+    for address in ("0000:3b:00.0", "0000:17:00.0"):
+        (driver / address).mkdir(parents=True)
+    monkeypatch.setattr(gpus, "DRIVER", driver)
+    with claim_gpus(1) as one, claim_gpus(1) as other:
+        assert (one.gpus, other.gpus) == ("0", "1")
+    locks = {path.name for path in tmp_path.glob("trm-gpus-*/*")}
+    assert locks == {"looking", "0000:17:00.0", "0000:3b:00.0"}
+
+
+def test_a_claim_counts_as_nvidia_smi_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA's own order of a machine's GPUs is the fastest first, so that a lock would be another
+    GPU's."""
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    with claim_gpus(1) as claim:
+        assert claim.environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+    with claim_gpus(1) as claim:
+        assert claim.environment["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST"
+
+
+@pytest.mark.parametrize(
+    ("listed", "named"),
+    [
+        ("0,-1,1", ["0"]),
+        ("NoDevFiles", []),
+        ("GPU-1f, MIG-2e", ["GPU-1f", "MIG-2e"]),
+        ("3,3", ["3"]),
+        (" ", []),
+    ],
+)
+def test_what_follows_an_invalid_gpu_is_hidden(
+    monkeypatch: pytest.MonkeyPatch, listed: str, named: list[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
+    assert visible_gpus() == named
+    assert given_gpus() == ",".join(named)
 
 
 def test_nothing_is_claimed_where_there_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

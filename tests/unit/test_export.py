@@ -154,6 +154,14 @@ def test_only_an_export_is_replaced(run: Path, tmp_path: Path) -> None:
     (out / "notes.txt").unlink()
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
 
+    (out / "README.md").write_text("# My model\n")
+    with pytest.raises(TrmError, match=r"out/README.md may have been edited"):
+        export(trained, out)
+    assert (out / "README.md").read_text() == "# My model\n"
+    (out / "README.md").rename(tmp_path / "README.md")
+    export(trained, out)
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+
     # A folder of another library, with files of the same names.
     other = tmp_path / "other"
     other.mkdir()

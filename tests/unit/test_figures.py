@@ -16,12 +16,12 @@ from trm.errors import TrmError
 from trm.puzzles.kinds import board_kind
 from trm.report import boards, examples, figures
 from trm.report.boards import draw_arc_answer, draw_arc_task, draw_board
-from trm.report.examples import draw_examples
-from trm.report.figures import (
+from trm.report.examples import draw_boards
+from trm.report.figures import new_figure, save_figure
+from trm.report.learning_curve import (
+    MAX_CURVE_POINTS,
     describe_learning_curve,
     draw_learning_curve,
-    new_figure,
-    save_figure,
 )
 from trm.scoring.arc import ScoredInput, ScoredTask
 from trm.scoring.predictions import Predictions, load_predictions
@@ -133,7 +133,7 @@ def test_a_long_curve_is_thinned_but_keeps_its_level(tmp_path):
     rows = [f"{step},train,1.0,0.5,0.25" for step in range(10_000)]
     path.write_text("\n".join(["step,split,loss,accuracy,exact_accuracy", *rows]))
     (line, *_) = draw_learning_curve(path).axes[0].get_lines()
-    assert len(line.get_xdata()) == figures.MAX_CURVE_POINTS
+    assert len(line.get_xdata()) == MAX_CURVE_POINTS
     assert line.get_ydata() == pytest.approx(0.25)
 
 
@@ -362,7 +362,7 @@ def sudoku_predictions(n: int, failed: list[int]) -> Predictions:
 def test_examples_show_solved_and_failed_puzzles(tmp_path):
     answers = np.repeat(ANSWER_6.reshape(1, 36), 9, axis=0)
     write_sudoku(tmp_path / "data", answers * 0, answers)
-    shown = draw_examples(tmp_path / "data", "sudoku", sudoku_predictions(9, [4, 7]))
+    shown = draw_boards(tmp_path / "data", "sudoku", sudoku_predictions(9, [4, 7]))
     titles = [axes.get_title() for axes in shown.figure.axes if axes.get_title()]
     assert titles == [
         "Solved ✓: no. 1",
@@ -379,7 +379,7 @@ def test_examples_of_another_dataset_are_refused(tmp_path):
     answers = np.repeat(ANSWER_6.reshape(1, 36), 9, axis=0)
     write_sudoku(tmp_path / "data", answers * 0, answers)
     with pytest.raises(TrmError, match="another dataset"):
-        draw_examples(tmp_path / "data", "sudoku", sudoku_predictions(8, []))
+        draw_boards(tmp_path / "data", "sudoku", sudoku_predictions(8, []))
 
 
 def test_a_board_without_boxes_is_an_error(tmp_path):
@@ -387,7 +387,7 @@ def test_a_board_without_boxes_is_an_error(tmp_path):
     write_sudoku(tmp_path / "data", boards, boards)
     predictions = Predictions(np.ones((1, 25), np.uint8), np.zeros(1, np.float32))
     with pytest.raises(TrmError, match="5x5 cells has no boxes"):
-        draw_examples(tmp_path / "data", "sudoku", predictions)
+        draw_boards(tmp_path / "data", "sudoku", predictions)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 100])

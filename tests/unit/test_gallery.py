@@ -16,10 +16,12 @@ from trm.data.specs import BoardsSpec
 from trm.errors import TrmError
 from trm.report.halting import Halting, describe_halting, draw_halting
 from trm.report.thinking import save_animation
+from trm.scoring.arc import ArcScore, score_arc
 from trm.scoring.gallery import (
     Gallery,
     choose,
-    gallery_of,
+    gallery_of_boards,
+    gallery_of_tasks,
     load_gallery,
     save_gallery,
     thinking_of,
@@ -78,11 +80,15 @@ def arc_predictions() -> Predictions:
     return Predictions(np.array([canvas(g) for g in (TRUTH, WRONG, TRUTH)]), np.zeros(3, "f4"))
 
 
+def arc_score(tasks: Path) -> ArcScore:
+    return score_arc(tasks, arc_predictions().preds, arc_predictions().q_halt_logits)
+
+
 # --- the gallery --------------------------------------------------------------------------------
 
 
 def test_sudokus_are_written_by_their_digits(sudokus):
-    gallery = gallery_of(sudokus, "sudoku", sudoku_predictions(9, [4]))
+    gallery = gallery_of_boards(sudokus, "sudoku", sudoku_predictions(9, [4]))
     assert (gallery.total, gallery.total_solved, gallery.side, gallery.box) == (9, 8, 6, (2, 3))
     failed = gallery.puzzles[4]
     assert (failed.name, failed.solved) == ("5", False)
@@ -99,13 +105,13 @@ def test_mazes_are_written_by_their_characters(tmp_path):
     }
     write_sudoku(tmp_path / "maze", tokens["q"] - 1, tokens["a"] - 1)
     predictions = Predictions(tokens["q"].astype(np.uint8), np.zeros(1, "f4"))
-    (puzzle,) = gallery_of(tmp_path / "maze", "maze", predictions).puzzles
+    (puzzle,) = gallery_of_boards(tmp_path / "maze", "maze", predictions).puzzles
     assert (puzzle.question, puzzle.answer) == (MAZE_QUESTION, MAZE_ANSWER)
     assert (puzzle.answers, puzzle.solved) == ([MAZE_QUESTION], False)
 
 
 def test_arc_has_a_card_for_each_test_input_with_its_votes(tasks):
-    gallery = gallery_of(tasks, "arc", arc_predictions())
+    gallery = gallery_of_tasks(arc_score(tasks))
     first, second, third = gallery.puzzles
     assert first.name == "two, test 1 of 2"
     assert third.name == "</script>"
@@ -117,7 +123,7 @@ def test_arc_has_a_card_for_each_test_input_with_its_votes(tasks):
 
 
 def test_no_more_are_shown_than_wanted(sudokus):
-    gallery = gallery_of(sudokus, "sudoku", sudoku_predictions(9, [4, 6, 7]), max_shown=4)
+    gallery = gallery_of_boards(sudokus, "sudoku", sudoku_predictions(9, [4, 6, 7]), max_shown=4)
     assert [puzzle.name for puzzle in gallery.puzzles] == ["1", "5", "8", "9"]
     assert (gallery.total, gallery.total_solved) == (9, 6)
 
@@ -135,7 +141,7 @@ def test_the_choice_takes_half_of_each_or_what_there_is(n_solved, n_failed, expe
 
 
 def test_predictions_of_another_dataset_are_refused(sudokus):
-    for make in (gallery_of, thinking_rows):
+    for make in (gallery_of_boards, thinking_rows):
         with pytest.raises(TrmError, match="another dataset"):
             make(sudokus, "sudoku", sudoku_predictions(8, []))
     with pytest.raises(TrmError, match="another dataset"):
@@ -146,11 +152,10 @@ def test_predictions_of_another_dataset_are_refused(sudokus):
 
 
 def test_a_gallery_is_read_as_it_was_written(tasks, sudokus, tmp_path):
-    for kind, data, predictions in (
-        ("arc", tasks, arc_predictions()),
-        ("sudoku", sudokus, sudoku_predictions(9, [1])),
+    for gallery in (
+        gallery_of_tasks(arc_score(tasks)),
+        gallery_of_boards(sudokus, "sudoku", sudoku_predictions(9, [1])),
     ):
-        gallery = gallery_of(data, kind, predictions)
         save_gallery(tmp_path / "gallery.json", gallery)
         assert load_gallery(tmp_path / "gallery.json") == gallery
     assert load_gallery(tmp_path / "none.json") is None
@@ -170,7 +175,7 @@ def test_a_gallery_is_read_as_it_was_written(tasks, sudokus, tmp_path):
 )
 def test_a_damaged_file_is_named(sudokus, tmp_path, change, where):
     path = tmp_path / "thinking.json"
-    save_gallery(path, gallery_of(sudokus, "sudoku", sudoku_predictions(9, [])))
+    save_gallery(path, gallery_of_boards(sudokus, "sudoku", sudoku_predictions(9, [])))
     path.write_text(change(path.read_text()))
     with pytest.raises(TrmError, match=r"thinking.json is damaged") as error:
         load_gallery(path)
@@ -269,7 +274,7 @@ def letters(tmp_path) -> Path:
 def test_boards_are_written_by_their_own_characters(letters, tmp_path):
     answers = np.array([[1, 1, 1, 2, 2, 3], [1, 0, 2, 2, 3, 3]], np.uint8)
     predictions = Predictions(answers, np.zeros(2, "f4"))
-    gallery = gallery_of(letters, "boards", predictions)
+    gallery = gallery_of_boards(letters, "boards", predictions)
     assert (gallery.side, gallery.columns, gallery.characters) == (3, 3, "abc")
     first, second = gallery.puzzles
     assert (first.question, first.answer, first.answers) == ("cbaaab", "aaabbc", ["aaabbc"])
@@ -285,7 +290,7 @@ def test_boards_are_written_by_their_own_characters(letters, tmp_path):
 
 def test_a_board_of_other_characters_is_damaged(letters, tmp_path):
     answers = np.ones((2, 6), np.uint8)
-    gallery = gallery_of(letters, "boards", Predictions(answers, np.zeros(2, "f4")))
+    gallery = gallery_of_boards(letters, "boards", Predictions(answers, np.zeros(2, "f4")))
     save_gallery(tmp_path / "gallery.json", gallery)
     text = (tmp_path / "gallery.json").read_text()
     (tmp_path / "gallery.json").write_text(text.replace('"characters":"abc"', '"characters":"ab"'))
@@ -299,7 +304,7 @@ def test_nobody_judges_answers_without_solutions(tasks, tmp_path):
         for pair in task["test"]:
             pair["output"] = [[0]]
     (tasks / "test_puzzles.json").write_text(json.dumps(puzzles))
-    gallery = gallery_of(tasks, "arc", arc_predictions())
+    gallery = gallery_of_tasks(arc_score(tasks))
     assert (gallery.judged, gallery.total_solved) == (False, 0)
     assert {puzzle.answer for puzzle in gallery.puzzles} == {""}
     assert gallery.puzzles[0].answers == ["778"]

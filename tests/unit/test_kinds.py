@@ -24,12 +24,12 @@ from trm.errors import TrmError
 from trm.puzzles.kind import BoardKind, BoardStyle, PuzzleKind
 from trm.puzzles.kinds import board_kind, kind_named, kinds
 from trm.report import boards as drawn
-from trm.report.examples import draw_examples
+from trm.report.examples import draw_boards
 from trm.report.figures import new_figure
 from trm.report.page import render_page
 from trm.report.results import load_results
 from trm.report.thinking import save_animation
-from trm.scoring.gallery import gallery_of, load_gallery, save_gallery
+from trm.scoring.gallery import gallery_of_boards, load_gallery, save_gallery
 from trm.scoring.predictions import Predictions
 from trm.solve.command import main as solve
 from trm.study.table import Study
@@ -232,11 +232,11 @@ def test_without_its_file_it_is_not_a_kind() -> None:
 
 def test_it_is_drawn_in_figures_gallery_and_page(binairo, dataset, tmp_path) -> None:
     predictions = predictions_of(dataset)
-    examples = draw_examples(dataset, "binairo", predictions)
+    examples = draw_boards(dataset, "binairo", predictions)
     titles = [axes.get_title() for axes in examples.figure.axes]
     assert "Failed ✗: no. 2, 2 wrong cells" in titles
     assert examples.figure.get_supxlabel().startswith("bold on grey: given")
-    gallery = gallery_of(dataset, "binairo", predictions)
+    gallery = gallery_of_boards(dataset, "binairo", predictions)
     assert (gallery.side, gallery.columns, gallery.characters) == (4, 4, ".01")
     folder = tmp_path / "results/b/att/seed-0"
     folder.mkdir(parents=True)

@@ -21,7 +21,7 @@ from trm.model.registry import build_model
 from trm.runtime.ranks import Ranks
 from trm.training.ema import EMA
 from trm.training.memory import estimate
-from trm.training.optim import AdamATan2, SignSGD, scheduled_lr
+from trm.training.optim import AdamATan2, SignSGD, scheduled_lr, sums, sums_in_order
 
 CPU = Ranks(0, 1, torch.device("cpu"))
 
@@ -203,6 +203,22 @@ def test_one_step_gradient_reaches_the_last_updates_only() -> None:
     assert not torch.allclose(grads[0][1], grads[1][1])
 
 
+@pytest.mark.parametrize(
+    ("architecture", "sums"),
+    [("trm", 2), ("trm_separate", 2), ("trm_hier6", 2), ("hrm", 3)],
+)
+def test_what_a_cycle_does_not_change_is_summed_once(architecture: str, sums: int) -> None:
+    """y + x, in each of the two cycles; HRM's once more for its last update, with a gradient."""
+    model = build_model(small(architecture, L_cycles=5))
+    added = []
+    model.L_level.register_forward_pre_hook(lambda _, args: added.append(args[1]))
+    b = batch()
+    model(model.initial_state(3), b.inputs, model.puzzle_rows(b.puzzle_identifiers))
+    of_y = 2 if architecture in ("trm", "trm_hier6") else 0  # by the same net
+    assert len({id(inject) for inject in added}) == sums + of_y
+    assert len(added) == 2 * 5 + of_y
+
+
 def test_separate_nets_double_the_parameters() -> None:
     one = sum(p.numel() for p in build_model(small()).L_level.parameters())
     two = build_model(small("trm_separate"))
@@ -307,6 +323,27 @@ def test_sign_sgd_sums_by_identifier_and_leaves_other_rows() -> None:
     wanted[3] = torch.tensor([decayed + 0.1, decayed + 0.1])
     wanted[1] = torch.tensor([decayed, decayed - 0.1])
     torch.testing.assert_close(weights, wanted)
+
+
+@pytest.mark.parametrize("draw", range(40))
+def test_sums_by_identifier_have_the_bits_of_a_sum_in_order(draw: int) -> None:
+    """Which is what all ranks must agree on, whatever they add by; rows of wide range, so that
+    another order is other bits."""
+    rng = torch.Generator().manual_seed(draw)
+    rows, ids, width = (int(torch.randint(1, most, (), generator=rng)) for most in (200, 100, 40))
+    identifiers = torch.randint(0, ids, (rows,), generator=rng, dtype=torch.int32)
+    scales = 10 ** torch.randn(rows, 1, generator=rng)
+    grads = torch.randn(rows, width, generator=rng) * scales
+    unique, inverse = identifiers.long().unique(return_inverse=True)
+    wanted = torch.zeros(len(unique), width).index_add_(0, inverse, grads)
+    ordered, order = identifiers.long().sort(stable=True)
+    for sum_up in (sums, sums_in_order):
+        assert torch.equal(sum_up(ordered, grads[order]), wanted[inverse][order])
+    weights = torch.randn(ids, width, generator=rng)
+    updated = weights.clone()
+    updated[unique] = weights[unique] * (1 - 0.1 * 0.5) - 0.1 * wanted.sign()
+    SignSGD(weights, 0.5, CPU).step(0.1, identifiers, grads)
+    assert torch.equal(weights, updated)
 
 
 def test_adam_atan2_is_its_formula() -> None:

@@ -35,15 +35,17 @@ def put(folder: Path, *names: str) -> None:
         path.write_text(f"the user's {name}")
 
 
-def build(builder: str, home: Path, output_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def build(
+    builder: str, home: Path, output_dir: str, monkeypatch: pytest.MonkeyPatch, *options: str
+) -> None:
     """`python -m dataset.build_{builder}_dataset --output-dir …`, typed in `home`."""
     words = ["--source-repo", str(SOURCES / builder)]
     if builder == "arc":
         arc_data(home.parent / "raw-builder" / "data")
         words = ["--input-file-prefix", str(home.parent / "raw-builder/arc-raw/arc")]
-        words += ["--subsets", "training", "--test-set-name", "training", "--num-aug", "2"]
+        words += ["--subsets", "training", "--test-set-name", "training", "--num-aug", "1"]
     monkeypatch.chdir(home)
-    monkeypatch.setattr(sys, "argv", ["build", *words, "--output-dir", output_dir])
+    monkeypatch.setattr(sys, "argv", ["build", *words, "--output-dir", output_dir, *options])
     importlib.import_module(f"dataset.build_{builder}_dataset").main()
 
 
@@ -93,9 +95,24 @@ def test_an_own_dataset_is_replaced_and_another_builders_is_not(home, monkeypatc
     with pytest.raises(TrmError, match=r"holds test_puzzles\.json"):
         build("sudoku", home, "data/d", monkeypatch)
     assert contents(home / "data/d") == before
-    build("arc", home, "data/d", monkeypatch)  # with another number of augmentations
-    assert {*contents(home / "data/d")} == {*before}
+    build("arc", home, "data/d", monkeypatch, "--canvas", "5")
+    assert contents(home / "data/d") == before
+
+
+def test_a_dataset_of_other_settings_stays(home, monkeypatch, capsys):
+    before = contents(home / "data/d")
+    capsys.readouterr()
+    options = ("--canvas", "5", "--num-aug", "2", "--seed", "7")
+    with pytest.raises(TrmError, match=r"built with num_aug=1, seed=42, not num_aug=2, seed=7; n"):
+        build("arc", home, "data/d", monkeypatch, *options)
+    assert contents(home / "data/d") == before
+    (home / "data/d/.settings.json").unlink()  # as of an older build, or a published one
+    build("arc", home, "data/d", monkeypatch, *options)
+    assert "data/d is replaced; it does not say with which settings" in capsys.readouterr().err
     assert contents(home / "data/d") != before
+    (home / "data/d/.settings.json").write_text("{")
+    with pytest.raises(TrmError, match=r"settings\.json is not JSON .*: delete data/d, or"):
+        build("arc", home, "data/d", monkeypatch, *options)
 
 
 def test_a_file_that_came_during_the_build_stays(home):

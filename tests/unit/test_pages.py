@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from importlib import import_module
+from pathlib import Path, PurePath
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ import yaml
 from tests.conftest import ROOT
 from tests.pages import anchors, code_blocks
 from tests.project import FULL
+from trm.study.files import FIGURES, ResultFile
 from trm.study.table import Study
 
 PAGES = [
@@ -64,6 +66,13 @@ def test_settings_of_the_page_about_following_a_run(tmp_path: Path) -> None:
 
 def test_every_caption_file_of_snakemake_s_report_is_used() -> None:
     rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
-    for path in (ROOT / "workflow" / "report").glob("*.rst"):
-        used = f'"{path.stem}"' in rules or f"/{path.name}" in rules or path.stem == "workflow"
-        assert used, path
+    files = [ResultFile[name] for name in re.findall(r"in_report\(ResultFile\.(\w+)\)", rules)]
+    captions = {PurePath(file).stem for file in (*files, *FIGURES)}
+    captions |= {*re.findall(r"/(\w+)\.rst\"", rules), "workflow"}
+    assert {path.stem for path in (ROOT / "workflow/report").glob("*.rst")} == captions
+
+
+def test_every_figure_of_a_result_is_listed_and_has_a_drawing() -> None:
+    assert {*FIGURES} == {file for file in ResultFile if file.endswith(".svg")}
+    for figure in FIGURES:
+        assert callable(import_module(f"trm.report.{PurePath(figure).stem}").draw)

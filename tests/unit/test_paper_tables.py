@@ -327,7 +327,8 @@ def test_targets_of_tables_are_known_and_others_explained():
     assert not pattern.fullmatch("tables/both.svg")
     assert pattern.fullmatch("tables/won.csv")
     assert pattern.fullmatch("tables/one.txt")
-    assert "did you mean 'tables/one.csv'" in explain_target(STUDY, "results/tables/won.csv")
+    explained = explain_target(STUDY, "results/tables/won.csv")
+    assert "did you mean 'results/tables/one.csv'" in explained
 
 
 def test_results_load_in_the_order_of_the_experiments(tmp_path):

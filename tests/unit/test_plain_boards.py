@@ -12,7 +12,7 @@ from trm.data.read import load_split
 from trm.data.specs import BoardsSpec, parse_spec
 from trm.errors import TrmError
 from trm.puzzles.board_look import read_look
-from trm.report.examples import draw_examples
+from trm.report.examples import draw_boards
 from trm.report.figures import save_figure
 from trm.scoring.predictions import Predictions
 
@@ -72,7 +72,7 @@ def test_every_token_can_be_drawn(table) -> None:
     build_boards(spec(), table, table / "data")
     labels = np.array(load_split(table / "data", "test").sets["all"].labels)
     labels[1] = np.arange(6)
-    examples = draw_examples(table / "data", "boards", Predictions(labels, np.zeros(2)))
+    examples = draw_boards(table / "data", "boards", Predictions(labels, np.zeros(2)))
     assert examples.description.startswith("1 solved and 1 failed")
     save_figure(examples.figure, table / "x.png", examples.description)
     assert (table / "x.png").stat().st_size > 1000

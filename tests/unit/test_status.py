@@ -299,9 +299,27 @@ def test_a_damaged_result_is_not_done(
     monkeypatch.chdir(tmp_path)
     study = Study.of(TABLE)
     assert statuses(study, ["small/mlp"])[0].state == "done"  # results alone, without checkpoints
-    (tmp_path / "results" / NAME / "metrics.json").write_text('{"exact_')
-    status = statuses(study, ["small/mlp"])[0]
-    assert status.state == "failed" and "metrics.json is damaged" in (status.problem or "")
+    for content, problem in (
+        ('{"exact_', "is not JSON (Unterminated string"),
+        ("[]", "is not a JSON object"),
+        ("{}", "has no exact_accuracy"),
+        ('{"exact_accuracy": null}', "gives None for exact_accuracy, not a number"),
+    ):
+        (tmp_path / "results" / NAME / "metrics.json").write_text(content)
+        status = statuses(study, ["small/mlp"])[0]
+        assert status.state == "damaged" and f"metrics.json {problem}" in (status.problem or "")
+        assert "delete it, and evaluate again by snakemake results/" in status.problem
+        assert "result damaged" in as_text([status]) and status.problem in as_text([status])
+
+
+def test_a_result_without_solutions_is_done(
+    journey: dict[str, Status], root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(root / "results", tmp_path / "results")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results" / NAME / "metrics.json").write_text('{"tasks_without_solution": 240}')
+    status = statuses(Study.of(TABLE), ["small/mlp"])[0]
+    assert (status.state, status.percent, status.problem) == ("done", None, None)
 
 
 def test_deleted_outputs_are_no_failure(

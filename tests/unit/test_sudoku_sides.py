@@ -16,8 +16,8 @@ from trm.data.specs import GenerateSudoku, SudokuSpec
 from trm.data.sudoku import build_sudoku
 from trm.errors import TrmError
 from trm.puzzles.sudoku import SIDES, box_of
-from trm.report.examples import draw_examples
-from trm.scoring.gallery import gallery_of, load_gallery, save_gallery
+from trm.report.examples import draw_boards
+from trm.scoring.gallery import gallery_of_boards, load_gallery, save_gallery
 from trm.scoring.predictions import Predictions
 from trm.solve.command import verdict
 from trm.solve.trained import load
@@ -33,8 +33,8 @@ def test_a_side_goes_from_the_generator_to_the_figures_and_the_solver(tmp_path: 
     test = load_split(tmp_path / "data", "test").sets["all"]
     right = Predictions(np.array(test.labels, np.uint8), np.zeros(2, np.float32))
 
-    assert "2 solved and 0 failed" in draw_examples(tmp_path / "data", "sudoku", right).description
-    gallery = gallery_of(tmp_path / "data", "sudoku", right)
+    assert "2 solved and 0 failed" in draw_boards(tmp_path / "data", "sudoku", right).description
+    gallery = gallery_of_boards(tmp_path / "data", "sudoku", right)
     save_gallery(tmp_path / "gallery.json", gallery)
     assert load_gallery(tmp_path / "gallery.json") == gallery
     assert gallery.box == box_of(side) and gallery.box[0] * gallery.box[1] == side

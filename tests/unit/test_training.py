@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,22 +14,32 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from tests.conftest import overrides
 from trm.config.compose import compose
 from trm.config.types import TrainConfig
 from trm.data.batches import PuzzleData, Rows, take_examples
 from trm.errors import TrmError
+from trm.evaluate import early_exit
 from trm.evaluate.command import evaluate_checkpoint
 from trm.evaluate.loop import Evaluation, evaluate, with_task_ids
 from trm.evaluate.settings import Settings, parse_arguments
 from trm.evaluate.step_by_step import think
+from trm.model.act import Batch, Carry, StepOutput, act_step
+from trm.model.base import RecursiveModel
 from trm.model.checkpoint import read_state_dict
+from trm.model.layers import Block
 from trm.model.registry import build_model, model_for
+from trm.runtime.cost import CostMeter
 from trm.runtime.ranks import Ranks, choose_device
 from trm.runtime.signals import Signals
+from trm.study.run_folder import newest_facts
+from trm.study.table import Resources
+from trm.study.under_way import read_training
 from trm.training.folder import wait_for_lock
-from trm.training.step import Meter
+from trm.training.records import Records
+from trm.training.step import Averages, Meter
 from trm.training.trainer import train
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -55,6 +68,54 @@ def test_a_run_leaves_what_it_promises(run: Path, sudoku_data: Path) -> None:
     assert len(provenance["dataset_sha256"][str(sudoku_data)]) == 64
     assert provenance["test_in_train"] == {"shared": 0, "total": 100}
     assert yaml.safe_load((run / "all_config.yaml").read_text())["seed"] == 0
+
+
+class StoppedAtFour(Records):
+    """Sends the process a signal within its fourth step."""
+
+    def stepped(self, averages: Averages | None) -> None:
+        super().stepped(averages)
+        if self.state.step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_run_is_counted_up_to_the_steps_that_it_makes(
+    sudoku_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """The schedule has 13; each of two iterations drops the rows that fill no batch of 7."""
+    config = config_for(sudoku_data, tmp_path / "run", global_batch_size=7)
+    with pytest.raises(SystemExit):
+        train(config, ALONE, StoppedAtFour)
+    said = capsys.readouterr().err
+    assert "12 steps of 7" in said and "training 4/12 " in said
+    assert "stopped at step 4 of 12; " in said
+    resources = Resources()
+    assert read_training(tmp_path / "run", sudoku_data, resources, False).total_steps == 12
+    shutil.rmtree(tmp_path / "run/snapshots")  # as before the first is saved
+    assert read_training(tmp_path / "run", sudoku_data, resources, True).total_steps == 12
+
+
+def test_the_energy_counter_is_read_once_at_the_start(
+    sudoku_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of a run that resumes, whose cost is that of all its parts."""
+    config = config_for(sudoku_data, tmp_path / "run")
+    with pytest.raises(SystemExit):
+        train(config, ALONE, StoppedAtFour)
+    before = newest_facts(tmp_path / "run")["cost"]["wall_s"]
+    made: list[CostMeter] = []
+
+    class Counted(CostMeter):
+        def __init__(self, *arguments: object) -> None:
+            super().__init__(*arguments)
+            made.append(self)
+
+    monkeypatch.setattr("trm.training.trainer.CostMeter", Counted)
+    train(config, ALONE)
+    (meter,) = made
+    assert meter.before.wall_s == before
+    provenance = json.loads((tmp_path / "run/provenance.json").read_text())
+    assert provenance["train_wall_s"] >= round(before, 1)
 
 
 def test_history_has_both_series(run: Path) -> None:
@@ -203,11 +264,51 @@ def test_freeze_weights_learns_the_embedding_only(
     assert changed == ["puzzle_emb.weights"]
 
 
+def test_weights_are_frozen_for_a_share_of_the_steps(
+    run: Path, sudoku_data: Path, tmp_path: Path
+) -> None:
+    start = run / "step_12"
+    train(config_for(sudoku_data, tmp_path, freeze_weights_for=0.5, load_checkpoint=start), ALONE)
+    before, middle, after = (
+        read_state_dict(path) for path in (start, tmp_path / "step_6", tmp_path / "step_12")
+    )
+    changed = [k for k in before if not torch.equal(before[k], middle[k])]
+    assert changed == ["puzzle_emb.weights"]
+    assert not torch.equal(middle["lm_head.weight"], after["lm_head.weight"])
+
+
 def test_outputs_asked_for_are_saved(sudoku_data: Path, tmp_path: Path) -> None:
     train(config_for(sudoku_data, tmp_path, eval_save_outputs="[preds,q_halt_logits]"), ALONE)
     saved = torch.load(tmp_path / "step_12_all_preds.0", weights_only=True)
     assert set(saved) == {"preds", "q_halt_logits"}
     assert saved["preds"].shape[1] == 81
+
+
+def test_kernels_change_no_loss(
+    sudoku_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """On a CPU, where fused ones are plain ones, with a note: tests/unit/test_fused.py."""
+    mlp = {"arch__mlp_t": True, "arch__pos_encodings": "none", "arch__forward_dtype": "float64"}
+    losses, first_sizes = [], []
+    for kernels in ("plain", "positions_first", "fused"):
+        sizes: set[int] = set()
+        watch = register_module_forward_pre_hook(
+            lambda module, args, sizes=sizes: (
+                sizes.add(len(args[0])) if isinstance(module, Block) else None
+            )
+        )
+        with watch:
+            config = config_for(
+                sudoku_data, tmp_path / kernels, kernels=kernels, eval_interval=4, **mlp
+            )
+            train(config, ALONE)
+        first_sizes.append(sizes)
+        losses.append(pd.read_csv(tmp_path / kernels / "history.csv").loss)
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-6)
+    assert losses[1].equals(losses[2])
+    to_estimate_memory = {1, 3}
+    assert first_sizes == [{8} | to_estimate_memory, *2 * [{82} | to_estimate_memory]]
+    assert capsys.readouterr().err.count("note: kernels=fused is not possible here: ") == 1
 
 
 def test_adamw_and_softmax_run(sudoku_data: Path, tmp_path: Path) -> None:
@@ -391,6 +492,24 @@ def test_a_sure_example_leaves_with_the_answer_of_that_step(
     assert by_act.metrics["exact_accuracy"] == pytest.approx(right.all(1).mean())
     assert by_act.metrics["steps"] == pytest.approx(leaves.mean() + 1)
     assert whole.metrics["steps"] == 5
+
+
+def test_the_batch_shrinks_by_halves_alone(
+    sudoku_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU makes a plan for each size of a batch, of which there would be a hundred."""
+    data = PuzzleData.load([str(sudoku_data)], "test")
+    model = halting_model(data)
+    sizes: list[int] = []
+
+    def counting(model: RecursiveModel, carry: Carry, batch: Batch) -> tuple[Carry, StepOutput]:
+        sizes.append(len(batch.inputs))
+        return act_step(model, carry, batch)
+
+    monkeypatch.setattr(early_exit, "act_step", counting)
+    let_go(model, data, 60, 0.0)
+    assert sizes == sorted(sizes, reverse=True)
+    assert set(sizes) <= {60, 30, 15, 7, 3, 1} and len(set(sizes)) > 2
 
 
 def test_a_published_evaluation_is_the_default(run: Path, sudoku_data: Path, tmp_path) -> None:

@@ -227,6 +227,9 @@ SAVABLE_OUTPUTS = (
 Embeddings = Literal["saved", "reinitialise"]
 """A checkpoint's puzzle embeddings: as they are saved, or each the mean of the saved ones."""
 
+Kernels = Literal["plain", "positions_first", "fused"]
+"""Which code computes the nets (`trm.model.kernels`)."""
+
 
 IMMATERIAL = (
     "project_name",
@@ -238,6 +241,7 @@ IMMATERIAL = (
     "keep_snapshots",
     "device",
     "compile",
+    "kernels",
     "wandb",
     "log_interval",
     "micro_batch_size",
@@ -287,6 +291,7 @@ class TrainConfig(Strict):
     supervision_decay: float | None = Field(None, gt=0, le=1)
     random_halt_prob: float = Field(0, ge=0, lt=1)
     freeze_weights: bool = False
+    freeze_weights_for: float = Field(0, ge=0, lt=1)
     seed: int = Field(0, ge=0, lt=2**64)
 
     resume: Literal[True, False, "or_restart"] = True
@@ -306,6 +311,7 @@ class TrainConfig(Strict):
 
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     compile: Literal["auto", "on", "max", "off"] = "auto"
+    kernels: Kernels = "plain"
     wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
     wandb_group: str | None = None
     log_interval: int = Field(10, ge=1)
@@ -325,6 +331,10 @@ class TrainConfig(Strict):
         if self.freeze_weights and self.arch.puzzle_emb_ndim == 0:
             raise ValueError(
                 "freeze_weights=True with arch.puzzle_emb_ndim=0 leaves nothing to learn"
+            )
+        if self.freeze_weights_for and self.arch.puzzle_emb_ndim == 0:
+            raise ValueError(
+                "freeze_weights_for with arch.puzzle_emb_ndim=0 leaves nothing to learn at first"
             )
         if self.eval_save_outputs and self.eval_halting == "act":
             raise ValueError("eval_save_outputs needs eval_halting=fixed")

@@ -258,7 +258,7 @@ def build_arc(spec: ArcSpec, input_file_prefix: str, output_dir: Path) -> None:
             f"no task of the test set {' or '.join(spec.test_sets)} fits a canvas of "
             f"{spec.canvas}x{spec.canvas}: set a larger one"
         )
-    with new_dataset(output_dir, spec.extra_files) as folder:
+    with new_dataset(output_dir, spec.extra_files, spec.settings) as folder:
         _refuse_a_known_test_set(spec, [group for members in tasks.values() for group in members])
         state = legacy_stream(spec.seed)
         groups = _draw_groups(spec, tasks, state)

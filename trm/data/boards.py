@@ -272,7 +272,7 @@ def write_boards(
     """Write the dataset `output_dir`: both splits, each from its table with its variants, and the
     `extra` files by name. The training boards are drawn from `state`."""
     keys = {}
-    with new_dataset(output_dir, spec.extra_files) as folder:
+    with new_dataset(output_dir, spec.extra_files, spec.settings) as folder:
         for split, table in tables.items():
             wanted = None
             if split == "train":

@@ -38,6 +38,9 @@ SPLITS = ("train", "test")
 AUGMENTATIONS = "__augmentations.npz"
 
 
+SETTINGS = ".settings.json"  # what it was built with; the fingerprint leaves hidden files out
+
+
 class DatasetMetadata(BaseModel):
     """dataset.json, with its fields in the published order."""
 
@@ -81,6 +84,7 @@ def dataset_files(extra_files: Collection[str] = ()) -> list[str]:
     return [
         "identifiers.json",
         *extra_files,
+        SETTINGS,
         ".snakemake_timestamp",  # Snakemake's, in a folder that is its output
         *(f"{split}/{name}" for split in SPLITS for name in in_split),
     ]

@@ -3,39 +3,72 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from trm.data.dataset import (
     SET,
+    SETTINGS,
     SPLITS,
     DatasetMetadata,
     dataset_files,
 )
 from trm.errors import TrmError
-from trm.files import new_folder
+from trm.files import new_folder, read_json, write_json
+from trm.progress import say
 
 
 @contextmanager
-def new_dataset(folder: Path, extra_files: Collection[str] = ()) -> Iterator[Path]:
+def new_dataset(
+    folder: Path, extra_files: Collection[str] = (), settings: Mapping[str, Any] | None = None
+) -> Iterator[Path]:
     """A temporary folder to build a dataset in, which takes the place of `folder` on success.
 
-    `extra_files` are those that the builder writes beside the files of every dataset. Raises
-    TrmError at once, and deletes nothing, where `folder` holds any other file, or is inside
-    another dataset.
+    `extra_files` are those that the builder writes beside the files of every dataset, and
+    `settings` those of the build. Raises TrmError at once, and deletes nothing, where `folder`
+    holds any other file, or a dataset that was built with other settings, or is inside another
+    dataset.
     """
+    settings = settings or {}
     for parent in Path(folder).resolve().parents:
         if (parent / "identifiers.json").is_file() and any(
             (parent / split / "dataset.json").is_file() for split in SPLITS
         ):
             raise TrmError(f"{folder} is inside the dataset {parent}: choose another folder")
     with new_folder(folder, dataset_files(extra_files), "the dataset that is built") as partial:
+        _refuse_other_settings(Path(folder), settings)
         yield partial
+        write_json(partial / SETTINGS, settings)
+
+
+def _refuse_other_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """TrmError where the dataset in `folder` was built with other settings; a note where nothing
+    says with which."""
+    if not (folder / "identifiers.json").is_file():
+        return
+    remedy = f"delete {folder}, or choose another folder"
+    try:
+        before = read_json(folder / SETTINGS, remedy)
+    except FileNotFoundError:
+        say(f"note: {folder} is replaced; it does not say with which settings it was built")
+        return
+    before = before if isinstance(before, dict) else {}
+    other = [name for name in settings if before.get(name, settings[name]) != settings[name]]
+    if other:
+        was, wanted = (
+            ", ".join(f"{name}={json.dumps(of[name])}" for name in other)
+            for of in (before, settings)
+        )
+        raise TrmError(
+            f"{folder} holds a dataset that was built with {was}, not {wanted}; nothing was "
+            f"changed. To build this one, {remedy}"
+        )
 
 
 class ArrayWriter:

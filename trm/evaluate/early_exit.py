@@ -55,33 +55,47 @@ def answer_until_sure(
     )
     waiting = min(settings.global_batch_size // ranks.world_size, count)
     examples = np.arange(waiting)  # by row
+    working = np.ones(waiting, dtype=bool)  # rows; the others only fill the batch
     carry = initial_carry(model, to_batch(rows_of(examples), ranks.device))
     batch = carry.current
-    while ranks.any([len(examples) > 0])[0]:
+    while ranks.any([bool(working.any())])[0]:
         before_step()
-        if len(examples) == 0:
+        if not working.any():
             continue
         carry, output = act_step(model, carry, batch)
         lead = output.certainty - settings.halting_threshold
         leaves = carry.halted | wants_to_halt(model, lead, output.q_continue)
-        done = leaves.nonzero().squeeze(-1)
-        if len(done) == 0:
+        places = (leaves.cpu().numpy() & working).nonzero()[0]
+        if len(places) == 0:
             continue
-        places = done.cpu().numpy()
+        done = torch.from_numpy(places).to(ranks.device)
         _note(answers, examples[places], *_of_rows(carry, output, done), settings.loss_type)
-        progress.update(len(done))
-        fresh = np.arange(waiting, min(waiting + len(done), count))
+        progress.update(len(places))
+        fresh = np.arange(waiting, min(waiting + len(places), count))
         waiting += len(fresh)
         examples[places[: len(fresh)]] = fresh
+        working[places[len(fresh) :]] = False
         batch = _with_rows(carry.current, done[: len(fresh)], rows_of(fresh), ranks.device)
         carry = replace(carry, halted=leaves)
-        if len(fresh) < len(done):  # nobody is waiting: the batch shrinks
-            kept = torch.ones_like(leaves)
-            kept[done[len(fresh) :]] = False
-            rows = kept.nonzero().squeeze(-1)
-            examples = examples[rows.cpu().numpy()]
+        kept = _rows_to_keep(working)
+        if len(kept) < len(working):
+            rows = torch.from_numpy(kept).to(ranks.device)
+            examples, working = examples[kept], working[kept]
             carry, batch = _carry_of_rows(carry, rows), _batch_of_rows(batch, rows)
     return answers
+
+
+def _rows_to_keep(working: np.ndarray) -> np.ndarray:
+    """Rows of the next batch: all, until half of them or fewer are at work; then half, as often as
+    that holds. Rows that have been answered fill it up.
+
+    Every size of a batch costs a GPU a plan of its kernels, and a compiled net a graph.
+    """
+    size = len(working)
+    while size > 1 and working.sum() <= size // 2:
+        size //= 2
+    first = np.argsort(~working, kind="stable")[:size]
+    return np.sort(first)
 
 
 def _note(

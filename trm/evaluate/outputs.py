@@ -1,4 +1,5 @@
-"""What an evaluation leaves: metrics.json, predictions, submission, curves by step and by ids."""
+"""What an evaluation leaves: metrics.json, predictions, curves by step and by ids; for ARC the
+answers and the submission."""
 
 from __future__ import annotations
 
@@ -15,7 +16,14 @@ from trm.files import atomic_write, write_json
 from trm.progress import say
 from trm.puzzles.kinds import kind_named
 from trm.runtime.ranks import Ranks
-from trm.scoring.arc import TEST_PUZZLES, ArcScore, score_arc, write_submission
+from trm.scoring.answers import Answers, save_answers
+from trm.scoring.arc import (
+    TEST_PUZZLES,
+    ArcScore,
+    count_votes,
+    score_answers,
+    write_submission,
+)
 from trm.scoring.halting import halting_statistics
 from trm.scoring.predictions import exactly_right, save_predictions
 from trm.scoring.submission import check_submission, complete_submission, read_challenges
@@ -39,7 +47,7 @@ def further_metrics(
 def write_outputs(
     config: EvaluateConfig, data_path: Path, by_ids: dict[str, Evaluation], suffix: str
 ) -> dict[str, float]:
-    """Predictions, curves and, for ARC, the submission; returns ARC's metrics.
+    """Predictions, curves and, for ARC, answers and submission; returns ARC's metrics.
 
     `by_ids` has the evaluation under the puzzles' own ids as `own`; `suffix` ends the names of the
     files, where those of another data path are written beside them.
@@ -50,12 +58,14 @@ def write_outputs(
     def named(path: Path) -> Path:
         return path.with_stem(path.stem + suffix)
 
-    own = _votes_on(data_path, result)
+    answers = _answers_to(data_path, result)
+    own = None if answers is None else score_answers(data_path, answers)
 
     def row(evaluation: Evaluation) -> dict[str, float]:
-        counted = evaluation.predictions is result.predictions
-        votes = own if counted else _votes_on(data_path, evaluation)
-        return evaluation.metrics | ({} if votes is None else votes.metrics)
+        if own is None or evaluation.predictions is result.predictions:
+            return evaluation.metrics | ({} if own is None else own.metrics)
+        others = _answers_to(data_path, evaluation)
+        return evaluation.metrics | score_answers(data_path, others).metrics
 
     if config.predictions is not None:
         save_predictions(named(config.predictions), result.predictions)
@@ -67,6 +77,8 @@ def write_outputs(
         _write_by(named(config.task_ids_out), "task_ids", under)
     if own is None:
         return {}
+    if config.answers is not None:
+        save_answers(named(config.answers), answers)
     submission = named(config.submission or config.out.parent / "submission.json")
     _write_submission(submission, own, config.challenges)
     if not own.metrics:
@@ -74,13 +86,14 @@ def write_outputs(
     return {**own.metrics, "ARC/tasks": own.n_tasks}
 
 
-def _votes_on(data_path: Path, evaluation: Evaluation) -> ArcScore | None:
+def _answers_to(data_path: Path, evaluation: Evaluation) -> Answers | None:
     """ARC's votes; None for a dataset of other puzzles. The ids that name ARC's augmentations are
     the puzzles' own, whatever the model was shown."""
     if not (data_path / TEST_PUZZLES).is_file():
         return None
-    assert evaluation.predictions is not None
-    return score_arc(data_path, evaluation.predictions.preds, evaluation.predictions.q_halt_logits)
+    predictions = evaluation.predictions
+    assert predictions is not None
+    return count_votes(data_path, predictions.preds, predictions.q_halt_logits)
 
 
 def _write_submission(path: Path, score: ArcScore, challenge_files: list[Path]) -> None:

@@ -29,7 +29,7 @@ from trm.scoring.predictions import Predictions, load_predictions
 from trm.study.puzzle_names import why_other_puzzles
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def think(model: RecursiveModel, rows: Rows, device: torch.device) -> Predictions:
     """Answers to B rows after each of halt_max_steps steps: preds [steps, B, S], q [steps, B]."""
     model.eval()

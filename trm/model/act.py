@@ -37,10 +37,16 @@ class Batch:
 
 
 def to_batch(rows: Rows, device: torch.device) -> Batch:
+    return host_batch(rows, device).to(device)
+
+
+def host_batch(rows: Rows, device: torch.device) -> Batch:
+    """Rows in the CPU's memory, where `device` can copy them from without waiting."""
     tensors = [torch.from_numpy(a) for a in (rows.inputs, rows.labels, rows.puzzle_identifiers)]
     if device.type == "cuda":
-        tensors = [t.pin_memory() for t in tensors]
-    return Batch(*tensors).to(device)
+        with torch.cuda.device(device):  # which a new thread has not chosen
+            tensors = [t.pin_memory() for t in tensors]
+    return Batch(*tensors)
 
 
 @dataclass(frozen=True)

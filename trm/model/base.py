@@ -40,6 +40,10 @@ class Depth(NamedTuple):
     L_cycles: int
 
 
+def _positions_first(x: Tensor) -> Tensor:  # [B, S, D] -> [S, B, D]; keys [B] stay
+    return x.transpose(0, 1).contiguous() if x.ndim == 3 else x
+
+
 class RecursiveModel(nn.Module, ABC):
     """An architecture is the names of its states, its nets, and how one step recurses over them.
 
@@ -73,6 +77,7 @@ class RecursiveModel(nn.Module, ABC):
         self.prefix_len = config.prefix_len
         self.length = config.seq_len + self.prefix_len
         self.rotary: RotaryPositions | None = None
+        self.positions_first = False
 
         self.build_ends()
         if config.puzzle_emb_ndim > 0:
@@ -135,7 +140,8 @@ class RecursiveModel(nn.Module, ABC):
 
     @abstractmethod
     def recurse(self, state: State, x: Tensor, depth: Depth) -> State:
-        """One supervision step on states and embedded question x, each [B, prefix + S, D].
+        """One supervision step on states and embedded question x, each [B, prefix + S, D], or with
+        `positions_first` [prefix + S, B, D].
 
         The first returned state is the one the answer is read from.
         """
@@ -187,7 +193,12 @@ class RecursiveModel(nn.Module, ABC):
     ) -> tuple[State, Heads]:
         """One supervision step (of the model's own depth, unless another is given); the returned
         state is detached (docs/specification.md#recursion)."""
-        state = self.recurse(state, self.embed(inputs, puzzle_rows), depth or self.depth)
+        x = self.embed(inputs, puzzle_rows)
+        if self.positions_first:  # copied once a step, so that no call of a net has to
+            x, state = _positions_first(x), tuple(map(_positions_first, state))
+        state = self.recurse(state, x, depth or self.depth)
+        if self.positions_first:
+            state = tuple(s.transpose(0, 1) if s.ndim == 3 else s for s in state)
         return tuple(s.detach() for s in state), self.read(state[0])
 
     def read(self, answer: Tensor) -> Heads:

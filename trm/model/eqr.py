@@ -44,7 +44,8 @@ class EqR(RecursiveModel):
         s = (1 - c.lambda_) * s + c.lambda_ * self.L_level(s, inject, self.rotary)
         if c.noise_scale == 0:
             return s
-        return s + (c.noise_scale * draws.normal(s.shape[1:])).to(s.dtype)
+        noise = c.noise_scale * draws.normal((self.length, c.hidden_size))
+        return s + (noise.transpose(0, 1) if self.positions_first else noise).to(s.dtype)
 
     def cycle(self, y: Tensor, z: Tensor, x: Tensor, n: int, draws: Draws) -> State:
         """n times an update of z with y + x, then one of y with z."""

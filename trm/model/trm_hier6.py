@@ -21,9 +21,9 @@ class SixLatentTRM(RecursiveModel):
         self, y: Tensor, latents: list[Tensor], x: Tensor, n: int
     ) -> tuple[Tensor, list[Tensor]]:
         """n times, the latents in turn: z_i ← net(Σ z, y + x); then y ← net(y, Σ z)."""
-        latents = list(latents)
+        latents, inject = list(latents), y + x
         for step in range(n):
-            latents[step % LATENTS] = self.L_level(sum(latents), y + x, self.rotary)
+            latents[step % LATENTS] = self.L_level(sum(latents), inject, self.rotary)
         return self.L_level(y, sum(latents), self.rotary), latents
 
     def recurse(self, state: State, x: Tensor, depth: Depth) -> State:

@@ -26,5 +26,6 @@ class SingleStateTRM(RecursiveModel):
         cycles, n = depth
         with torch.no_grad():
             for _ in range(cycles - 1):
-                z = self.cycle(z, x, n)
+                # Compiled code is one graph more for an x that wants a gradient.
+                z = self.cycle(z, x.detach(), n)
         return (self.cycle(z, x, n),)

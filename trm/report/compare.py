@@ -32,10 +32,9 @@ from trm.report.figures import (
     STYLE,
     VERMILLION,
     new_figure,
-    read_history,
     save_figure,
-    thin,
 )
+from trm.report.learning_curve import read_history, thin
 from trm.scoring.metrics import Form, entry_of
 from trm.study.files import ResultFile
 

@@ -1,4 +1,4 @@
-"""What more thinking and more votes at test time buy: two curves, each from a small table."""
+"""Curves of accuracies against what was spent at test time, each drawn from a small table."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
 from trm.errors import TrmError
-from trm.report.figures import BLUE, GREEN, GREY, ORANGE, STYLE, VERMILLION, new_figure
+from trm.report.figures import STYLE, new_figure
 from trm.scoring.metrics import entry_of
 
 _MIN_LABEL_GAP = 0.045  # of the axis; labels of ticks closer than this would touch
 
 
 @dataclass(frozen=True)
-class _Line:
+class Line:
+    """One metric of the table."""
+
     metric: str
     colour: str
     marker: str
@@ -35,85 +37,25 @@ class _Line:
         return entry_of(self.metric).in_figures
 
 
-_STEPS_LINES = (
-    _Line("ARC/pass@2", GREEN, "^"),
-    _Line("exact_accuracy", BLUE, "o"),
-    _Line("accuracy", ORANGE, "s"),
-    _Line("q_halt_accuracy", GREY, "x", "--"),
-)
-_VOTES_LINES = (
-    _Line("ARC/pass@2", GREEN, "^"),
-    _Line("ARC/pass@1", VERMILLION, "v", "--"),
-)
-
-
 @dataclass(frozen=True)
-class _Kind:
-    """One of the two kinds of table: what it is drawn against, and how it is made."""
+class TableKind:
+    """A kind of table: what it is drawn against, and how it is made.
+
+    Its CSV has the columns `against`, `n` and, as shares 0..1, at least one of `lines` (also with
+    ARC/ before its name).
+    """
 
     against: str  # its first column
+    axis: str  # how the axis of that is called
     what: str  # one unit of it
-    lines: tuple[_Line, ...]
+    lines: tuple[Line, ...]
     n: str  # column of the number of test examples
     of_what: str
     remedy: str
 
 
-_STEPS = _Kind(
-    "supervision_steps",
-    "supervision step",
-    _STEPS_LINES,
-    "count",
-    "test examples",
-    "evaluate the run after each number of supervision steps again",
-)
-_VOTES = _Kind(
-    "n_augmentations",
-    "vote per test input",
-    _VOTES_LINES,
-    "n_tasks",
-    "tasks",
-    "write it with python workflow/scripts/votes.py",
-)
-
-
-def draw_steps_curve(csv: Path) -> Figure:
-    """Accuracies against the number of supervision steps at test.
-
-    Args:
-        csv: columns `supervision_steps`, `count` and, as shares 0..1, at least one of
-            `exact_accuracy`, `accuracy`, `q_halt_accuracy`, `pass@2` (also as `ARC/pass@2`).
-
-    Raises:
-        TrmError: the file is missing, no CSV, or lacks a column or rows.
-    """
-    return _draw(csv, _STEPS, "supervision steps at test")
-
-
-def describe_steps_curve(csv: Path) -> str:
-    """The steps curve in one sentence; TrmError as `draw_steps_curve`."""
-    return _describe(csv, _STEPS)
-
-
-def draw_votes_curve(csv: Path) -> Figure:
-    """pass@1 and pass@2 against the number of voting puzzles of each task.
-
-    Args:
-        csv: columns `n_augmentations` (voting puzzles, the plain one included), `n_tasks` and, as
-            shares 0..1, at least one of `pass@1`, `pass@2`.
-
-    Raises:
-        TrmError: the file is missing, no CSV, or lacks a column or rows.
-    """
-    return _draw(csv, _VOTES, "votes per test input (1: the plain puzzle alone)")
-
-
-def describe_votes_curve(csv: Path) -> str:
-    """The votes curve in one sentence; TrmError as `draw_votes_curve`."""
-    return _describe(csv, _VOTES)
-
-
-def _draw(csv: Path, kind: _Kind, x_label: str) -> Figure:
+def draw_curves(csv: Path, kind: TableKind) -> Figure:
+    """TrmError where the file is missing, is not a CSV, or lacks a column or rows."""
     table = _read(csv, kind)
     with mpl.rc_context(STYLE):
         figure = new_figure(5.6, 3.6)
@@ -132,7 +74,7 @@ def _draw(csv: Path, kind: _Kind, x_label: str) -> Figure:
         _log_axis(axes, table[kind.against].to_numpy(float))
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        axes.set_xlabel(x_label)
+        axes.set_xlabel(kind.axis)
         axes.set_ylabel(f"right, of {_range_of(table[kind.n])} {kind.of_what}")
         axes.grid(color="#DDDDDD", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
@@ -161,7 +103,8 @@ def _tick_labels(values: np.ndarray) -> list[str]:
     return labels[::-1]
 
 
-def _describe(csv: Path, kind: _Kind) -> str:
+def describe_curves(csv: Path, kind: TableKind) -> str:
+    """The curves in one sentence; TrmError as `draw_curves`."""
     table = _read(csv, kind)
     line = _present(kind, table)[0]
     first, last, best = table.iloc[0], table.iloc[-1], table.loc[table[line.column].idxmax()]
@@ -173,7 +116,7 @@ def _describe(csv: Path, kind: _Kind) -> str:
     )
 
 
-def _units(row: pd.Series, kind: _Kind) -> str:
+def _units(row: pd.Series, kind: TableKind) -> str:
     n = row[kind.against]
     unit = kind.what if n == 1 else kind.what.replace("step", "steps").replace("vote", "votes")
     return f"{n:,.0f} {unit}"
@@ -184,14 +127,14 @@ def _range_of(counts: pd.Series) -> str:
     return f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
 
 
-def _present(kind: _Kind, table: pd.DataFrame) -> list[_Line]:
+def _present(kind: TableKind, table: pd.DataFrame) -> list[Line]:
     """The lines that the table has values for, the most telling first."""
     return [
         line for line in kind.lines if line.column in table and table[line.column].notna().any()
     ]
 
 
-def _read(csv: Path, kind: _Kind) -> pd.DataFrame:
+def _read(csv: Path, kind: TableKind) -> pd.DataFrame:
     """The table, ascending."""
     try:
         table = pd.read_csv(csv)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 
 from trm.data.read import load_split
 from trm.data.specs import Kind
@@ -16,7 +14,8 @@ from trm.errors import TrmError
 from trm.puzzles.kinds import kind_of_boards
 from trm.report import figures
 from trm.report.boards import draw_arc_task, draw_board
-from trm.scoring.arc import ScoredInput, check_predictions, score_arc
+from trm.report.drawing import Drawn, Source
+from trm.scoring.arc import ArcScore, ScoredInput, check_predictions
 from trm.scoring.gallery import spread
 from trm.scoring.predictions import Predictions, exactly_right
 
@@ -26,28 +25,30 @@ N_EACH_ARC = 2  # an ARC task takes a whole row
 _TITLE = {"fontsize": 8.5, "weight": "bold"}
 
 
-@dataclass(frozen=True)
-class Examples:
-    """The picture and what it shows in words."""
-
-    figure: Figure
-    description: str
-
-
-def draw_examples(dataset: Path, kind: Kind, predictions: Predictions) -> Examples:
+def draw(source: Source) -> Drawn:
     """Draw test puzzles spread evenly over the solved and over the failed ones.
 
     Raises:
-        TrmError: the predictions are not of the dataset's test split.
+        TrmError: the answers are not of the dataset's test split.
     """
+    if source.kind == "arc":
+        return draw_tasks(source.score)
+    return draw_boards(source.dataset, source.kind, source.predictions)
+
+
+def draw_tasks(score: ArcScore) -> Drawn:
+    """ARC tasks with the answers that count."""
     with mpl.rc_context(figures.STYLE):
-        if kind == "arc":
-            return _draw_arc(dataset, predictions)
+        return _draw_tasks(score)
+
+
+def draw_boards(dataset: Path, kind: Kind, predictions: Predictions) -> Drawn:
+    """Boards with the model's answers; TrmError as `draw`."""
+    with mpl.rc_context(figures.STYLE):
         return _draw_boards(dataset, kind, predictions)
 
 
-def _draw_arc(dataset: Path, predictions: Predictions) -> Examples:
-    score = score_arc(dataset, predictions.preds, predictions.q_halt_logits)
+def _draw_tasks(score: ArcScore) -> Drawn:
     asked = [(task, test) for task in score.tasks for test in task.tests]
     solved = np.array([test.solved() for _, test in asked])
     chosen = _choose(solved, N_EACH_ARC)
@@ -62,11 +63,11 @@ def _draw_arc(dataset: Path, predictions: Predictions) -> Examples:
     what = "test inputs (two attempts each)"
     if not score.metrics:
         described = f"{len(chosen)} of {len(solved):,} {what} without known solutions."
-        return Examples(figure, described)
-    return Examples(figure, _describe(chosen, solved, what))
+        return Drawn(figure, described)
+    return Drawn(figure, _describe(chosen, solved, what))
 
 
-def _draw_boards(dataset: Path, name: Kind, predictions: Predictions) -> Examples:
+def _draw_boards(dataset: Path, name: Kind, predictions: Predictions) -> Drawn:
     kind, columns_of_board = kind_of_boards(dataset, name)
     split = load_split(dataset, "test")
     inputs = np.concatenate([arrays.inputs for arrays in split.sets.values()])
@@ -90,7 +91,7 @@ def _draw_boards(dataset: Path, name: Kind, predictions: Predictions) -> Example
         wrong = f", {n_wrong} wrong cell{'s' if n_wrong > 1 else ''}" if n_wrong else ""
         axes.set_title(f"{_verdict(solved[index])}: no. {index + 1:,}{wrong}", **_TITLE)
     figure.supxlabel(kind.figure_key, fontsize=8)
-    return Examples(figure, _describe(chosen, solved, "test puzzles"))
+    return Drawn(figure, _describe(chosen, solved, "test puzzles"))
 
 
 def _choose(solved: np.ndarray, n_each: int) -> list[int]:

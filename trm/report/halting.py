@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
 from trm.data.read import load_split
+from trm.report.drawing import Drawn, Source
 from trm.report.figures import BLUE, GREY, ORANGE, STYLE, new_figure
 from trm.scoring.arc import check_predictions, lacks_solutions
 from trm.scoring.halting import BINS, halting_probability, halting_statistics
@@ -45,6 +46,12 @@ class Halting:
     @property
     def probabilities(self) -> np.ndarray:
         return halting_probability(self.logits)
+
+
+def draw(source: Source) -> Drawn:
+    """TrmError as `Halting.of`."""
+    halting = Halting.of(source.dataset, source.predictions)
+    return Drawn(draw_halting(halting), describe_halting(halting))
 
 
 def draw_halting(halting: Halting) -> Figure:

@@ -18,26 +18,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from trm.data.overlap import Overlap
+from trm.data.specs import Kind
 from trm.errors import TrmError
 from trm.puzzles.kinds import kind_named
 from trm.report.boards import ARC_COLOURS
-from trm.report.curves import (
-    describe_steps_curve,
-    describe_votes_curve,
-    draw_steps_curve,
-    draw_votes_curve,
-)
-from trm.report.figures import (
-    describe_learning_curve,
-    draw_learning_curve,
-    save_figure,
-)
+from trm.report.drawing import Source, draw_figure
+from trm.report.figures import save_figure
 from trm.report.results import Result
 from trm.report.state import runs_of
 from trm.report.tables import NO_PUBLISHED_FIGURE, NOT_RUN, VERDICT_RULE, summarise
 from trm.scoring.gallery import Gallery, load_gallery
 from trm.scoring.metrics import Form, all_metrics, entry_of
-from trm.study.files import ResultFile
+from trm.study.files import FIGURES, ResultFile
 from trm.study.table import Benchmark, Study
 
 UNKNOWN = "not recorded"
@@ -46,22 +38,6 @@ _NARROW_SPACE = "\u202f"
 _MINUS = "\u2212"
 _DASH = "\u2013"
 _DESCRIPTION = ".//{http://purl.org/dc/elements/1.1/}description"
-_PICTURES = {  # in the order of the page; others follow
-    ResultFile.LEARNING_CURVE: "Learning curves",
-    ResultFile.STEPS_FIGURE: "Accuracy against supervision steps",
-    ResultFile.VOTES_FIGURE: "Accuracy against votes",
-    ResultFile.HALTING: "Halting",
-    ResultFile.EXAMPLES: "Solved and failed test puzzles",
-}
-_DRAWN_FROM = {  # drawn here where the picture is not there, but its table is
-    ResultFile.LEARNING_CURVE: (
-        ResultFile.HISTORY,
-        draw_learning_curve,
-        describe_learning_curve,
-    ),
-    ResultFile.STEPS_FIGURE: (ResultFile.STEPS, draw_steps_curve, describe_steps_curve),
-    ResultFile.VOTES_FIGURE: (ResultFile.VOTES, draw_votes_curve, describe_votes_curve),
-}
 
 
 @dataclass(frozen=True)
@@ -278,7 +254,7 @@ def _result_view(result: Result, row: Benchmark) -> ResultView:
             for name, value in sorted(result.metrics.items(), key=lambda item: _rank(item[0]))
         ],
         facts=_result_facts(result),
-        pictures=_pictures(result, has_gallery=gallery is not None),
+        pictures=_pictures(result, row.kind, has_gallery=gallery is not None),
         thinking=_puzzles(result, "thinking", thinking, _thinking_words) if thinking else None,
         gallery=_puzzles(result, "gallery", gallery, _gallery_words) if gallery else None,
         origin=_origin(result),
@@ -288,20 +264,28 @@ def _result_view(result: Result, row: Benchmark) -> ResultView:
 
 def _result_facts(result: Result) -> list[Line]:
     known = result.provenance
+    evaluation = Line("evaluation took", format_duration(known.get("evaluate_wall_s")))
+    made = [
+        Line("made", _moment(known.get("created"))),
+        Line("git revision", _revision(known)),
+    ]
+    if "weights" in known:  # they were not trained here
+        return [Line("weights", known["weights"]), evaluation, *made]
     return [
         Line("training took", format_duration(known.get("train_wall_s"))),
         *([Line("on GPUs", hours)] if (hours := _gpu_hours([result])) else []),
-        Line("evaluation took", format_duration(known.get("evaluate_wall_s"))),
+        evaluation,
         Line("device", known.get("device") or UNKNOWN),
-        Line("made", _moment(known.get("created"))),
-        Line("git revision", _revision(known)),
+        *made,
     ]
 
 
 def _origin(result: Result) -> list[Line]:
     known = result.provenance
     packages = known.get("packages") or {}
+    weights = known.get("weights_sha256")
     return [
+        *([Line("weights SHA-256", weights)] if weights else []),
         Line("dataset SHA-256", known.get("dataset_sha256") or UNKNOWN),
         Line(
             "packages",
@@ -317,22 +301,31 @@ def _page_facts(results: list[Result]) -> list[Line]:
     return [
         Line("newest result", _moment(newest)),
         Line("git revision", _distinct(_revision(entry) for entry in known)),
-        Line("device", _distinct(entry.get("device") or UNKNOWN for entry in known)),
+        Line("device", _distinct(_devices(known))),
     ]
 
 
-def _pictures(result: Result, has_gallery: bool) -> list[Picture]:
-    order = list(_PICTURES)
+def _devices(known: list[dict[str, Any]]) -> list[str]:
+    """The devices of trainings: given weights do not say theirs."""
+    return [entry.get("device") or UNKNOWN for entry in known if "weights" not in entry]
+
+
+def _pictures(result: Result, kind: Kind, has_gallery: bool) -> list[Picture]:
+    order = list(FIGURES)
     paths = {
         p.relative_to(result.folder).as_posix(): p for p in result.folder.glob("figures/*.svg")
     }
     pictures = {name: _picture(path, name, result, has_gallery) for name, path in paths.items()}
-    for name, (table, draw, describe) in _DRAWN_FROM.items():
-        csv = result.folder / table
-        if name not in pictures and csv.exists():
+    for name, figure in FIGURES.items():
+        # Drawn here where the picture is missing, but what it is drawn from is in the folder.
+        is_drawn_alone = name.kind in (None, kind) and not figure.of_dataset
+        if name in pictures or not is_drawn_alone:
+            continue
+        if all((result.folder / file).exists() for file in figure.drawn_from):
             with TemporaryDirectory() as scratch:
                 path = Path(scratch) / Path(name).name
-                save_figure(draw(csv), path, describe(csv))
+                drawn = draw_figure(Source(result.folder), path.stem)
+                save_figure(drawn.figure, path, drawn.description)
                 pictures[name] = _picture(path, name, result, has_gallery)
     names = sorted(pictures, key=lambda n: (order.index(n) if n in order else len(order), n))
     return [pictures[name] for name in names]
@@ -344,7 +337,8 @@ def _picture(path: Path, name: str, result: Result, has_gallery: bool) -> Pictur
         description = ElementTree.fromstring(content).findtext(_DESCRIPTION)
     except ElementTree.ParseError as error:
         raise TrmError(f"{path} is not an SVG ({error}): delete it and draw it again") from None
-    title = _PICTURES.get(name, path.stem.replace("_", " ").capitalize())
+    figure = FIGURES.get(name)
+    title = figure.title if figure else path.stem.replace("_", " ").capitalize()
     return Picture(
         uri=f"data:image/svg+xml;base64,{b64encode(content).decode('ascii')}",
         title=title,

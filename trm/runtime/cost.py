@@ -43,11 +43,12 @@ def gpu_joules(device: torch.device) -> float:
 
 
 class CostMeter:
-    """Counts from its making; `before` is what earlier parts of the same work took."""
+    """Counts from its making. `before` is what earlier parts of the same work took: a run that
+    resumes sets it."""
 
-    def __init__(self, ranks: Ranks, before: Cost | None = None) -> None:
+    def __init__(self, ranks: Ranks) -> None:
         self.ranks = ranks
-        self.before = before or Cost()
+        self.before = Cost()
         self.began = time.monotonic()
         self.joules_before = gpu_joules(ranks.device)
 

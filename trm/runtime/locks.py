@@ -13,7 +13,8 @@ import os
 import socket
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,7 @@ NOT_SUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 SECONDS_BETWEEN_BEATS = 10.0
 SECONDS_WITHOUT_A_BEAT = 40.0  # then an owner on another host has ended
 SECONDS_TO_SETTLE = 0.2  # between taking an owner's place and being sure of it
+SECONDS_BETWEEN_TRIES = 0.2
 SECONDS_OF_A_GLANCE = 600.0  # a beat this young is a holder's, whatever the two clocks say
 
 _watched: dict[Path, tuple[str, float]] = {}  # what an owner file said, and since when
@@ -35,12 +37,17 @@ _noted: set[Path] = set()
 class Lock:
     """A file that this process holds until `release`, or until it ends."""
 
-    def __init__(self, file: TextIO, beat: _Beat | None = None) -> None:
-        self._file, self._beat = file, beat
+    def __init__(self, path: Path, file: TextIO, beat: _Beat | None = None) -> None:
+        self.path, self._file, self._beat = path, file, beat
 
     def fileno(self) -> int:
         """Descriptor that a child inherits to hold the lock too; by flock only."""
         return self._file.fileno()
+
+    def share(self) -> None:
+        """Let other processes hold the file too, by `join_lock`; by flock only."""
+        if self._beat is None:
+            fcntl.flock(self._file, fcntl.LOCK_SH)
 
     def release(self) -> None:
         if self._beat is not None:
@@ -68,7 +75,10 @@ def try_lock(path: Path) -> Lock | None:
         file = path.open("w")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return Lock(file)
+            if _is_deleted(file, path):  # by its last holder (`held`), after it was opened here
+                file.close()
+                return None
+            return Lock(path, file)
         except BlockingIOError:
             file.close()
             return None
@@ -81,7 +91,38 @@ def try_lock(path: Path) -> Lock | None:
         if beat is None:
             file.close()
             return None
-        return Lock(file, beat)
+        return Lock(path, file, beat)
+
+
+def join_lock(path: Path) -> Lock | None:
+    """Hold `path` beside the process that shares it; None where the file system has no flock."""
+    with suppress(OSError), ExitStack() as unless_held:
+        file = unless_held.enter_context(path.open())
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        unless_held.pop_all()
+        return Lock(path, file)
+    return None
+
+
+@contextmanager
+def held(path: Path, what: str) -> Iterator[None]:
+    """Hold `path` within the block; it is deleted at its end.
+
+    While another process holds it this one waits, and says so: `what` is what it waits for.
+    """
+    told = False
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    while (lock := try_lock(path)) is None:
+        if not told:
+            say(f"waiting for another process{holder_of(path)} to end {what}")
+            told = True
+        time.sleep(SECONDS_BETWEEN_TRIES)
+    with lock:
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def is_locked(path: Path) -> bool:
@@ -105,6 +146,14 @@ def holder_of(path: Path) -> str:
     """The owner, as ` (process 123 on node7)`, where the file system has no locks; else empty."""
     owner = _read_owner(_owner_file(path))
     return "" if owner is None else f" (process {owner.pid} on {owner.host})"
+
+
+def _is_deleted(file: TextIO, path: Path) -> bool:
+    """Whether `path` no longer names the open file."""
+    try:
+        return not os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return True
 
 
 # --- where there is no flock ---------------------------------------------------------------------

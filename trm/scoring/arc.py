@@ -4,9 +4,10 @@ A test input is asked many times, each time turned, mirrored and recoloured othe
 prediction is cropped, its augmentation undone, and the grid that remains gets one vote
 (docs/specification.md#arc-score).
 
-One `Votes` is one ballot. The published code never clears its ballot between the evaluations of
-one run, so its later pass@K pools several checkpoints; here every evaluation opens its own, and
-pooled votes (`pooled_scores`) have a name of their own.
+The votes of an evaluation are counted once, into `Answers`; every score is read from those. The
+published code never clears its ballot between the evaluations of one run, so its later pass@K pools
+several checkpoints; here every evaluation opens its own, and pooled votes (`pooled_scores`) have a
+name of their own.
 """
 
 from __future__ import annotations
@@ -27,26 +28,19 @@ from trm.files import atomic_write
 from trm.progress import Progress
 from trm.puzzles.arc import PASS_KS
 from trm.puzzles.augmentation import NO_SOLUTION, invert_augmentation, parse_puzzle_name
+from trm.scoring.answers import Answers, Candidate, Key, key_of, rank
 from trm.scoring.halting import halting_probability
 from trm.scoring.metrics import entry_of
 from trm.scoring.predictions import Predictions
 
 Grid = list[list[int]]  # rows of colours 0..9, as in the ARC files
+TestPuzzles = dict[str, dict[str, list[dict[str, Grid]]]]  # test_puzzles.json: tasks by name
 
 VOTE_COUNTS = (1, 10, 100, 300, 1000)  # puzzles of a group that may vote
 
 _FIRST_COLOUR = 2  # tokens: 0 pad, 1 end of grid, 2..11 the colours 0..9
 ATTEMPTS = 2  # answers that count for a test input, as in Kaggle's submission format
 _CHUNK_ROWS = 4096  # bounds the working memory, whatever the number of augmentations
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One answer that at least one row voted for."""
-
-    grid: np.ndarray  # uint8 [H, W], colours 0..9; [0, 0] where the prediction held no grid
-    votes: int
-    mean_q: float  # mean sigmoid(q_halt) of its voters
 
 
 @dataclass(frozen=True)
@@ -94,24 +88,9 @@ class ArcScore:
         return len(self.tasks)
 
 
-@dataclass(slots=True)
-class _Tally:
-    votes: int = 0
-    q_sum: float = 0.0
-
-    @property
-    def mean_q(self) -> float:
-        return self.q_sum / self.votes
-
-
-# A grid as a dictionary key: its number of rows, then its cells. Equal keys are equal grids.
-_Key = bytes
-_Ballot = dict[_Key, _Tally]  # insertion order = order of first appearance
-
-
 @dataclass
 class Votes:
-    """The ballot of one evaluation; memory grows with distinct answers, not with rows.
+    """The ballot of one evaluation; memory grows with distinct answers, and by 12 bytes a row.
 
     Args:
         test_puzzles: task name -> {"train": [pair, ...], "test": [pair, ...]}, a pair being
@@ -120,18 +99,16 @@ class Votes:
         blank_id: id of rows that only fill up a batch; they have no vote.
     """
 
-    test_puzzles: dict[str, dict[str, list[dict[str, Grid]]]]
+    test_puzzles: TestPuzzles
     identifiers: Sequence[str]
     blank_id: int = 0
-    _ballots: dict[str, dict[_Key, _Ballot]] = field(init=False)
-    _has_solutions: bool = field(init=False)
+    _questions: dict[tuple[str, Key], int] = field(init=False)
+    _numbers: dict[tuple[int, Key], int] = field(default_factory=dict)  # by question and answer
+    _voted: list[np.ndarray] = field(default_factory=list)
+    _q: list[np.ndarray] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._has_solutions = _any_solution(self.test_puzzles)
-        self._ballots = {
-            task: {_key(_array(pair["input"])): {} for pair in puzzle["test"]}
-            for task, puzzle in self.test_puzzles.items()
-        }
+        self._questions = _questions(self.test_puzzles)
 
     def add(
         self,
@@ -140,7 +117,7 @@ class Votes:
         preds: np.ndarray,
         q_halt_logits: np.ndarray,
     ) -> None:
-        """Count the votes of rows in the order of the test split.
+        """Take the votes of rows in the order of the test split.
 
         Args:
             puzzle_identifiers: int [B].
@@ -151,62 +128,115 @@ class Votes:
         Raises:
             TrmError: a row belongs to no test input of `test_puzzles`.
         """
-        q_halt = halting_probability(q_halt_logits)
-        rows = zip(puzzle_identifiers, crop(inputs), crop(preds), q_halt, strict=True)
-        for identifier, question, answer, q in rows:
-            if identifier != self.blank_id:
-                self._vote(self.identifiers[identifier], question, answer, float(q))
+        rows = zip(puzzle_identifiers, crop(inputs), crop(preds), strict=True)
+        self._voted.append(np.array([self._vote(*row) for row in rows], dtype=np.int32))
+        self._q.append(halting_probability(q_halt_logits))
 
-    def _vote(self, name: str, question: np.ndarray, answer: np.ndarray, q: float) -> None:
+    def _vote(self, identifier: int, question: np.ndarray, answer: np.ndarray) -> int:
+        """The number of the answer that a row gives; -1 for a blank row."""
+        if identifier == self.blank_id:
+            return -1
+        name = self.identifiers[identifier]
         task, dihedral, colours = parse_puzzle_name(name)
-        asked = _key(invert_augmentation(question, dihedral, colours))
+        asked = key_of(invert_augmentation(question, dihedral, colours))
         try:
-            ballot = self._ballots[task][asked]
+            number = self._questions[task, asked]
         except KeyError:
             raise TrmError(
                 f"puzzle {name!r} asks no test input of {TEST_PUZZLES}: the dataset folder mixes "
                 "files of two builds; build it again"
             ) from None
-        tally = ballot.setdefault(_key(invert_augmentation(answer, dihedral, colours)), _Tally())
-        tally.votes += 1
-        tally.q_sum += q
+        key = key_of(invert_augmentation(answer, dihedral, colours))
+        return self._numbers.setdefault((number, key), len(self._numbers))
+
+    def answers(self, first_row: int = 0) -> Answers:
+        """The ranked answers of all rows so far, or of those from `first_row` on."""
+        voted = np.concatenate([np.empty(0, np.int32), *self._voted])
+        voted[:first_row] = -1
+        return rank(
+            [key for _, key in self._numbers],
+            np.array([question for question, _ in self._numbers], dtype=np.int64),
+            len(self._questions),
+            voted,
+            np.concatenate([np.empty(0), *self._q]),
+        )
 
     def score(self, ks: Sequence[int] = PASS_KS) -> ArcScore:
-        """Rank the candidates of every test input and count who finds the truth.
+        """The score of all rows so far (`score_answers`)."""
+        return _score(self.test_puzzles, self.answers(), ks)
 
-        pass@K = mean over tasks of the share of the task's test inputs whose truth is among the
-        first K candidates, ranked by (votes, mean sigmoid q_halt), both descending, ties in order
-        of first appearance. There is none in a test set without solutions.
-        """
-        tasks = tuple(self._score_task(name) for name in self.test_puzzles)
-        metrics = {
-            f"ARC/pass@{k}": _mean([task.share_solved(k) for task in tasks])
-            for k in (ks if self._has_solutions else ())
-        }
-        submission = {task.name: [_attempts(test) for test in task.tests] for task in tasks}
-        return ArcScore(metrics, submission, tasks)
 
-    def _score_task(self, name: str) -> ScoredTask:
-        puzzle = self.test_puzzles[name]
-        return ScoredTask(
+def _questions(test_puzzles: TestPuzzles) -> dict[tuple[str, Key], int]:
+    """The number of each question (`trm.scoring.answers`) by task and test input."""
+    numbers: dict[tuple[str, Key], int] = {}
+    for task, puzzle in test_puzzles.items():
+        for pair in puzzle["test"]:
+            numbers.setdefault((task, key_of(_array(pair["input"]))), len(numbers))
+    return numbers
+
+
+def score_answers(dataset_dir: Path, answers: Answers, ks: Sequence[int] = PASS_KS) -> ArcScore:
+    """Score the answers to a dataset's test split, as read from answers.npz.
+
+    pass@K = mean over tasks of the share of the task's test inputs whose truth is among the
+    first K candidates, ranked by (votes, mean sigmoid q_halt), both descending, ties in order
+    of first appearance. It does not exist in a test set without solutions.
+
+    Raises:
+        TrmError: the dataset is not an ARC dataset, or the answers are not to its test inputs.
+    """
+    puzzles = read_test_puzzles(Path(dataset_dir))
+    n_questions = len(_questions(puzzles))
+    if answers.n_questions != n_questions:
+        raise TrmError(
+            f"there are answers to {answers.n_questions} test inputs, but {dataset_dir} has "
+            f"{n_questions}: they are of another dataset; evaluate the checkpoint on this one again"
+        )
+    return _score(puzzles, answers, ks)
+
+
+def _score(test_puzzles: TestPuzzles, answers: Answers, ks: Sequence[int]) -> ArcScore:
+    questions, is_judged = _questions(test_puzzles), _any_solution(test_puzzles)
+
+    def scored(task: str, pair: dict[str, Grid]) -> ScoredInput:
+        question = questions[task, key_of(_array(pair["input"]))]
+        candidates = answers.to(question)
+        if not is_judged:
+            return ScoredInput(pair["input"], None, candidates, None)
+        place = answers.rank_of(key_of(_array(pair["output"])), question)
+        return ScoredInput(pair["input"], pair["output"], candidates, place)
+
+    tasks = tuple(
+        ScoredTask(
             name,
             train=tuple((pair["input"], pair["output"]) for pair in puzzle["train"]),
-            tests=tuple(self._score_input(name, pair) for pair in puzzle["test"]),
+            tests=tuple(scored(name, pair) for pair in puzzle["test"]),
         )
+        for name, puzzle in test_puzzles.items()
+    )
+    metrics = {
+        f"ARC/pass@{k}": _mean([task.share_solved(k) for task in tasks])
+        for k in (ks if is_judged else ())
+    }
+    submission = {task.name: [_attempts(test) for test in task.tests] for task in tasks}
+    return ArcScore(metrics, submission, tasks)
 
-    def _score_input(self, name: str, pair: dict[str, Grid]) -> ScoredInput:
-        ballot = self._ballots[name][_key(_array(pair["input"]))]
-        # sorted() is stable, also in reverse: ties keep the order of first appearance.
-        ranked = sorted(
-            ballot.items(), key=lambda item: (item[1].votes, item[1].mean_q), reverse=True
-        )
-        truth = _key(_array(pair["output"])) if self._has_solutions else None
-        return ScoredInput(
-            pair["input"],
-            pair["output"] if self._has_solutions else None,
-            tuple(Candidate(_grid(key), tally.votes, tally.mean_q) for key, tally in ranked),
-            next((rank for rank, (key, _) in enumerate(ranked) if key == truth), None),
-        )
+
+def count_votes(dataset_dir: Path, preds: np.ndarray, q_halt_logits: np.ndarray) -> Answers:
+    """What one checkpoint answers to a dataset's test split.
+
+    Args:
+        dataset_dir: dataset folder (docs/specification.md#dataset-format).
+        preds: uint8 [N, seq_len], the predicted tokens, in the order of the test split.
+        q_halt_logits: float32 [N], same order.
+
+    Raises:
+        TrmError: the dataset is not an ARC dataset, or the predictions are not of its test split.
+    """
+    test = _TestSplit.load(dataset_dir)
+    votes = test.new_votes()
+    test.poll(votes, preds, q_halt_logits)
+    return votes.answers()
 
 
 def score_arc(
@@ -215,22 +245,8 @@ def score_arc(
     q_halt_logits: np.ndarray,
     ks: Sequence[int] = PASS_KS,
 ) -> ArcScore:
-    """Score one checkpoint's predictions for a dataset's test split.
-
-    Args:
-        dataset_dir: dataset folder (docs/specification.md#dataset-format).
-        preds: uint8 [N, seq_len], the predicted tokens, in the order of the test split.
-        q_halt_logits: float32 [N], same order.
-        ks: the K of pass@K.
-
-    Raises:
-        TrmError: the dataset is not an ARC dataset, or the predictions are not of its test split.
-    """
-    test = _TestSplit.load(dataset_dir)
-    votes = test.new_votes()
-    for rows in test.poll(preds, q_halt_logits):
-        rows.vote(votes)
-    return votes.score(ks)
+    """Count one checkpoint's votes and score them: `count_votes`, then `score_answers`."""
+    return score_answers(dataset_dir, count_votes(dataset_dir, preds, q_halt_logits), ks)
 
 
 def lacks_solutions(dataset_dir: Path) -> bool:
@@ -260,9 +276,9 @@ def _any_solution(test_puzzles: Mapping[str, dict]) -> bool:
     return any(pair["output"] != NO_SOLUTION for pair in pairs)
 
 
-def score_arc_by_votes(
+def score_by_votes(
     dataset_dir: Path,
-    preds: np.ndarray,
+    answers: Answers,
     q_halt_logits: np.ndarray,
     counts: Sequence[int] = VOTE_COUNTS,
 ) -> dict[int, dict[str, float]]:
@@ -272,31 +288,49 @@ def score_arc_by_votes(
     plain puzzle alone. A count that no group reaches would vote like a smaller one under a false
     name: it stands for the whole of the largest group, and under that group's size.
 
+    The ranks of fewer votes are counted here, from which answer each row voted for: they do not
+    follow from those of all votes.
+
     Args:
-        dataset_dir, preds, q_halt_logits: as for `score_arc`.
+        dataset_dir, q_halt_logits: as for `count_votes`, and `answers` are what that returned.
         counts: each at least 1.
 
     Returns:
         By ascending number of voting puzzles: "ARC/pass@K" -> 0..1 and "ARC/tasks".
 
     Raises:
-        TrmError: as `score_arc`, or a count is below 1.
+        TrmError: as `score_answers`, the answers and logits are not of the same rows, or a count is
+            below 1.
     """
     if min(counts, default=0) < 1:
         raise TrmError(f"numbers of votes {list(counts)}: give at least one, each 1 or more")
     refuse_without_solutions(dataset_dir)
-    test = _TestSplit.load(dataset_dir)
-    ballots = {n: test.new_votes() for n in sorted({min(n, test.largest_group) for n in counts})}
-    for rows in test.poll(preds, q_halt_logits):
-        for n, votes in ballots.items():
-            rows.of_first(n).vote(votes)
-    scores = {n: votes.score() for n, votes in ballots.items()}
+    places, largest_group = _places_in_groups(load_split(Path(dataset_dir), "test"))
+    if not len(places) == len(answers.voted) == len(q_halt_logits):
+        raise TrmError(
+            f"{dataset_dir} has {len(places)} test rows, but there are votes of "
+            f"{len(answers.voted)} and predictions of {len(q_halt_logits)}: they are of another "
+            "dataset; evaluate the checkpoint on this one again"
+        )
+    q = halting_probability(q_halt_logits)
+    scores = {
+        n: score_answers(dataset_dir, answers.by(places < n, q))
+        for n in sorted({min(n, largest_group) for n in counts})
+    }
     return {n: {**score.metrics, "ARC/tasks": score.n_tasks} for n, score in scores.items()}
+
+
+@dataclass(frozen=True)
+class PooledScore:
+    """The score of one checkpoint, and of all checkpoints up to it together."""
+
+    alone: ArcScore
+    pooled: ArcScore  # its metrics are named "ARC/pooled_pass@K"
 
 
 def pooled_scores(
     dataset_dir: Path, predictions: Iterable[Predictions], ks: Sequence[int] = PASS_KS
-) -> Iterator[ArcScore]:
+) -> Iterator[PooledScore]:
     """Score the votes of more and more checkpoints together, as "ARC/pooled_pass@K".
 
     The n-th score pools the first n checkpoints, as the published code does over a run's
@@ -313,39 +347,22 @@ def pooled_scores(
     """
     refuse_without_solutions(dataset_dir)
     test = _TestSplit.load(dataset_dir)
-    votes = test.new_votes()
+    votes, n_rows = test.new_votes(), 0
     for one in predictions:
-        for rows in test.poll(one.preds, one.q_halt_logits):
-            rows.vote(votes)
-        score = votes.score(ks)
-        renamed = {f"ARC/pooled_pass@{k}": score.metrics[f"ARC/pass@{k}"] for k in ks}
-        yield replace(score, metrics=renamed)
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """B rows of the test split with their answers."""
-
-    puzzle_identifiers: np.ndarray  # [B]
-    places: np.ndarray  # [B], of the row's puzzle in its group, from 0
-    inputs: np.ndarray  # [B, seq_len]
-    preds: np.ndarray  # [B, seq_len]
-    q_halt_logits: np.ndarray  # [B]
-
-    def of_first(self, n: int) -> _Rows:
-        """The rows of the first n puzzles of their groups."""
-        kept = self.places < n
-        return _Rows(*(array[kept] for array in vars(self).values()))
-
-    def vote(self, votes: Votes) -> None:
-        votes.add(self.puzzle_identifiers, self.inputs, self.preds, self.q_halt_logits)
+        test.poll(votes, one.preds, one.q_halt_logits)
+        alone, pooled = (
+            score_answers(dataset_dir, votes.answers(first_row), ks) for first_row in (n_rows, 0)
+        )
+        renamed = {f"ARC/pooled_pass@{k}": pooled.metrics[f"ARC/pass@{k}"] for k in ks}
+        yield PooledScore(alone, replace(pooled, metrics=renamed))
+        n_rows += len(one.preds)
 
 
 @dataclass(frozen=True)
 class _TestSplit:
     """What a vote needs of a dataset."""
 
-    test_puzzles: dict[str, dict[str, list[dict[str, Grid]]]]
+    test_puzzles: TestPuzzles
     identifiers: Sequence[str]
     split: Split
 
@@ -356,45 +373,42 @@ class _TestSplit:
         puzzles = read_test_puzzles(dataset_dir)
         return _TestSplit(puzzles, load_identifiers(dataset_dir), split)
 
-    @property
-    def largest_group(self) -> int:
-        """Puzzles of the largest group; 1 where there is no group."""
-        sets = self.split.sets.values()
-        return max(
-            (int(np.diff(arrays.group_indices).max(initial=1)) for arrays in sets), default=1
-        )
-
     def new_votes(self) -> Votes:
         return Votes(self.test_puzzles, self.identifiers, self.split.metadata.blank_identifier_id)
 
-    def poll(self, preds: np.ndarray, q_halt_logits: np.ndarray) -> Iterator[_Rows]:
-        """The rows of the split, in its order, a chunk at a time; TrmError as `score_arc`."""
+    def poll(self, votes: Votes, preds: np.ndarray, q_halt_logits: np.ndarray) -> None:
+        """Let all rows vote, in the order of the split; TrmError as `count_votes`."""
         sets = self.split.sets.values()
         n_rows = sum(len(arrays.inputs) for arrays in sets)
         check_predictions(preds, q_halt_logits, n_rows, self.split.metadata)
         start = 0
         with Progress(n_rows, "voting", "answers") as progress:
             for arrays in sets:
-                n_examples = np.diff(arrays.puzzle_indices)
-                identifiers = np.repeat(arrays.puzzle_identifiers, n_examples)
-                places = np.repeat(_places_in_group(arrays), n_examples)
+                identifiers = _per_row(arrays, arrays.puzzle_identifiers)
                 for rows in _chunks(len(arrays.inputs)):
                     part = slice(start + rows.start, start + rows.stop)
-                    yield _Rows(
-                        identifiers[rows],
-                        places[rows],
-                        arrays.inputs[rows],
-                        preds[part],
-                        q_halt_logits[part],
-                    )
-                    progress.update(rows.stop - rows.start)  # these have voted now
+                    inputs = arrays.inputs[rows]
+                    votes.add(identifiers[rows], inputs, preds[part], q_halt_logits[part])
+                    progress.update(rows.stop - rows.start)
                 start += len(arrays.inputs)
 
 
-def _places_in_group(arrays: SetArrays) -> np.ndarray:
-    """Position of each puzzle [P] within its group, from 0."""
-    first = np.repeat(arrays.group_indices[:-1], np.diff(arrays.group_indices))
-    return np.arange(len(arrays.puzzle_identifiers)) - first
+def _per_row(arrays: SetArrays, of_puzzles: np.ndarray) -> np.ndarray:
+    """Values of puzzles [P] for each of their examples [N]."""
+    return np.repeat(of_puzzles, np.diff(arrays.puzzle_indices))
+
+
+def _places_in_groups(split: Split) -> tuple[np.ndarray, int]:
+    """The place of each row's puzzle in its group, from 0, [N]; puzzles of the largest group (1
+    where there is no group)."""
+    places, largest = [np.empty(0, np.int64)], 1
+    for arrays in split.sets.values():
+        sizes = np.diff(arrays.group_indices)
+        first = np.repeat(arrays.group_indices[:-1], sizes)
+        of_puzzles = np.arange(len(arrays.puzzle_identifiers)) - first
+        places.append(_per_row(arrays, of_puzzles))
+        largest = max(largest, int(sizes.max(initial=1)))
+    return np.concatenate(places), largest
 
 
 def check_predictions(
@@ -477,22 +491,12 @@ def _array(grid: Grid) -> np.ndarray:
     return np.array(grid, dtype=np.uint8)
 
 
-def _key(grid: np.ndarray) -> _Key:
-    return bytes([grid.shape[0]]) + grid.tobytes()
-
-
-def _grid(key: _Key) -> np.ndarray:
-    rows = key[0]
-    cells = np.frombuffer(key, dtype=np.uint8, offset=1) if rows else np.empty(0, np.uint8)
-    return cells.reshape(rows, -1 if rows else 0)
-
-
 def _chunks(n_rows: int) -> Iterator[slice]:
     for start in range(0, n_rows, _CHUNK_ROWS):
         yield slice(start, min(start + _CHUNK_ROWS, n_rows))
 
 
-def read_test_puzzles(dataset_dir: Path) -> dict[str, dict[str, list[dict[str, Grid]]]]:
+def read_test_puzzles(dataset_dir: Path) -> TestPuzzles:
     """Task name -> {"train": [pair, ...], "test": [pair, ...]}; TrmError where there is none."""
     path = dataset_dir / TEST_PUZZLES
     try:

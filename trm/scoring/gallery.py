@@ -28,6 +28,7 @@ from trm.puzzles.augmentation import NAME_SEPARATOR
 from trm.puzzles.kind import BoardKind
 from trm.puzzles.kinds import board_kind, kind_of_boards
 from trm.scoring.arc import (
+    ArcScore,
     Grid,
     ScoredInput,
     ScoredTask,
@@ -35,7 +36,6 @@ from trm.scoring.arc import (
     crop,
     lacks_solutions,
     read_test_puzzles,
-    score_arc,
 )
 from trm.scoring.halting import halting_probability
 from trm.scoring.predictions import Predictions, exactly_right
@@ -140,26 +140,29 @@ def load_gallery(path: Path) -> Gallery | None:
 # --- what is shown ------------------------------------------------------------------------------
 
 
-def gallery_of(
+def gallery_of_tasks(score: ArcScore, max_shown: int = MAX_SHOWN) -> Gallery:
+    """Up to `max_shown` test inputs of ARC with the answers that count, evenly spread over the
+    solved and over the failed ones."""
+    asked = [(task, test) for task in score.tasks for test in range(len(task.tests))]
+    solved = np.array([task.tests[test].solved() for task, test in asked], dtype=bool)
+    shown = choose(solved, max_shown)
+    return Gallery(
+        kind="arc",
+        total=len(asked),
+        total_solved=int(solved.sum()),
+        judged=bool(score.metrics),
+        puzzles=[_voted(*asked[position]) for position in shown],
+    )
+
+
+def gallery_of_boards(
     dataset: Path, kind: Kind, predictions: Predictions, max_shown: int = MAX_SHOWN
 ) -> Gallery:
-    """Up to `max_shown` test puzzles, evenly spread over the solved and over the failed ones.
+    """Up to `max_shown` boards of a test split, evenly spread over the solved and the failed ones.
 
     Raises:
         TrmError: the predictions are not of the dataset's test split.
     """
-    if kind == "arc":
-        score = score_arc(dataset, predictions.preds, predictions.q_halt_logits)
-        asked = [(task, test) for task in score.tasks for test in range(len(task.tests))]
-        solved = np.array([task.tests[test].solved() for task, test in asked], dtype=bool)
-        shown = choose(solved, max_shown)
-        return Gallery(
-            kind=kind,
-            total=len(asked),
-            total_solved=int(solved.sum()),
-            judged=bool(score.metrics),
-            puzzles=[_voted(*asked[position]) for position in shown],
-        )
     boards = _Boards.load(dataset, kind)
     solved = boards.check(predictions)
     rows = np.array(choose(solved, max_shown), dtype=int)
@@ -173,7 +176,7 @@ def thinking_rows(
 ) -> np.ndarray:
     """Ascending rows [n] of the test split to show the thinking of: up to n_each of either kind.
 
-    Of ARC's rows only plain puzzles, as a reader knows them. TrmError as `gallery_of`.
+    Of ARC's rows only plain puzzles, as a reader knows them. TrmError as `gallery_of_boards`.
     """
     boards = _Boards.load(dataset, kind)
     return boards.rows[choose(boards.check(predictions), 2 * n_each)]

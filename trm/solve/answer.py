@@ -23,7 +23,8 @@ from trm.progress import Progress, duration, say
 from trm.puzzles.arc import NO_OUTPUT
 from trm.puzzles.kind import BoardKind
 from trm.runtime.ranks import Ranks
-from trm.scoring.arc import ATTEMPTS, Candidate, Grid, ScoredInput, Votes
+from trm.scoring.answers import Candidate
+from trm.scoring.arc import ATTEMPTS, Grid, ScoredInput, Votes
 from trm.scoring.halting import halting_probability
 from trm.scoring.predictions import Predictions
 from trm.solve.arc_task import demonstrations, paint_questions
@@ -143,7 +144,7 @@ def answer_board(
     return BoardAnswer(kind.name, question, steps, valid, seconds, kind.characters)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def predict(
     model: RecursiveModel,
     inputs: np.ndarray,
@@ -286,7 +287,7 @@ def _learn(
     return Learning(state.step, seconds, before, _loss(model, data, config, device))
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _loss(
     model: RecursiveModel, data: PuzzleData, config: TrainConfig, device: torch.device
 ) -> float:

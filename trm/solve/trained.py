@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite, isqrt
@@ -32,14 +32,14 @@ from trm.data.dataset import DatasetMetadata
 from trm.data.read import load_identifiers, read_metadata
 from trm.data.specs import Kind
 from trm.errors import TrmError, explain
-from trm.files import EXPORTED_FILES, RunFile, checkpoints_of, file_sha256
+from trm.evaluate.weights import find_weights
+from trm.files import EXPORTED_FILES, RunFile, file_sha256
 from trm.model.base import RecursiveModel
 from trm.model.checkpoint import (
     HEAD,
     PUZZLE_EMBEDDING,
     check_exists,
     fit_weights,
-    missing_checkpoint,
     read_state_dict,
 )
 from trm.model.registry import build_model
@@ -52,7 +52,6 @@ from trm.puzzles.questions import read_puzzle
 from trm.runtime.ranks import choose_device
 from trm.solve.answer import BoardAnswer, TaskAnswer, answer_board, answer_task, embedding_learned
 from trm.study.files import ResultFile
-from trm.study.paths import run_of_result
 from trm.study.puzzle_names import why_other_puzzles
 
 WEIGHTS, DESCRIPTION, CARD, NAMES = EXPORTED_FILES
@@ -70,6 +69,7 @@ class Exported(Strict):
     model: ModelConfig
     boards: BoardsLook | None = None  # what the tokens stand for, where the kind does not say it
     weights_sha256: str | None = None
+    card_sha256: str | None = None  # of README.md as it was written
     training: dict[str, Any]  # the settings of the training but for the architecture
 
 
@@ -197,7 +197,9 @@ class TrainedModel:
         """What it solves, in words, such as `sudokus of 9x9`."""
         return kind_named(self.kind).describe(self.rows, self.side)
 
-    def exported(self, weights_sha256: str | None = None) -> Exported:
+    def exported(
+        self, weights_sha256: str | None = None, card_sha256: str | None = None
+    ) -> Exported:
         """What config.json says of it: nothing of this machine's folders."""
         training = self.training.model_dump(mode="json", exclude={"arch"})
         for key in ("checkpoint_path", "load_checkpoint"):
@@ -210,6 +212,7 @@ class TrainedModel:
             model=self.model.config,
             boards=self.look,
             weights_sha256=weights_sha256,
+            card_sha256=card_sha256,
             training=training,
         )
 
@@ -340,40 +343,6 @@ def _build(
     fit_weights(weights, state, model)
     where = choose_device(device)
     return model.to(where).eval().requires_grad_(False), where
-
-
-def find_weights(path: Path) -> Path:
-    """The file of weights that `path` means: itself, or the last of a run's folder.
-
-    TrmError where there is none.
-    """
-    if path.is_file():
-        return path
-    for folder in _run_folders(path):
-        with suppress(TrmError):  # a run that has not ended well, or was not ours
-            last = checkpoints_of(folder)[-1]
-            if last.is_file():
-                return last
-        if (folder / RunFile.FINAL).is_file():
-            return folder / RunFile.FINAL
-        steps = [p for p in folder.glob("step_*") if p.name.removeprefix("step_").isdigit()]
-        if steps:
-            last = max(steps, key=lambda p: int(p.name.removeprefix("step_")))
-            say(f"note: no run is known to have ended in {folder}; {last.name} is taken")
-            return last
-    if path.is_dir():
-        raise TrmError(
-            f"{path} holds no weights: neither a run's step_N or final, nor an exported model"
-        )
-    raise missing_checkpoint(path)
-
-
-def _run_folders(path: Path) -> Iterator[Path]:
-    """Where the weights of a run, or of a result, may be."""
-    yield path
-    run = run_of_result(path)
-    if run is not None:
-        yield run
 
 
 def _config_of(weights: Path, given: Path, train_config: str | Path | None) -> Path:

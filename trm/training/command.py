@@ -24,6 +24,7 @@ from trm.config.compose import accept_both_spellings, known_keys, load_train_con
 from trm.config.types import TrainConfig
 from trm.errors import TrmError, run_cli
 from trm.files import SETTINGS, settings_folder
+from trm.runtime.processor import let_segments_grow
 
 known_words = known_keys
 
@@ -51,12 +52,10 @@ def _composed(composed: DictConfig) -> None:
 
 
 def _run(config: TrainConfig) -> None:
+    let_segments_grow()
     # Imported late: a mistyped key is reported before torch is loaded.
-    from trm.runtime.ranks import start
+    from trm.runtime.ranks import joined
     from trm.training.trainer import train
 
-    ranks = start(config.device)
-    try:
+    with joined(config.device) as ranks:
         train(config, ranks)
-    finally:
-        ranks.close()

@@ -3,56 +3,49 @@
 from __future__ import annotations
 
 import os
-import shutil
-import sys
 
-import torch
-
-from trm.errors import first_line
-from trm.model.act import Batch, act_step, initial_carry
-from trm.model.base import Depth, RecursiveModel
-from trm.model.layers import compile_model, run_eagerly
+from trm.errors import TrmError
+from trm.model.act import act_step, initial_carry
+from trm.model.base import RecursiveModel
+from trm.model.compiling import compile_and_try, note_giving_up, worth_compiling
+from trm.model.kernels import choose_kernels
+from trm.model.layers import run_eagerly
 from trm.model.loss import act_loss
 from trm.progress import say
 from trm.training.memory import StepEstimate
 from trm.training.setup import Run, deepest, repeated_example
 from trm.training.state import Resumed
 
-FLOP_THAT_PAY = 4e12
-"""From this many FLOP on it pays to compile a training on the CPU: about a minute of eager work of
-one core with AVX-512. Compiling saves half of it, and costs a quarter (docs/performance.md)."""
 
-
-def worth_compiling(device: torch.device, training_flop: float) -> bool:
-    """What `compile: auto` chooses: the same for the same training on the same machine."""
-    if device.type == "mps":
-        return False
-    if device.type == "cuda":
-        return True
-    return training_flop >= FLOP_THAT_PAY and _cpp_compiler() is not None
-
-
-def _cpp_compiler() -> str | None:
-    """The compiler that torch would call, if there is one."""
-    default = "clang++" if sys.platform == "darwin" else "g++"
-    return shutil.which(os.environ.get("CXX", default))
+def use_kernels(run: Run, model: RecursiveModel) -> None:
+    """Compute the nets as `kernels` says, or by plain code, with a note, where that cannot be."""
+    problem = choose_kernels(model, run.config.kernels, run.ranks.device)
+    if problem is not None and run.ranks.is_main:
+        say(f"note: kernels={run.config.kernels} is not possible here: {problem}")
 
 
 def compile_nets(run: Run, model: RecursiveModel, estimate: StepEstimate, resumed: Resumed) -> bool:
-    """Compile the nets where `compile` says so; returns whether they are compiled."""
+    """Compile the nets where `compile` says so; returns whether they are compiled. TrmError where
+    they must be and cannot."""
     config, ranks = run.config, run.ranks
-    if config.compile in ("on", "max"):
-        compile_model(model, ranks.device, tuned=config.compile == "max")
-        return True
-    if config.compile == "off" or "DISABLE_COMPILE" in os.environ:
+    demanded = config.compile in ("on", "max")
+    if not demanded and (config.compile == "off" or "DISABLE_COMPILE" in os.environ):
         return False
-    if not _pays(run, estimate, resumed):
+    if not demanded and not _pays(run, estimate, resumed):
         return False
-    batch = repeated_example(run, run.rows_at_once)
-    problem = compile_and_try(model, batch, config.arch.loss.loss_type, deepest(config))
+    note_giving_up()
+    problem = compile_and_try(
+        model, ranks.device, lambda: _try_a_step(run, model), tuned=config.compile == "max"
+    )
     if not ranks.any([problem is not None])[0]:
         return True
+    if demanded:
+        raise TrmError(
+            f"compile={config.compile}, but the nets cannot be compiled here: "
+            f"{problem or 'another process cannot'}; compile=auto runs them eagerly then"
+        )
     run_eagerly(model)
+    choose_kernels(model, config.kernels, ranks.device)
     if problem is not None:
         say(f"note: the nets cannot be compiled here, and run eagerly: {problem}")
     return False
@@ -76,23 +69,19 @@ def _pays(run: Run, estimate: StepEstimate, resumed: Resumed) -> bool:
     return chosen
 
 
-def compile_and_try(
-    model: RecursiveModel, batch: Batch, loss_type: str, depth: Depth
-) -> str | None:
-    """Compile the nets and try them, in training, on one batch of the run's shape.
+def _try_a_step(run: Run, model: RecursiveModel) -> None:
+    """Train on one batch of the run's shape: neither weights nor random streams change.
 
-    Returns why they cannot be compiled (no Python headers, an unknown processor), None if they can.
-    Neither weights nor random streams change.
+    FloatingPointError where the loss is not finite.
     """
-    compile_model(model, batch.inputs.device)
+    batch = repeated_example(run, run.rows_at_once)
     try:
-        carry, output = act_step(model, initial_carry(model, batch), batch, depth=depth)
-        loss, _, _ = act_loss(loss_type, carry, output)
+        carry, output = act_step(
+            model, initial_carry(model, batch), batch, depth=deepest(run.config)
+        )
+        loss, _, _ = act_loss(run.config.arch.loss.loss_type, carry, output)
         loss.backward()
         if not loss.isfinite():
-            return f"the compiled loss is {loss.item()}"
-    except Exception as error:  # whatever a compiler that is not ours may raise
-        return first_line(error)[:200]
+            raise FloatingPointError(f"the compiled loss is {loss.item()}")
     finally:
         model.zero_grad(set_to_none=True)
-    return None

@@ -55,10 +55,10 @@ class Keeper:
         state, run = self.state, self.part.run
         if self.saved_step == state.step:
             return
-        self._refuse_diverged()
+        self._refuse_unsound()
         facts = {
             "world_size": self.ranks.world_size,
-            "total_steps": state.total_steps,
+            "total_steps": run.steps,
             "config": self.config.model_dump(mode="json"),
             "dataset_sha256": self.part.datasets.sha256,
             "cost": asdict(self.part.cost.total()),
@@ -76,13 +76,22 @@ class Keeper:
         else:
             self.records.not_saved(problem, self.saved_step)
 
-    def _refuse_diverged(self) -> None:
-        """TrmError for a diverged state, which must not take the place of a sound one."""
+    def _refuse_unsound(self) -> None:
+        """TrmError for a diverged state, and for one of which the ranks hold different copies:
+        neither must take the place of a sound one."""
         parameters = [*self.state.model.parameters()]
         if self.state.puzzle_optimizer is not None:
             parameters.append(self.state.puzzle_optimizer.weights)
         if not torch.stack([p.detach().isfinite().all() for p in parameters]).all().item():
             raise diverged("the weights are not finite", self.state, self.part.run)
+        unlike = self.ranks.unlike_main(parameters)
+        if unlike:
+            raise TrmError(
+                f"process {unlike[0]} of this run holds other weights or puzzle embeddings than "
+                f"process 0 at step {self.state.step}; what is saved in {self.part.run.folder} is "
+                "from before. The same command resumes from it; if this happens again, train with "
+                "one process, or check the GPUs and their memory"
+            )
 
 
 def diverged(what: str, state: TrainState, run: Run) -> TrmError:

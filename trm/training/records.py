@@ -242,7 +242,7 @@ class Records(Silent):
         if self.run.config.resume is False:
             command += ", without resume=False,"
         self._say(
-            f"{why}: stopped at step {self.state.step} of {self.state.total_steps}; {command} "
+            f"{why}: stopped at step {self.state.step} of {self.run.steps}; {command} "
             f"resumes from step {saved_step}, saved in {self.run.folder}"
         )
         mark_interrupted(self.run.folder, saved_step)

@@ -15,6 +15,7 @@ from trm.data.batches import PuzzleData, check_compatible, train_batches
 from trm.data.overlap import Overlap, overlap_of_datasets
 from trm.data.read import dataset_fingerprint
 from trm.errors import TrmError
+from trm.evaluate.weights import find_weights
 from trm.model.act import Batch, to_batch
 from trm.model.base import Depth, RecursiveModel
 from trm.model.checkpoint import (
@@ -166,7 +167,7 @@ def initial_state(run: Run) -> TrainState:
     torch.manual_seed(config.seed)
     model = build_model(model_for(config, run.data))
     if config.load_checkpoint:
-        _load_checkpoint(Path(config.load_checkpoint), config, model, ranks)
+        _load_checkpoint(find_weights(Path(config.load_checkpoint)), config, model, ranks)
     model.to(ranks.device)
     if config.freeze_weights:
         model.requires_grad_(False)

@@ -149,7 +149,9 @@ def _update(
             torch.cat([carry.current.puzzle_identifiers for carry in state.carries]),
             torch.cat([output.puzzle_rows.grad for output in outputs]),
         )
-    if state.optimizer is not None:
+    if state.optimizer is not None and state.step <= config.freeze_weights_for * state.total_steps:
+        state.optimizer.zero_grad(set_to_none=True)
+    elif state.optimizer is not None:
         ranks.sum_([p.grad for p in model.parameters() if p.grad is not None])
         for group in state.optimizer.param_groups:
             group["lr"] = lr_at(config, state, config.lr)

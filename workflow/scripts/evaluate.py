@@ -34,16 +34,23 @@ def main() -> None:
     parser.add_argument("--out-metrics", required=True)
     parser.add_argument("--out-predictions", required=True)
     parser.add_argument("--out-provenance", type=Path, required=True)
+    parser.add_argument("--out-answers", help="for ARC")
     parser.add_argument("--out-submission", help="for ARC")
     parser.add_argument(
         "--challenges", action="append", help="JSON of the tasks that the submission must answer"
     )
+    parser.add_argument(
+        "--shards", nargs="+", help="files of evaluate_shard.py: put together, nothing is evaluated"
+    )
     args = parser.parse_args()
 
     training = read_training(args.train_provenance, args.dataset)
-    extra = {"submission": args.out_submission} if args.out_submission else {}
-    if args.challenges:
-        extra["challenges"] = args.challenges
+    given = {
+        "answers": args.out_answers,
+        "submission": args.out_submission,
+        "challenges": args.challenges,
+        "shards": args.shards,
+    }
     with tempfile.TemporaryDirectory() as scratch:
         cost_file = Path(scratch) / "cost.json"
         run_evaluation(
@@ -52,7 +59,7 @@ def main() -> None:
             kind=args.kind,
             predictions=args.out_predictions,
             cost_out=cost_file,
-            **extra,
+            **{key: value for key, value in given.items() if value},
         )
         cost = json.loads(cost_file.read_text())
     write_json(

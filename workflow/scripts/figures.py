@@ -1,11 +1,10 @@
-"""Draw one result's pictures and gather its gallery: what the report shows of its predictions.
+"""Draw the figures that every result has, and gather its gallery: what the report shows of it.
 
-They, and the final metrics, also go to the W&B run of the training, where there is one.
+Some of them, and the final metrics, also go to the W&B run of the training, where there is one.
 
 python workflow/scripts/figures.py --result results/sudoku/mlp/seed-0 --dataset data/sudoku \
-    --kind sudoku --out-curve results/sudoku/mlp/seed-0/figures/learning_curve.svg \
-    --out-examples results/sudoku/mlp/seed-0/figures/examples.svg \
-    --out-halting results/sudoku/mlp/seed-0/figures/halting.svg \
+    --kind sudoku --out-figures results/sudoku/mlp/seed-0/figures/learning_curve.svg \
+    results/sudoku/mlp/seed-0/figures/halting.svg \
     --out-gallery results/sudoku/mlp/seed-0/gallery.json
 """
 
@@ -18,13 +17,12 @@ from pathlib import Path
 from trm.errors import run_cli
 from trm.progress import say
 from trm.puzzles.kinds import kinds
-from trm.report.examples import draw_examples
-from trm.report.figures import describe_learning_curve, draw_learning_curve, save_figure
-from trm.report.halting import Halting, describe_halting, draw_halting
-from trm.scoring.gallery import gallery_of, save_gallery
-from trm.scoring.predictions import load_predictions
-from trm.study.files import ResultFile
+from trm.report.drawing import Source, draw_figure
+from trm.report.figures import save_figure
+from trm.scoring.gallery import Gallery, gallery_of_boards, gallery_of_tasks, save_gallery
 from trm.training.tracking import add_to_run
+
+IN_WANDB = ("learning_curve", "examples")
 
 
 def main() -> None:
@@ -34,28 +32,37 @@ def main() -> None:
     )
     parser.add_argument("--dataset", type=Path, required=True, help="the dataset it was tested on")
     parser.add_argument("--kind", choices=list(kinds()), required=True)
-    parser.add_argument("--out-curve", type=Path, required=True, help=".svg or .png")
-    parser.add_argument("--out-examples", type=Path, required=True, help=".svg or .png")
-    parser.add_argument("--out-halting", type=Path, required=True, help=".svg or .png")
+    parser.add_argument(
+        "--out-figures",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="FIGURE.svg or FIGURE.png, each",
+    )
     parser.add_argument("--out-gallery", type=Path, required=True, help="JSON for the report")
     args = parser.parse_args()
 
-    history = args.result / ResultFile.HISTORY
-    curve, of_curve = draw_learning_curve(history), describe_learning_curve(history)
-    save_figure(curve, args.out_curve, of_curve)
-    predictions = load_predictions(args.result / ResultFile.PREDICTIONS)
-    examples = draw_examples(args.dataset, args.kind, predictions)
-    save_figure(examples.figure, args.out_examples, examples.description)
-    halting = Halting.of(args.dataset, predictions)
-    save_figure(draw_halting(halting), args.out_halting, describe_halting(halting))
-    save_gallery(args.out_gallery, gallery_of(args.dataset, args.kind, predictions))
+    source = Source(args.result, args.dataset, args.kind)
+    drawn = {path: draw_figure(source, path.stem) for path in args.out_figures}
+    for path, picture in drawn.items():
+        save_figure(picture.figure, path, picture.description)
+    save_gallery(args.out_gallery, gallery_of(source))
 
     with tempfile.TemporaryDirectory() as scratch:  # W&B shows PNG
-        pictures = {name: Path(scratch) / f"{name}.png" for name in ("learning_curve", "examples")}
-        save_figure(curve, pictures["learning_curve"], of_curve)
-        save_figure(examples.figure, pictures["examples"], examples.description)
+        pictures: dict[str, Path] = {}
+        for path, picture in drawn.items():
+            if path.stem in IN_WANDB:
+                pictures[path.stem] = Path(scratch) / f"{path.stem}.png"
+                save_figure(picture.figure, pictures[path.stem], picture.description)
         if offline := add_to_run(args.result, pictures):
             say(f"W&B was offline; to upload: wandb sync {offline}")
+
+
+def gallery_of(source: Source) -> Gallery:
+    if source.kind == "arc":
+        return gallery_of_tasks(source.score)
+    return gallery_of_boards(source.dataset, source.kind, source.predictions)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import pandas as pd
 from trm.errors import run_cli
 from trm.files import atomic_write, checkpoints_of
 from trm.runtime.launch import add_evaluation_arguments, run_evaluation
-from trm.scoring.arc import pooled_scores, score_arc
+from trm.scoring.arc import pooled_scores
 from trm.scoring.predictions import Predictions, load_predictions
 
 KS = (1, 2)
@@ -33,24 +33,26 @@ def main() -> None:
     args = parser.parse_args()
     checkpoints = checkpoints_of(args.run_folder)
     dataset = Path(args.dataset)
-    rows: list[dict[str, float]] = []
 
     with tempfile.TemporaryDirectory() as scratch:
 
         def answers() -> Iterator[Predictions]:
-            """Answers of each checkpoint in turn; its own score becomes a row on the way."""
+            """Answers of each checkpoint in turn."""
             file = Path(scratch) / "predictions.npz"
             for checkpoint in checkpoints:
                 args.weights = checkpoint
                 run_evaluation(args, out=Path(scratch) / "metrics.json", predictions=file)
-                predictions = load_predictions(file)
-                alone = score_arc(dataset, predictions.preds, predictions.q_halt_logits, KS)
-                step = int(checkpoint.name.removeprefix("step_"))
-                rows.append({"step": step, **alone.metrics})
-                yield predictions
+                yield load_predictions(file)
 
-        for pooled in pooled_scores(dataset, answers(), KS):
-            rows[-1] |= pooled.metrics
+        scores = pooled_scores(dataset, answers(), KS)
+        rows = [
+            {
+                "step": int(checkpoint.name.removeprefix("step_")),
+                **score.alone.metrics,
+                **score.pooled.metrics,
+            }
+            for checkpoint, score in zip(checkpoints, scores, strict=True)
+        ]
 
     with atomic_write(args.out) as file:
         pd.DataFrame(rows).to_csv(file, index=False, float_format="%.6f")

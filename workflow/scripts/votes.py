@@ -1,9 +1,8 @@
-"""Score one result's ARC predictions with ever more augmentations voting, and draw the curve.
+"""Score one result's ARC predictions with ever more augmentations voting.
 
 python workflow/scripts/votes.py --dataset data/arc1concept-aug-1000 \
     --predictions results/arc-agi-1/att/seed-0/predictions.npz \
-    --out-csv results/arc-agi-1/att/seed-0/votes.csv \
-    --out-figure results/arc-agi-1/att/seed-0/figures/votes.svg
+    --answers results/arc-agi-1/att/seed-0/answers.npz --out results/arc-agi-1/att/seed-0/votes.csv
 """
 
 from __future__ import annotations
@@ -15,9 +14,8 @@ import pandas as pd
 
 from trm.errors import run_cli
 from trm.files import atomic_write
-from trm.report.curves import describe_votes_curve, draw_votes_curve
-from trm.report.figures import save_figure
-from trm.scoring.arc import score_arc_by_votes
+from trm.scoring.answers import load_answers
+from trm.scoring.arc import score_by_votes
 from trm.scoring.predictions import load_predictions
 
 
@@ -25,12 +23,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", type=Path, required=True, help="the dataset it was tested on")
     parser.add_argument("--predictions", type=Path, required=True, help="predictions.npz")
-    parser.add_argument("--out-csv", type=Path, required=True)
-    parser.add_argument("--out-figure", type=Path, required=True, help=".svg or .png")
+    parser.add_argument("--answers", type=Path, required=True, help="answers.npz")
+    parser.add_argument("--out", type=Path, required=True, help="the CSV file to write")
     args = parser.parse_args()
 
-    predictions = load_predictions(args.predictions)
-    scores = score_arc_by_votes(args.dataset, predictions.preds, predictions.q_halt_logits)
+    q_halt_logits = load_predictions(args.predictions).q_halt_logits
+    scores = score_by_votes(args.dataset, load_answers(args.answers), q_halt_logits)
     table = pd.DataFrame(
         {
             "n_augmentations": n,
@@ -40,9 +38,8 @@ def main() -> None:
         }
         for n, metrics in scores.items()
     )
-    with atomic_write(args.out_csv) as file:
+    with atomic_write(args.out) as file:
         table.to_csv(file, index=False, float_format="%.6f")
-    save_figure(draw_votes_curve(args.out_csv), args.out_figure, describe_votes_curve(args.out_csv))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from tests.unit.test_compiled import (
     pytestmark,
 )
 from trm.config.types import ArchConfig, ModelConfig
+from trm.model import compiling
 from trm.model.act import Batch, act_step, initial_carry
 from trm.model.base import RecursiveModel
 from trm.model.layers import compile_model
@@ -26,7 +27,6 @@ from trm.model.loss import act_loss
 from trm.model.registry import build_model
 from trm.runtime import processor
 from trm.study.run_folder import newest_facts
-from trm.training import compiling
 from trm.training.optim import AdamATan2
 from trm.training.records import Records
 from trm.training.step import Averages
@@ -135,7 +135,7 @@ import sys
 from pathlib import Path
 import pandas as pd
 from tests.runs import ALONE, config_of
-from trm.training import compiling
+from trm.model import compiling
 from trm.training.trainer import train
 compiling.FLOP_THAT_PAY = 0
 data, folder = map(Path, sys.argv[1:])

@@ -77,6 +77,7 @@ def test_torchrun_passes_the_signal_on_and_goes_on(
     _, said = job.communicate(timeout=120)
     assert job.returncode == EXIT_SAVED
     assert re.search(r"SIG\w+: stopped at step \d+ of 108; the same command resumes", said)
+    assert "Traceback" not in said and "error:" not in said
     assert interrupted_at(folder) is not None and not (folder / "final").exists()
     again = start_rule(sudoku_data, folder)
     _, said = again.communicate(timeout=300)
@@ -91,7 +92,10 @@ def test_torchrun_ends_where_a_rank_is_lost(sudoku_data: Path, tmp_path: Path) -
     job = start_rule(sudoku_data, folder)
     wait_for(lambda: newest(folder) > "step_00000010")
     workers(job)[1].kill()
-    job.communicate(timeout=60)
+    _, said = job.communicate(timeout=60)
+    assert said.count("error: another process of this run has ended or does not answer") == 1
+    assert "error: process 1 of this run was ended by SIGKILL, as the system does" in said
+    assert "Traceback" not in said
     assert job.returncode not in (0, EXIT_SAVED)
     assert interrupted_at(folder) is None and snapshots_of(folder)
 

@@ -1,0 +1,63 @@
+"""An evaluation uses the graphs that torch compiled for training: it compiles eight at most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch._dynamo import config as dynamo
+from torch._dynamo.utils import counters
+
+from tests.conftest import overrides
+from tests.runs import ALONE
+from trm.config.compose import compose
+from trm.data.batches import PuzzleData, take_examples
+from trm.evaluate.loop import evaluate
+from trm.evaluate.settings import Settings
+from trm.evaluate.step_by_step import think
+from trm.model.act import act_step, initial_carry, to_batch
+from trm.model.layers import Net
+from trm.model.loss import act_loss
+from trm.model.registry import build_model, model_for
+from trm.solve.answer import predict
+
+LOSS = "stablemax_cross_entropy"
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled() -> Iterator[None]:
+    torch.compiler.reset()
+    counters.clear()
+    with dynamo.patch(fail_on_recompile_limit_hit=True):
+        yield
+    torch.compiler.reset()
+
+
+def graphs() -> int:
+    return counters["stats"]["unique_graphs"]
+
+
+def test_an_evaluation_adds_no_graph(sudoku_data: Path) -> None:
+    """Under inference_mode every graph without gradient would be compiled a second time."""
+    data = PuzzleData.load([str(sudoku_data)], "test")
+    config = compose([word for word in overrides() if word.startswith("arch")])
+    model = build_model(model_for(config, data))
+    for net in model.modules():
+        if isinstance(net, Net):
+            net.compile(backend="eager", dynamic=False)
+    rows = take_examples(data, np.arange(50))
+    batch = to_batch(rows, ALONE.device)
+    carry = initial_carry(model.train(), batch)
+    for _ in range(3):
+        carry, output = act_step(model, carry, batch)
+        loss, _, _ = act_loss(LOSS, carry, output)
+        loss.backward()
+    before = graphs()
+    assert before > 0
+    evaluate(model, data, Settings(LOSS, 50), ALONE)
+    think(model, rows, ALONE.device)
+    predict(model, rows.inputs, rows.puzzle_identifiers, ALONE.device)
+    assert graphs() == before
