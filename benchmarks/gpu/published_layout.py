@@ -106,7 +106,7 @@ class Layers(nn.Module):
 class TRM(nn.Module):
     """The architecture `trm` with a puzzle embedding, without learned positions."""
 
-    halts_against_continue = False
+    halts_against_continue = halts_by_chance = draws = False
     learns_continue = None
 
     def __init__(self, config: ModelConfig) -> None:
@@ -134,9 +134,12 @@ class TRM(nn.Module):
             self.register_buffer("cos", angles.cos(), persistent=False)
             self.register_buffer("sin", angles.sin(), persistent=False)
 
-    def initial_state(self, rows: int) -> State:
+    def initial_state(self, rows: int, keys: Tensor | None = None) -> State:
         shape = (rows, self.length, self.config.hidden_size)
         return self.H_init.expand(shape), self.L_init.expand(shape)
+
+    def certainty(self, q_halt: Tensor) -> Tensor:
+        return q_halt
 
     def puzzle_rows(self, identifiers: Tensor, requires_grad: bool = False) -> Tensor:
         return self.puzzle_emb.rows(identifiers, requires_grad)
