@@ -23,9 +23,11 @@ report: "workflow/report/workflow.rst"
 
 include: "rules/common.smk"
 include: "rules/scheduling.smk"
+include: "rules/slurm.smk"
 include: "rules/download.smk"
 include: "rules/dataset.smk"
 include: "rules/train.smk"
+include: "rules/weights.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
 include: "rules/status.smk"
@@ -43,7 +45,9 @@ localrules:
     download_arc,
     download_arc_test,
     download_table,
+    download_weights,
     figures,
+    figures_of_weights,
     votes,
     thinking_figure,
     study,
@@ -53,11 +57,13 @@ localrules:
     report,
     status,
     list,
+    published_weights,
     complete,
     all,
 
 
-# Everything that the table of experiments asks for: every variant and seed, every question.
+# Everything that the table of experiments asks for: every variant and seed, every question. Results with
+# given weights are left out (`published_weights`).
 rule complete:
     input:
         all_files(study),

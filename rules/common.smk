@@ -1,5 +1,5 @@
 # Wildcards, and the functions that read the table of experiments for the rules.
-import hashlib
+import functools
 import json
 import os
 import shlex
@@ -23,12 +23,14 @@ from trm.study.files import (
     ResultFile,
 )
 from trm.study.paths import SEED, TABLE_ENDINGS, result_name
+from trm.study.seen import what_was_seen
 from trm.study.table import Study, seed_of
 from trm.study.targets import (
     all_files,
     benchmark_pattern,
     explain_target,
     explain_word,
+    published_weights_files,
     unknown_target_pattern,
 )
 
@@ -65,7 +67,7 @@ except TrmError as error:
 
 
 wildcard_constraints:
-    benchmark=benchmark_pattern(study),
+    benchmark=benchmark_pattern(study, study.result_names()),
     variant="|".join(study.variants()),
     dataset="|".join(study.datasets),
     table="|".join(study.raw.tables),
@@ -82,48 +84,64 @@ NAME = result_name("{benchmark}", "{variant}", "{seed}")
 RESULT, RUN = paths.result(NAME), paths.run(NAME)
 
 
+row_of = functools.cache(study.row)  # each job asks for its row a dozen times
+
+
 def row(wildcards):
-    return study.row(wildcards.benchmark, wildcards.variant)
+    return row_of(wildcards.benchmark, wildcards.variant)
 
 
 def dataset_of(wildcards):
     return paths.dataset(row(wildcards).dataset)
 
 
-def resource(name):
-    """A resource of the benchmark's row, as a function for `resources:` and `threads:`."""
-    return lambda wildcards: getattr(row(wildcards).resources, name)
+def row_resources(wildcards):
+    return row(wildcards).resources
 
 
-def on(several, value):
-    """`value` of the row's resources where the job is on several nodes, or on one; else nothing."""
+def evaluation_resources(wildcards):
+    return row(wildcards).resources.of_evaluation
+
+
+def resource(name, asked=row_resources):
+    """A resource of those that `asked` returns, as a function for `resources:` and `threads:`."""
+    return lambda wildcards: getattr(asked(wildcards), name)
+
+
+def on(several, value, asked):
+    """`value` of the resources where the job is on several nodes, or on one; else nothing."""
 
     def of_row(wildcards):
-        resources = row(wildcards).resources
+        resources = asked(wildcards)
         return value(resources) if (resources.nodes > 1) == several else None
 
     return of_row
 
 
-# What training and evaluation ask for. A job on one node has its GPUs as `gpu`; on several, each
-# node brings `gres`, and one task a node starts the ranks there, with srun, inside the rule's own
-# command (Snakemake's `mpi`). Unless `tasks_per_gpu` is 0 the plugin asks for tasks per GPU beside
-# the GPUs, `tasks` of them or, up to version 2.6, one, and newer Slurm refuses that. `ranks`,
-# `devices` and `hosts` are for the command only: as resources, unlike parameters, they may be
-# changed without making a result again.
-JOB = dict(
-    gpu=on(False, lambda r: r.gpus),
-    gres=on(True, lambda r: f"gpu:{r.gpus // r.nodes}" if r.gpus else None),
-    nodes=on(True, lambda r: r.nodes),
-    tasks=on(True, lambda r: r.nodes),
-    tasks_per_gpu=0,
-    mpi=on(True, lambda r: "srun"),
-    mem_mb=resource("mem_mb"),
-    runtime=resource("minutes_to_evaluate"),
-    ranks=resource("ranks"),
-    devices=resource("gpus"),
-    hosts=resource("nodes"),
-)
+def job(asked):
+    """What training and evaluation ask for. A job on one node has its GPUs as `gpu`; on several, each
+    node brings `gres`, and one task a node starts the ranks there, with srun, inside the rule's own
+    command (Snakemake's `mpi`). Unless `tasks_per_gpu` is 0 the plugin asks for tasks per GPU beside
+    the GPUs, `tasks` of them or, up to version 2.6, one, and newer Slurm refuses that. `ranks`,
+    `devices` and `hosts` are for the command only: as resources, unlike parameters, they may be
+    changed without making a result again.
+    """
+    return dict(
+        gpu=on(False, lambda r: r.gpus, asked),
+        gres=on(True, lambda r: f"gpu:{r.gpus // r.nodes}" if r.gpus else None, asked),
+        nodes=on(True, lambda r: r.nodes, asked),
+        tasks=on(True, lambda r: r.nodes, asked),
+        tasks_per_gpu=0,
+        mpi=on(True, lambda r: "srun", asked),
+        mem_mb=resource("mem_mb", asked),
+        runtime=resource("minutes_to_evaluate", asked),
+        ranks=resource("ranks", asked),
+        devices=resource("gpus", asked),
+        hosts=resource("nodes", asked),
+    )
+
+
+JOB = job(row_resources)
 
 
 # What one process of a few seconds asks for: one of the row's GPUs at most.
@@ -131,14 +149,36 @@ ONE_PROCESS = dict(
     gpu=lambda wildcards: min(1, row(wildcards).resources.gpus),
     tasks_per_gpu=JOB["tasks_per_gpu"],
     mem_mb=resource("mem_mb"),
-    runtime=resource("minutes_to_evaluate"),
+    # At most half an hour, so that Slurm finds it a gap between longer jobs.
+    runtime=lambda wildcards: min(30, row_resources(wildcards).minutes_to_evaluate),
     devices=lambda wildcards: min(1, row(wildcards).resources.gpus),
 )
 
 
+def weights_to_start_from(wildcards):
+    """The weights of another row that a training starts from; none for most."""
+    name = f"{wildcards.benchmark}/{wildcards.variant}"
+    return study.weights_to_start_from(name, wildcards.seed) or []
+
+
 def settings_of(wildcards):
     """The row's training settings as a JSON object."""
-    return json.dumps(row(wildcards).overrides, ensure_ascii=False)
+    start = weights_to_start_from(wildcards)
+    own = {"load_checkpoint": start} if start else {}
+    return json.dumps(row(wildcards).overrides | own, ensure_ascii=False)
+
+
+def weights_source(wildcards):
+    """Where the weights of a row that is not trained are from, as a JSON object."""
+    source = study.weights_of(f"{wildcards.benchmark}/{wildcards.variant}")
+    return source.model_dump_json(exclude_none=True)
+
+
+def made_with(wildcards):
+    """The row's training settings and, where its weights are given, which."""
+    name = f"{wildcards.benchmark}/{wildcards.variant}"
+    given = "" if study.weights_of(name) is None else weights_source(wildcards)
+    return settings_of(wildcards) + given
 
 
 def search_of(wildcards):
@@ -186,6 +226,17 @@ def raw_files(wildcards):
     return expand("raw/{file}", file=study.datasets[wildcards.dataset].raw_files)
 
 
+def shards(wildcards):
+    """Files of the shards of an evaluation that several jobs share out."""
+    count = row(wildcards).resources.evaluate_shards
+    numbers = range(1, count + 1) if count > 1 else []
+    return [paths.shard(NAME.format(**wildcards), n, count) for n in numbers]
+
+
+def shards_argument(input):
+    return f"--shards {input.shards}" if input.shards else ""
+
+
 def hidden_challenges(wildcards):
     """The challenges that a submission must answer, where their solutions are not known."""
     spec = study.datasets[row(wildcards).dataset]
@@ -201,6 +252,12 @@ def finished(names):
         if seed_of(f"{name}/{folder.name}", name) is not None
         and (folder / ResultFile.METRICS).exists()
     )
+
+
+def given_results(benchmark):
+    """Folders of the existing results of a benchmark whose weights are given."""
+    rows = [name for name in study.weights_names() if name.split("/")[0] == benchmark]
+    return finished(rows)
 
 
 def table_results(table_name):
@@ -226,7 +283,7 @@ def report_inputs(wildcards):
     return [
         f"{paths.result(result)}/{file}"
         for result in study.default
-        for file in study.report_files(result.split("/")[0])
+        for file in study.report_files(*result.split("/")[:2])
     ]
 
 
@@ -240,15 +297,6 @@ def found_for_report(wildcards):
     """Files that the report shows beyond its inputs: it must not train again what it finds."""
     files = (f"{folder}/{file}" for folder in report_results() for file in SHOWN_FILES)
     return sorted({*files} - {*report_inputs(wildcards)})
-
-
-def what_was_seen(files):
-    """Changes when one of the files does, comes or goes."""
-    seen = hashlib.sha256()
-    for path in map(Path, files):
-        if path.exists():
-            seen.update(str(path).encode() + path.read_bytes())
-    return seen.hexdigest()
 
 
 def category_of(wildcards):

@@ -9,6 +9,7 @@ rule evaluate:
         weights=f"{RUN}/{RunFile.FINAL}",
         provenance=f"{RUN}/{RunFile.PROVENANCE}",
         config=f"{RESULT}/{ResultFile.CONFIG}",
+        shards=shards,
     output:
         metrics=in_report(ResultFile.METRICS),
         predictions=f"{RESULT}/{ResultFile.PREDICTIONS}",
@@ -21,11 +22,12 @@ rule evaluate:
         ENV
     threads: resource("threads")
     resources:
-        **JOB,
+        **job(evaluation_resources),
     params:
-        trained_with=settings_of,
+        trained_with=made_with,
         kind=lambda wildcards: row(wildcards).kind,
-        submission="",
+        # Of this name, so that no older result is evaluated again.
+        submission=lambda wildcards, input: shards_argument(input),
     shell:
         '"$PYTHON" "$SCRIPTS/evaluate.py" --dataset {input.data} --weights {input.weights} '
         "--train-config {input.config} --train-provenance {input.provenance} "
@@ -43,6 +45,7 @@ use rule evaluate as evaluate_arc with:
         weights=f"{RUN}/{RunFile.FINAL}",
         provenance=f"{RUN}/{RunFile.PROVENANCE}",
         config=f"{RESULT}/{ResultFile.CONFIG}",
+        shards=shards,
         challenges=hidden_challenges,
     output:
         metrics=in_report(ResultFile.METRICS),
@@ -51,17 +54,46 @@ use rule evaluate as evaluate_arc with:
         answers=f"{RESULT}/{ResultFile.ANSWERS}",
         submission=f"{RESULT}/{ResultFile.SUBMISSION}",
     wildcard_constraints:
-        benchmark=benchmark_pattern(study, "arc"),
+        benchmark=benchmark_pattern(study, study.names_of_kind("arc")),
     params:
-        trained_with=settings_of,
+        trained_with=made_with,
         kind=lambda wildcards: row(wildcards).kind,
         submission=lambda wildcards, input, output: " ".join(
             [f"--out-answers {output.answers} --out-submission {output.submission}"]
             + [f"--challenges {file}" for file in input.challenges]
+            + ([shards_argument(input)] if input.shards else [])
         ),
 
 
 ruleorder: evaluate_arc > evaluate
+
+
+# Part of an evaluation that several jobs share out (`evaluate_shards`). A job that is lost loses its
+# own shard only. The whole evaluation is made of them, without a GPU, and removes them.
+rule evaluate_shard:
+    input:
+        data=dataset_of,
+        weights=f"{RUN}/{RunFile.FINAL}",
+        config=f"{RESULT}/{ResultFile.CONFIG}",
+    output:
+        temp(paths.shard(NAME, "{shard}", "{shards}")),
+    log:
+        paths.log("evaluate_shard", f"{NAME}/{{shard}}-of-{{shards}}"),
+    wildcard_constraints:
+        shard="[1-9][0-9]*",
+        shards="[1-9][0-9]*",
+    conda:
+        ENV
+    threads: resource("threads")
+    resources:
+        **JOB,
+    params:
+        trained_with=settings_of,
+    shell:
+        '"$PYTHON" "$SCRIPTS/evaluate_shard.py" --dataset {input.data} --weights {input.weights} '
+        "--train-config {input.config} --ranks {resources.ranks} --gpus {resources.devices} "
+        "--nodes {resources.hosts} --threads {threads} "
+        "--shard {wildcards.shard}/{wildcards.shards} --out {output} 2> >(tee {log} >&2)"
 
 
 # Two questions more, each an evaluation of its own.
@@ -80,7 +112,7 @@ rule steps:
     resources:
         **JOB,
     params:
-        trained_with=settings_of,
+        trained_with=made_with,
         steps=lambda wildcards: study.steps_of(wildcards.benchmark),
     shell:
         '"$PYTHON" "$SCRIPTS/steps.py" --dataset {input.data} --weights {input.weights} '
@@ -106,7 +138,7 @@ rule thinking:
     resources:
         **ONE_PROCESS,
     params:
-        trained_with=settings_of,
+        trained_with=made_with,
         kind=lambda wildcards: row(wildcards).kind,
     shell:
         '"$PYTHON" "$SCRIPTS/thinking.py" --dataset {input.data} --kind {params.kind} '
@@ -130,7 +162,7 @@ rule task_ids:
     resources:
         **JOB,
     params:
-        trained_with=settings_of,
+        trained_with=made_with,
     shell:
         '"$PYTHON" "$SCRIPTS/task_ids.py" --dataset {input.data} --weights {input.weights} '
         "--train-config {input.config} --ranks {resources.ranks} --gpus {resources.devices} "
@@ -156,7 +188,7 @@ rule search:
     resources:
         **JOB,
     params:
-        trained_with=settings_of,
+        trained_with=made_with,
         kind=lambda wildcards: row(wildcards).kind,
         search=search_of,
     shell:
@@ -176,14 +208,16 @@ rule pooled:
     log:
         paths.log("pooled", NAME),
     wildcard_constraints:
-        benchmark=benchmark_pattern(study, "arc"),
+        benchmark=benchmark_pattern(
+            study, {*study.names_of_kind("arc")} & {*study.trained_names()}
+        ),
     conda:
         ENV
     threads: resource("threads")
     resources:
         **JOB,
     params:
-        trained_with=settings_of,
+        trained_with=made_with,
         run=subpath(input.provenance, parent=True),
     shell:
         '"$PYTHON" "$SCRIPTS/pooled.py" --dataset {input.data} --run-folder {params.run} '

@@ -18,6 +18,32 @@ rule figures:
         gallery=f"{RESULT}/{ResultFile.GALLERY}",
     log:
         paths.log("figures", NAME),
+    wildcard_constraints:
+        benchmark=benchmark_pattern(study, study.trained_names()),
+    conda:
+        ENV
+    params:
+        kind=lambda wildcards: row(wildcards).kind,
+        result=subpath(input.metrics, parent=True),
+    shell:
+        '"$PYTHON" "$SCRIPTS/figures.py" --result {params.result} --dataset {input.data} '
+        "--kind {params.kind} --out-figures {output.figures} --out-gallery {output.gallery} "
+        "2> >(tee {log} >&2)"
+
+
+# Given weights have no history, and so no learning curve.
+rule figures_of_weights:
+    input:
+        files_of_result(*(file for file in DRAWN if not file.of_training)),
+        data=dataset_of,
+        metrics=f"{RESULT}/{ResultFile.METRICS}",
+    output:
+        figures=[in_report(file) for file in FIGURES_OF_ALL if not file.of_training],
+        gallery=f"{RESULT}/{ResultFile.GALLERY}",
+    log:
+        paths.log("figures", NAME),
+    wildcard_constraints:
+        benchmark=benchmark_pattern(study, study.weights_names()),
     conda:
         ENV
     params:
@@ -45,7 +71,7 @@ for figure in FIGURES:
             log:
                 paths.log(f"{Path(figure).stem}_figure", NAME),
             wildcard_constraints:
-                benchmark=benchmark_pattern(study, figure.kind),
+                benchmark=benchmark_pattern(study, study.names_of_kind(figure.kind)),
             localrule: True
             conda:
                 ENV
@@ -71,7 +97,7 @@ rule votes:
     log:
         paths.log("votes", NAME),
     wildcard_constraints:
-        benchmark=benchmark_pattern(study, "arc"),
+        benchmark=benchmark_pattern(study, study.names_of_kind("arc")),
     conda:
         ENV
     shell:
@@ -108,12 +134,13 @@ rule study:
         "echo {params.table:q} > {output} 2> {log}"
 
 
+# Every seed that is trained here and, of given weights, the results that exist.
 rule summary:
     input:
         study=paths.study,
         metrics=lambda wildcards: expand(
             f"{{result}}/{ResultFile.METRICS}",
-            result=study.results_of(wildcards.benchmark),
+            result=study.trained_results_of(wildcards.benchmark),
         ),
     output:
         report(
@@ -127,7 +154,12 @@ rule summary:
     conda:
         ENV
     params:
-        results=lambda wildcards: study.results_of(wildcards.benchmark),
+        results=lambda wildcards: study.trained_results_of(wildcards.benchmark)
+        + given_results(wildcards.benchmark),
+        seen=lambda wildcards: what_was_seen(
+            f"{folder}/{ResultFile.METRICS}"
+            for folder in given_results(wildcards.benchmark)
+        ),
     shell:
         '"$PYTHON" "$SCRIPTS/summary.py" --config {input.study} '
         "--benchmark {wildcards.benchmark} --results {params.results} --out {output} "

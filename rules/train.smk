@@ -5,7 +5,8 @@
 
 rule train:
     input:
-        dataset_of,
+        data=dataset_of,
+        start=weights_to_start_from,
     output:
         weights=f"{RUN}/{RunFile.FINAL}",
         provenance=f"{RUN}/{RunFile.PROVENANCE}",
@@ -15,6 +16,8 @@ rule train:
         paths.log("train", NAME),
     benchmark:
         f"{LOGS}/train/{NAME}.benchmark.tsv"
+    wildcard_constraints:
+        benchmark=benchmark_pattern(study, study.trained_names()),
     conda:
         ENV
     threads: resource("threads")
@@ -25,7 +28,7 @@ rule train:
         run=subpath(output.weights, parent=True),
     # Signals are for the trainer, which saves: it takes the shell's place, and tee outlives it.
     shell:
-        'exec "$PYTHON" "$SCRIPTS/train.py" --dataset {input} --run-folder {params.run} '
+        'exec "$PYTHON" "$SCRIPTS/train.py" --dataset {input.data} --run-folder {params.run} '
         "--project {wildcards.benchmark} --run-name {wildcards.variant}-seed-{wildcards.seed} "
         "--seed {wildcards.seed} --ranks {resources.ranks} --gpus {resources.devices} "
         "--nodes {resources.hosts} --threads {threads} "

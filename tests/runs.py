@@ -29,7 +29,9 @@ DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 def config_of(data: Path, folder: Path, **changes: object) -> TrainConfig:
     paths = {"data_paths": f"[{data}]", "checkpoint_path": folder}
-    return compose([w if w.startswith("arch") else f"++{w}" for w in overrides(**paths, **changes)])
+    return compose(
+        [w if w.startswith("arch=") else f"++{w}" for w in overrides(**paths, **changes)]
+    )
 
 
 def random_run(
@@ -39,8 +41,8 @@ def random_run(
     config = config_of(data, folder, **changes)
     torch.manual_seed(1)
     model = build_model(ModelConfig.of(config.arch, side**2, vocab_size, puzzles))
-    with torch.no_grad():
-        model.q_head.weight.normal_(std=0.5)
+    if hasattr(model, "q_head"):
+        torch.nn.init.normal_(model.q_head.weight, std=0.5)
     if config.arch.puzzle_emb_ndim:
         model.puzzle_emb.weights.normal_()
     folder.mkdir(parents=True)

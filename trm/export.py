@@ -105,6 +105,7 @@ def model_card(trained: TrainedModel, name: str, metrics: Path | None) -> str:
         dataset_sha256=_hashes(provenance),
         weights=trained.weights.name,
         weights_sha256=file_sha256(trained.weights),
+        given=provenance.get("weights"),
         code=_code(provenance),
         metrics={} if metrics is None else _read_metrics(metrics),
         folder=name,
@@ -141,7 +142,7 @@ def _code(provenance: dict[str, Any]) -> str:
 
 def _metrics_of(weights: Path) -> Path | None:
     """metrics.json of the result whose weights these are, of its last step only."""
-    run = weights.resolve().parent
+    run = weights.parent.resolve()
     last = _provenance_of(weights).get("checkpoints", [""])[-1]
     result = result_of_run(run)
     if weights.name not in (RunFile.FINAL, last) or result is None:

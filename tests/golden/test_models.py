@@ -23,7 +23,7 @@ from torch import Tensor
 from tests.runs import DEVICES
 from trm.config.types import LossConfig, ModelConfig
 from trm.model.act import Batch, act_step, initial_carry
-from trm.model.base import RecursiveModel
+from trm.model.base import RecursiveModel, State
 from trm.model.checkpoint import PREFIX
 from trm.model.loss import act_loss
 from trm.model.registry import build_model
@@ -58,7 +58,7 @@ class Golden:
 
     @property
     def figures(self) -> Figures:
-        given = ("state/", "batch")
+        given = ("state/", "start/", "batch")
         return {key: a for key, a in self.arrays.items() if not key.startswith(given)}
 
     def batches(self, device: torch.device) -> list[Batch]:
@@ -66,17 +66,32 @@ class Golden:
         return [Batch(**self.given(f"{number}/")).to(device) for number in numbers]
 
     def model(self, device: torch.device) -> RecursiveModel:
-        config = dict(self.meta["config"])
-        assert config.pop("causal") is False
+        config = {"puzzle_emb_ndim": 0} | self.meta[
+            "config"
+        ]  # EqR's published code has no such key
+        assert config.pop("causal", False) is False
         assert config.pop("batch_size") == len(self.arrays["batch0/inputs"])
-        assert config["forward_dtype"] == "float64" and config["halt_exploration_prob"] == 0.0
+        assert config["forward_dtype"] == "float64"
+        assert config.setdefault("halt_exploration_prob", 0.0) == 0.0  # URM's does not explore
         model = build_model(
             ModelConfig(
                 name=self.meta["arch"], loss=LossConfig(loss_type=self.meta["loss"]), **config
             )
         )
         model.load_state_dict(self.given(f"state/{PREFIX}"))
+        if starts := self.given("start/"):  # what the published code drew
+            model = with_starts(model, tuple(starts[f"z_{name}"].double() for name in "HL"))
         return model.to(device)
+
+
+def with_starts(model: RecursiveModel, starts: tuple[Tensor, ...]) -> RecursiveModel:
+    """The model, whose states at random start from these [B, S, D] instead of drawn ones."""
+
+    def initial_state(batch_size: int, keys: Tensor) -> State:
+        return (*(start[:batch_size].to(keys.device) for start in starts), keys)
+
+    model.initial_state = initial_state
+    return model
 
 
 def compute(golden: Golden, device: str) -> Figures:
@@ -110,9 +125,11 @@ def training(golden: Golden, device: torch.device) -> dict[str, object]:
     model, batches = golden.model(device).train(), golden.batches(device)
     optimizer = make_optimizer("adam_atan2", model, tuple(meta["betas"]), meta["weight_decay"])
     optimizer.param_groups[0]["lr"] = meta["lr"]
-    puzzle_optimizer = SignSGD(
-        model.puzzle_emb.weights, meta["puzzle_emb_weight_decay"], Ranks(0, 1, device)
-    )
+    puzzle_optimizer = None
+    if model.config.puzzle_emb_ndim:
+        puzzle_optimizer = SignSGD(
+            model.puzzle_emb.weights, meta["puzzle_emb_weight_decay"], Ranks(0, 1, device)
+        )
     ema = EMA(model, meta["ema_rate"])
     per_step: dict[str, list[float]] = {}
     carry = initial_carry(model, batches[0])
@@ -120,9 +137,10 @@ def training(golden: Golden, device: torch.device) -> dict[str, object]:
         carry, output = act_step(model, carry, batches[step % len(batches)])
         loss, metrics, _ = act_loss(meta["loss"], carry, output)
         (loss / len(batches[0].inputs)).backward()
-        puzzle_optimizer.step(
-            meta["puzzle_emb_lr"], carry.current.puzzle_identifiers, output.puzzle_rows.grad
-        )
+        if puzzle_optimizer is not None:
+            puzzle_optimizer.step(
+                meta["puzzle_emb_lr"], carry.current.puzzle_identifiers, output.puzzle_rows.grad
+            )
         optimizer.step()
         optimizer.zero_grad()
         ema.update(model, step + 1)
@@ -176,7 +194,7 @@ def kind_of(key: str) -> str:
     parts = key.split("/")
     if parts[0].startswith("batch"):
         return parts[-1]
-    if parts[0] in ("state", "final", "ema"):
+    if parts[0] in ("state", "start", "final", "ema"):
         return parts[0]
     return "/".join(part for part in parts if not re.fullmatch(r"step\d+", part))
 
@@ -218,6 +236,8 @@ def test_every_kind_of_figure_counts(path: Path) -> None:
         "eval/preds",
         "eval/metric/steps",
     } <= set(kinds)
+    if not golden.meta["config"].get("puzzle_emb_ndim"):
+        del kinds["puzzle_identifiers"]  # which a model without embeddings does not look at
     for keys in kinds.values():
         golden = Golden(path)
         key = keys[rng.integers(len(keys))]

@@ -112,7 +112,7 @@ def key_of(splits):
     return tuple(sorted(pairs))
 
 
-def draw_group(name, splits, num_aug):
+def draw_group(name, splits, num_aug, colours):
     def images(dihedral, colour_map):
         return {
             split: [
@@ -124,7 +124,10 @@ def draw_group(name, splits, num_aug):
             for split, pairs in splits.items()
         }
 
-    group = [(name, images(0, np.arange(10, dtype=np.uint8)))]
+    kept = np.arange(10, dtype=np.uint8)
+    group = [(name, images(0, kept))]
+    if colours == "kept":
+        return group + [(augmented_name(name, d, kept), images(d, kept)) for d in range(8)]
     seen = {key_of(group[0][1])}
     for _ in range(5 * num_aug):
         dihedral = np.random.randint(0, 8)
@@ -184,7 +187,7 @@ def plain_reading(spec, subsets):
             }
             if subset not in (spec.test_set_name, spec.test_set_name2):
                 pairs = {"train": [pair for part in pairs.values() for pair in part]}
-            groups.append(draw_group(name, pairs, spec.num_aug))
+            groups.append(draw_group(name, pairs, spec.num_aug, spec.colours))
     ids = {}
     for group in groups:
         for name, _ in group:
@@ -234,6 +237,7 @@ def write_raw(folder, subsets, solutions=True):
         (7, 30, {}),
         (40, 30, {"puzzle_identifiers_start": 3}),
         (12, 9, {"test_set_name2": "c"}),
+        (5, 30, {"colours": "kept"}),
     ],
 )
 def test_the_builder_is_the_plain_reading(tmp_path, monkeypatch, seed, num_aug, canvas, more):

@@ -66,6 +66,58 @@ class Bomb:
         return (os.system, ("echo boom > exploded",))
 
 
+class Hidden:
+    """Runs code by a function that torch does not block by name."""
+
+    def __reduce__(self) -> tuple:
+        return (eval, ("open('exploded', 'w')",))
+
+
+class Settings:
+    """Such as a training program pickles beside its weights."""
+
+    def __init__(self) -> None:
+        self.lr = 1e-4
+
+    def __setstate__(self, state: object) -> None:
+        Path("exploded").touch()
+
+
+def test_what_a_training_saves_beside_the_weights_is_skipped(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
+    """Optimiser, NumPy's random state, settings: none of their code is run."""
+    monkeypatch.chdir(tmp_path)
+    model, other = build_model(small()), build_model(small())
+    optimizer = torch.optim.AdamW(model.parameters())
+    model.lm_head.weight.sum().backward()
+    optimizer.step()
+    content = {
+        "config": Settings(),
+        "rng": {"numpy": np.random.default_rng(0).bit_generator.state, "torch": torch.rand(2)},
+        "legacy rng": np.random.RandomState(0).get_state(),
+        "best": np.float64(0.5),
+        "path": Path("here"),
+        "hidden": Hidden(),
+        "optimizer": optimizer.state_dict(),
+        "model": {f"_orig_mod.model.inner.{k}": t for k, t in model.state_dict().items()},
+    }
+    torch.save(content, "eqr.pth")
+    load_weights(Path("eqr.pth"), other)
+    assert torch.equal(other.lm_head.weight, model.lm_head.weight)
+    said = capsys.readouterr().err
+    assert said.startswith("note: eqr.pth also holds ")
+    assert "only its tensors are read" in said
+    assert not Path("exploded").exists()
+    torch.save(content | {"bomb": Bomb()}, "bomb.pth")
+    with pytest.raises(TrmError, match=r"holds more than tensors \(posix.system\), and loading"):
+        read_state_dict(Path("bomb.pth"))
+    torch.save({"model": Settings()}, "object.pth")
+    with pytest.raises(TrmError, match=r"holds more than tensors .*Settings"):
+        read_state_dict(Path("object.pth"))
+    assert not Path("exploded").exists()
+
+
 def test_bad_checkpoints_are_refused_by_name(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     model = build_model(small())

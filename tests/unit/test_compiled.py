@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import logging
 import os
 import shutil
@@ -15,12 +16,16 @@ import pandas as pd
 import pytest
 import torch
 import torch._dynamo
+from torch._dynamo.utils import counters
 
-from tests.runs import ALONE, DEVICES, config_of
+from tests.runs import ALONE, DEVICES, config_of, random_run
 from trm.errors import TrmError
+from trm.evaluate.command import evaluate_checkpoint
+from trm.evaluate.settings import parse_arguments
+from trm.model import compiling
+from trm.model.layers import Block
 from trm.runtime import processor
 from trm.runtime.ranks import Ranks
-from trm.training import compiling
 from trm.training.trainer import train
 
 CPU = torch.device("cpu")
@@ -33,6 +38,7 @@ pytestmark = pytest.mark.skipif(
 def nothing_compiled_before() -> Iterator[None]:
     """What torch gives up to compile would be compared with itself."""
     torch.compiler.reset()
+    counters.clear()
     with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
         yield
     torch.compiler.set_stance("default")
@@ -77,7 +83,7 @@ def test_a_compilation_that_is_demanded_and_fails_is_one_sentence(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("BackendCompilerFailed: No such file\nand a page more")
 
-    monkeypatch.setattr(compiling, "act_step", fail)
+    monkeypatch.setattr("trm.training.compiling.act_step", fail)
     because = (
         "compile=on, but the nets cannot be compiled here: BackendCompilerFailed: No such file;"
     )
@@ -186,3 +192,53 @@ def test_compiled_code_is_kept_by_kind_of_processor(monkeypatch, tmp_path) -> No
             assert folder.name.startswith("avx2-" if capability == "AVX2" else "no-avx-")
             folders.add(folder)
     assert len(folders) == 4
+
+
+@pytest.fixture
+def checkpoint(sudoku_data: Path, tmp_path: Path) -> Path:
+    mlp = {"arch__mlp_t": True, "arch__pos_encodings": "none"}
+    return random_run(tmp_path / "run", sudoku_data, 9, 11, **mlp) / "final"
+
+
+def evaluated(checkpoint: Path, *words: str) -> tuple[dict[str, float], np.ndarray]:
+    """Metrics, and halting logits [100]."""
+    folder = checkpoint.parent.parent
+    files = (f"out={folder / 'metrics.json'}", f"predictions={folder / 'predictions.npz'}")
+    config, trained = parse_arguments([f"checkpoint={checkpoint}", *files, "device=cpu", *words])
+    evaluate_checkpoint(config, trained, ALONE)
+    with np.load(folder / "predictions.npz") as predictions:
+        q_halt = predictions["q_halt_logits"]
+    return json.loads((folder / "metrics.json").read_text()), q_halt
+
+
+def test_a_compiled_evaluation_is_the_plain_one(checkpoint: Path) -> None:
+    """The last batch, which is not full, is no graph of its own."""
+    plain, plain_q = evaluated(checkpoint, "compile=off", "global_batch_size=48")
+    assert counters["stats"]["unique_graphs"] == 0
+    compiled, compiled_q = evaluated(checkpoint, "compile=on", "global_batch_size=48")
+    assert counters["stats"]["unique_graphs"] == 1
+    assert compiled["lm_loss"] == pytest.approx(plain["lm_loss"], rel=1e-5)
+    np.testing.assert_allclose(compiled_q, plain_q, rtol=1e-3, atol=1e-3)
+
+
+def test_an_evaluation_is_compiled_where_it_pays(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Nets that cannot be compiled then are one note; early exit runs eagerly."""
+    evaluated(checkpoint)
+    assert "compil" not in capsys.readouterr().err
+    monkeypatch.setattr(compiling, "FLOP_THAT_PAY", 0)
+    evaluated(checkpoint, "eval_halting=act")
+    assert "compil" not in capsys.readouterr().err
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("No such file")
+
+    compile_block = Block.compile
+    monkeypatch.setattr(Block, "compile", lambda block, **_: compile_block(block, backend=fail))
+    evaluated(checkpoint)
+    said = capsys.readouterr().err
+    assert said.count("compiling the nets, for an evaluation of about") == 1
+    assert said.count("note: the nets cannot be compiled here, and run eagerly: ") == 1
+    with pytest.raises(TrmError, match="compile=on, but the nets cannot be compiled here: "):
+        evaluated(checkpoint, "compile=on")

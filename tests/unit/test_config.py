@@ -100,7 +100,7 @@ def test_saved_config_reads_back(tmp_path: Path) -> None:
 
 def test_architecture_by_bare_or_published_name() -> None:
     assert ArchConfig(name="trm").architecture == "trm"
-    with pytest.raises(TrmError, match="is not an architecture; .* are hrm, .*, trm"):
+    with pytest.raises(TrmError, match="is not an architecture; .* are eqr, hrm, .*, trm"):
         parse_train_config(compose([]).model_dump() | {"arch": {"name": "gpt"}})
 
 

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -164,3 +165,34 @@ def test_another_error_of_flock_is_one_sentence(tmp_path: Path, monkeypatch) -> 
     no_locks(monkeypatch, errno.EIO)
     with pytest.raises(WriteError, match="cannot write .*lock: Input/output error"):
         try_lock(tmp_path / "lock")
+
+
+def test_what_another_process_holds_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "new" / "lock"
+    path.parent.mkdir()
+    holder = another_process_holds(path, "with")
+    monkeypatch.setattr(time, "sleep", lambda _: holder.communicate("\n"))  # it lets go
+    with locks.held(path, "fetching it"):
+        assert is_locked(path)
+    assert not path.exists()
+    assert capsys.readouterr().err == "waiting for another process to end fetching it\n"
+
+
+def test_a_file_that_its_last_holder_deleted_is_not_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opened before it was deleted, locked after: another process may hold a new file."""
+    path, flock = tmp_path / "lock", fcntl.flock
+
+    def delete_first(*arguments: object) -> None:
+        path.unlink()
+        flock(*arguments)
+
+    monkeypatch.setattr(fcntl, "flock", delete_first)
+    assert try_lock(path) is None
+    monkeypatch.setattr(fcntl, "flock", flock)
+    lock = try_lock(path)
+    assert lock is not None
+    lock.release()

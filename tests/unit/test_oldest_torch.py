@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from tests.unit.test_launch import command_for
+from trm.model.compiling import DYNAMO
 from trm.runtime.torchrun import OPTIONAL, known_words
-from trm.training.compiling import DYNAMO
 
 
 def source(file: str) -> str:

@@ -15,7 +15,15 @@ from pydantic import BaseModel
 from tests.conftest import ROOT
 from tests.pages import code_blocks
 from tests.project import FULL
-from trm.data.specs import ArcSpec, BoardsSpec, MazeSpec, RawSource, SudokuSpec, TableSource
+from trm.data.specs import (
+    ArcSpec,
+    BoardsSpec,
+    MazeSpec,
+    RawSource,
+    SudokuSpec,
+    TableSource,
+    WeightsSource,
+)
 from trm.study.table import Benchmark, Resources, Study, Table, Variant
 
 CONFIGURING = ROOT / "config" / "README.md"
@@ -47,6 +55,7 @@ def test_the_catalogue_s_file_is_true_of_the_workflow() -> None:
         SudokuSpec,
         MazeSpec,
         BoardsSpec,
+        WeightsSource,
     ],
 )
 def test_config_readme_names_every_setting(kind: type[BaseModel]) -> None:
@@ -67,7 +76,7 @@ def test_the_settings_that_config_readme_shows_are_valid(tmp_path: Path) -> None
     (tmp_path / "mine.yaml").write_text(mine)
     study = Study.load(FULL, tmp_path / "mine.yaml")
     assert study.row("sudoku-6x6", "narrow").overrides["arch.hidden_size"] == 64
-    assert f"results/{study.default[0]}" in study.results_of("sudoku-6x6")
+    assert f"results/{study.default[0]}" in study.trained_results_of("sudoku-6x6")
     assert len(study.results_of("sudoku-6x6", "narrow")) == 3
 
 

@@ -99,7 +99,7 @@ def test_a_wrong_schedule_is_refused(schedule: str, message: str) -> None:
 
 
 def test_a_schedule_is_refused_where_the_net_does_not_follow_it() -> None:
-    with pytest.raises(TrmError, match="option of arch=trm and arch=trm_separate"):
+    with pytest.raises(TrmError, match="option of arch=eqr and arch=trm and"):
         compose(["arch=hrm", "depth_schedule=[{start:0,H_cycles:1,L_cycles:1}]"])
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import snakemake
+import yaml
 from snakemake.cli import main
 from snakemake.scheduling.job_scheduler import JobScheduler
+from snakemake.settings.types import MaxJobsPerTimespan
 
 from tests.conftest import ROOT
 
@@ -19,6 +21,15 @@ rule last:
     shell: "touch {output}"
 rule first:
     output: "first.txt"
+    shell: "touch {output}"
+"""
+MORE_JOBS = """
+rule last:
+    input: expand("{n}.txt", n=range(5))
+    output: "last.txt"
+    shell: "touch {output}"
+rule one:
+    output: "{n}.txt"
     shell: "touch {output}"
 """
 WITH_OURS = f"""
@@ -63,6 +74,18 @@ def test_here_it_looks_when_a_job_ends(tmp_path: Path, looks: list[float]) -> No
 def test_a_limit_that_the_user_gives_stays(tmp_path: Path, looks: list[float]) -> None:
     run(tmp_path, WITH_OURS + TWO_JOBS, "--max-jobs-per-timespan", "7/2s")
     assert {*looks} == {2.0}
+
+
+def test_under_a_limit_it_looks_once_per_timespan(tmp_path: Path, looks: list[float]) -> None:
+    """And not once more for each of the jobs that have ended."""
+    run(tmp_path, WITH_OURS + MORE_JOBS, "--max-jobs-per-timespan", "7/1h")
+    assert looks == [3600.0]
+
+
+def test_the_slurm_profile_submits_no_more_than_twenty_jobs_at_once() -> None:
+    profile = yaml.safe_load((ROOT / "slurm" / "config.yaml").read_text())
+    limit = MaxJobsPerTimespan.parse_choice(profile["max-jobs-per-timespan"])
+    assert (limit.max_jobs, limit.timespan) == (20, 10)
 
 
 def test_the_snakefile_uses_it() -> None:

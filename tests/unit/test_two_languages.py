@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import ROOT
 
 DOCS = ROOT / "docs"
-SAME_CODE = ("following-a-run", "performance", "reference", "using-a-model")
+SAME_CODE = ("following-a-run", "on-a-cluster", "performance", "reference", "using-a-model")
 SAME_TABLES = (*SAME_CODE, "specification")
 
 

@@ -29,6 +29,7 @@ PAGES = [
 CODE = [
     "Snakefile",
     "benchmarks/*.py",
+    "benchmarks/gpu/*",
     "dataset/*.py",
     "pretrain.py",
     "rules/*.smk",
@@ -69,7 +70,8 @@ def stumbles(text: str) -> list[str]:
 
 
 def files(globs: list[str]) -> list[Path]:
-    return sorted({path for pattern in globs for path in ROOT.glob(pattern)})
+    found = {path for pattern in globs for path in ROOT.glob(pattern)}
+    return sorted(path for path in found if path.is_file())
 
 
 def prose(path: Path) -> str:
@@ -104,7 +106,8 @@ def test_a_page_is_in_plain_words(path: Path) -> None:
 
 @pytest.mark.parametrize("path", files(CODE), ids=named)
 def test_messages_and_docstrings_are_in_plain_words(path: Path) -> None:
-    texts = python_texts(path) if path.suffix == ".py" else [prose(path)]
+    is_python = path.suffix == ".py" or path.read_text(encoding="utf-8").startswith("#!")
+    texts = python_texts(path) if is_python else [prose(path)]
     assert [found for text in texts for found in stumbles(text)] == []
 
 

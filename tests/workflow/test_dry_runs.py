@@ -12,7 +12,11 @@ from tests.conftest import ROOT
 from tests.project import Project, jobs
 
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
-RESULTS = [f"{b}/{v}" for b, row in CONFIG["benchmarks"].items() for v in row["variants"]]
+ROWS = {
+    f"{b}/{v}": r for b, row in CONFIG["benchmarks"].items() for v, r in row["variants"].items()
+}
+GIVEN = [name for name, row in ROWS.items() if "weights" in (row or {})]
+RESULTS = [name for name in ROWS if name not in GIVEN]
 
 
 def test_every_result_of_the_study_resolves_from_raw_files(project: Project) -> None:
@@ -26,9 +30,38 @@ def test_every_result_of_the_study_resolves_from_raw_files(project: Project) -> 
     assert count["dataset"] == len(CONFIG["datasets"])
 
 
-def test_summary_takes_every_variant(project: Project) -> None:
+def test_summary_takes_every_variant_that_is_trained(project: Project) -> None:
     done = project.dry_run("results/sudoku-extreme/summary.csv", tiny=False)
-    assert jobs(done.stdout)["train"] == len(CONFIG["benchmarks"]["sudoku-extreme"]["variants"])
+    trained = [name for name in RESULTS if name.startswith("sudoku-extreme/")]
+    count = jobs(done.stdout)
+    assert count["train"] == len(trained)
+    assert "download_weights" not in count
+
+
+def test_published_weights_are_downloaded_and_nothing_is_trained(project: Project) -> None:
+    count = jobs(project.dry_run("published_weights", tiny=False).stdout)
+    assert count["download_weights"] == count["weights"] == len(GIVEN) > 10
+    assert count["evaluate"] + count["evaluate_arc"] == len(GIVEN)
+    assert "train" not in count
+
+
+def test_fine_tuning_makes_the_weights_that_it_starts_from(project: Project) -> None:
+    target = "results/arc-agi-2-tuned/from-{}/seed-1/metrics.json"
+    overlay = ROOT / "config/fine-tuning.yaml"
+    targets = [target.format("att"), target.format("trelis-frozen")]
+    done = project.dry_run("-p", *targets, tiny=False, configfile=overlay)
+    count = jobs(done.stdout)
+    assert (count["train"], count["weights"], count["download_weights"]) == (3, 1, 1)
+    for start in ("arc-agi-2/att/seed-1/final", "arc-agi-2/weights-trelis/seed-0/final"):
+        assert f'"load_checkpoint": "checkpoints/{start}"' in done.stdout
+
+
+def test_a_file_of_a_training_is_not_made_for_given_weights(project: Project) -> None:
+    folder = "results/arc-agi-1/weights-arcprize/seed-0"
+    for file in ("history.csv", "pooled.csv", "figures/learning_curve.svg"):
+        done = project.dry_run(f"{folder}/{file}", tiny=False)
+        assert done.returncode != 0
+        assert "are given (arcprize/trm_arc_prize_verification/" in done.stderr + done.stdout
 
 
 def test_every_listed_target_is_made_by_a_rule(project: Project) -> None:
@@ -120,6 +153,8 @@ def test_slurm_profile_resolves_with_its_resources(project: Project) -> None:
     jobs = resources_of(done.stdout)
     train = jobs["train", "sudoku-extreme"]
     assert (train["gpu"], train["runtime"], train["mem_mb"]) == ("1", "2880", "64000")
+    assert jobs["evaluate_arc", "arc-agi-1"]["runtime"] == "240"
+    assert jobs["thinking", "arc-agi-1"]["runtime"] == "30"
     gpus = {rule: job for (rule, _), job in jobs.items() if "gpu" in job}
     assert {*gpus} == {
         "train",
@@ -134,3 +169,23 @@ def test_slurm_profile_resolves_with_its_resources(project: Project) -> None:
     assert [rule for rule in gpus if f"  {rule}:\n" not in profile.replace("# ", "")] == []
     # Without it the plugin up to 2.6 asks for tasks per GPU, which newer Slurm refuses.
     assert [rule for rule, job in gpus.items() if job.get("tasks_per_gpu") != "0"] == []
+
+
+def test_shards_ask_for_gpus_and_the_job_that_puts_them_together_does_not(
+    project: Project, tmp_path: Path
+) -> None:
+    shared = {"ranks": 8, "gpus": 8, "nodes": 2, "runtime": 600, "evaluate_shards": 3}
+    path = tmp_path / "shards.yaml"
+    path.write_text(yaml.safe_dump({"benchmarks": {"arc-agi-1": {"resources": shared}}}))
+    target = "results/arc-agi-1/att/seed-0/metrics.json"
+    done = project.dry_run("-p", target, tiny=False, configfile=path)
+    assert jobs(done.stdout)["evaluate_shard"] == 3
+    asked = resources_of(done.stdout)
+    shard, together = (asked[rule, "arc-agi-1"] for rule in ("evaluate_shard", "evaluate_arc"))
+    assert (shard["gres"], shard["nodes"], shard["ranks"]) == ("gpu:4", "2", "8")
+    assert shard["runtime"] == together["runtime"] == "240"
+    assert (together["gpu"], together["ranks"]) == ("0", "1") and "nodes" not in together
+    files = [f"checkpoints/arc-agi-1/att/seed-0/shards/{n}-of-3.npz" for n in (1, 2, 3)]
+    assert f"--shards {' '.join(files)}" in done.stdout
+    for number, file in enumerate(files, start=1):
+        assert f"--shard {number}/3 --out {file}" in done.stdout

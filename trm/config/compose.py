@@ -103,10 +103,19 @@ def _defaults(arch: Path) -> Any:
     """config/pretrain.yaml with the file `arch`; a table has dozens of rows with few of these."""
     from omegaconf import OmegaConf
 
-    base = OmegaConf.load(arch.parents[1] / "pretrain.yaml")
+    base = copy.deepcopy(_pretrain(arch.parents[1] / "pretrain.yaml"))
+    base["arch"] = OmegaConf.merge(base["arch"], OmegaConf.load(arch))
+    return base
+
+
+@cache
+def _pretrain(path: Path) -> Any:
+    """The defaults that all architectures share."""
+    from omegaconf import OmegaConf
+
+    base = OmegaConf.load(path)
     for key in ("defaults", "hydra"):
         del base[key]
-    base["arch"] = OmegaConf.merge(base["arch"], OmegaConf.load(arch))
     return base
 
 

@@ -7,10 +7,19 @@ are understood. Anything unknown is an error before any work starts.
 from __future__ import annotations
 
 from contextlib import suppress
+from math import isqrt
 from typing import Any, Literal
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from trm.config.architectures import architecture_names, having, options_of
 from trm.errors import TrmError
@@ -26,6 +35,25 @@ class LossConfig(Strict):
         "stablemax_cross_entropy"
     )
     label_smoothing: float = Field(0, ge=0, lt=1)
+
+
+OWN_OPTIONS = (
+    "lambda_",
+    "noise_scale",
+    "H_init_std",
+    "L_init_std",
+    "num_heads_t",
+    "head_dim",
+    "head_dim_t",
+    "add_tokens",
+    "dropout",
+    "equivariant_symbols",
+)
+"""Settings of single architectures, which list them as options. Those of another architecture do
+not have them in their files."""
+
+PUBLISHED_AS = {"loops": "halt_max_steps", "num_layers": "L_layers", "trm_equi": "se_rrm"}
+"""Names here of settings, and of an architecture, that a published code names in its own way."""
 
 
 class ArchConfig(Strict):
@@ -44,23 +72,47 @@ class ArchConfig(Strict):
     expansion: float = Field(4, gt=0)
     puzzle_emb_ndim: int = Field(512, ge=0)
     puzzle_emb_len: int = Field(16, ge=0)
-    pos_encodings: Literal["rope", "learned", "none"] = "rope"
+    pos_encodings: Literal["rope", "rope2d", "learned", "none"] = "rope"
     forward_dtype: Literal["bfloat16", "float16", "float32", "float64"] = "bfloat16"
     mlp_t: bool = False
     no_ACT_continue: bool = True
     one_step_gradient: bool = False
     rms_norm_eps: float = Field(1e-5, gt=0)
     rope_theta: float = Field(10000.0, gt=0)
+    # Of single architectures: OWN_OPTIONS.
+    lambda_: float = Field(0.95, gt=0, le=1)
+    noise_scale: float = Field(0.01, ge=0)
+    H_init_std: float = Field(1.0, ge=0)
+    L_init_std: float = Field(1.0, ge=0)
+    num_heads_t: int = Field(2, ge=1)
+    head_dim: int = Field(64, ge=1)
+    head_dim_t: int = Field(64, ge=1)
+    add_tokens: int = Field(0, ge=0)
+    dropout: float = Field(0, ge=0, lt=1)
+    equivariant_symbols: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _published_names(cls, values: Any) -> Any:
+        """URM's names of two settings that the others have too."""
+        if not isinstance(values, dict):
+            return values
+        return {PUBLISHED_AS.get(key, key): value for key, value in values.items()}
+
+    @model_serializer(mode="wrap")
+    def _without_options_of_others(self, values: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {k: v for k, v in values(self).items() if k not in OWN_OPTIONS or self.has(k)}
 
     @property
     def architecture(self) -> str:
         """`trm` of `recursive_reasoning.trm@TinyRecursiveReasoningModel_ACTV1`, or a bare name."""
-        return self.name.split("@")[0].split(".")[-1]
+        module = self.name.split("@")[0].split(".")[-1]
+        return PUBLISHED_AS.get(module, module)
 
     @property
     def prefix_len(self) -> int:
         """Positions that the puzzle embedding takes in front of the tokens."""
-        if self.puzzle_emb_ndim == 0:
+        if self.puzzle_emb_ndim == 0 or self.has("puzzle_emb_added"):
             return 0
         needed = -(-self.puzzle_emb_ndim // self.hidden_size)
         if not self.has("puzzle_emb_len"):
@@ -78,23 +130,39 @@ class ArchConfig(Strict):
                 f"arch.name={self.name!r} is not an architecture; the architectures are "
                 f"{', '.join(architecture_names())}"
             )
-        head_dim = self.hidden_size // self.num_heads
-        if head_dim < 1:
+        if self.hidden_size < self.num_heads:
             raise ValueError(
                 f"arch.num_heads={self.num_heads} is more than arch.hidden_size={self.hidden_size}"
             )
-        if self.pos_encodings == "rope" and not self.mlp_t and head_dim % 2:
-            raise ValueError(f"rotary positions need an even head size, not {head_dim}")
-        if self.one_step_gradient and not self.has("one_step_gradient"):
-            raise ValueError(
-                f"arch.one_step_gradient is an option of {having('one_step_gradient')}"
-            )
+        for option in ("one_step_gradient", "mlp_t", *OWN_OPTIONS):
+            changed = getattr(self, option) != type(self).model_fields[option].default
+            if changed and not self.has(option):
+                raise ValueError(f"arch.{option} is an option of {having(option)}")
+        self._check_positions()
+        if self.has("puzzle_emb_added"):
+            return self
         if self.puzzle_emb_ndim > self.prefix_len * self.hidden_size:
             raise ValueError(
                 f"arch.puzzle_emb_ndim={self.puzzle_emb_ndim} does not fit in arch.puzzle_emb_len="
                 f"{self.puzzle_emb_len} positions of arch.hidden_size={self.hidden_size}"
             )
         return self
+
+    @property
+    def width_of_heads(self) -> int:
+        """Width of a head of the attention over positions."""
+        return self.head_dim if self.has("head_dim") else self.hidden_size // self.num_heads
+
+    def _check_positions(self) -> None:
+        if self.pos_encodings == "rope2d" and not self.has("rope2d"):
+            raise ValueError(f"arch.pos_encodings=rope2d is an option of {having('rope2d')}")
+        if self.pos_encodings == "rope" and not self.mlp_t and self.width_of_heads % 2:
+            raise ValueError(f"rotary positions need an even head size, not {self.width_of_heads}")
+        if self.pos_encodings == "rope2d" and self.width_of_heads % 4:
+            raise ValueError(
+                "rotary positions in rows and columns need a head size that is divisible by 4, "
+                f"not {self.width_of_heads}"
+            )
 
 
 class ModelConfig(ArchConfig):
@@ -103,6 +171,15 @@ class ModelConfig(ArchConfig):
     seq_len: int = Field(ge=1)
     vocab_size: int = Field(ge=1)
     num_puzzle_identifiers: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _fits_the_board(self) -> ModelConfig:
+        if self.pos_encodings == "rope2d" and isqrt(self.seq_len) ** 2 != self.seq_len:
+            raise ValueError(
+                f"arch.pos_encodings=rope2d needs square boards, not {self.seq_len} cells: "
+                "set arch.pos_encodings=rope"
+            )
+        return self
 
     @staticmethod
     def of(arch: ArchConfig, seq_len: int, vocab_size: int, num_puzzle_identifiers: int) -> Any:
@@ -150,6 +227,9 @@ SAVABLE_OUTPUTS = (
 Embeddings = Literal["saved", "reinitialise"]
 """A checkpoint's puzzle embeddings: as they are saved, or each the mean of the saved ones."""
 
+Kernels = Literal["plain", "positions_first", "fused"]
+"""Which code computes the nets (`trm.model.kernels`)."""
+
 
 IMMATERIAL = (
     "project_name",
@@ -161,6 +241,7 @@ IMMATERIAL = (
     "keep_snapshots",
     "device",
     "compile",
+    "kernels",
     "wandb",
     "log_interval",
     "micro_batch_size",
@@ -207,8 +288,10 @@ class TrainConfig(Strict):
     ema_rate: float = Field(0.999, ge=0, lt=1)
     ema_warmup: bool = False
     depth_schedule: list[DepthStage] = []
+    supervision_decay: float | None = Field(None, gt=0, le=1)
     random_halt_prob: float = Field(0, ge=0, lt=1)
     freeze_weights: bool = False
+    freeze_weights_for: float = Field(0, ge=0, lt=1)
     seed: int = Field(0, ge=0, lt=2**64)
 
     resume: Literal[True, False, "or_restart"] = True
@@ -228,6 +311,7 @@ class TrainConfig(Strict):
 
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     compile: Literal["auto", "on", "max", "off"] = "auto"
+    kernels: Kernels = "plain"
     wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
     wandb_group: str | None = None
     log_interval: int = Field(10, ge=1)
@@ -247,6 +331,10 @@ class TrainConfig(Strict):
         if self.freeze_weights and self.arch.puzzle_emb_ndim == 0:
             raise ValueError(
                 "freeze_weights=True with arch.puzzle_emb_ndim=0 leaves nothing to learn"
+            )
+        if self.freeze_weights_for and self.arch.puzzle_emb_ndim == 0:
+            raise ValueError(
+                "freeze_weights_for with arch.puzzle_emb_ndim=0 leaves nothing to learn at first"
             )
         if self.eval_save_outputs and self.eval_halting == "act":
             raise ValueError("eval_save_outputs needs eval_halting=fixed")

@@ -32,6 +32,7 @@ from trm.progress import Progress, say
 from trm.puzzles.arc import VOCAB_SIZE
 from trm.puzzles.augmentation import (
     COLOURS,
+    DIHEDRALS,
     IDENTITY_COLOURS,
     NAME_SEPARATOR,
     NO_SOLUTION,
@@ -306,11 +307,22 @@ def _draw_groups(spec: ArcSpec, tasks: dict[str, list[Group]], state: np.ndarray
         for members in tasks.values():
             for index in permutation(state, len(members)):
                 groups.append(members[index])
-                _draw(groups[-1], spec.num_aug, state, *keys)
+                if spec.colours == "kept":
+                    _take_symmetries(groups[-1])
+                else:
+                    _draw(groups[-1], spec.num_aug, state, *keys)
                 progress.update(1)
+    if spec.colours == "kept":
+        return groups
     if short := sum(len(group.dihedrals) <= spec.num_aug for group in groups):
         say(f"{short} of {len(groups)} tasks have fewer than {spec.num_aug} distinct augmentations")
     return groups
+
+
+def _take_symmetries(group: Group) -> None:
+    """The task in all symmetries, the identity among them once more, as SE-RRM's builder has it."""
+    group.dihedrals = np.array([0, *range(DIHEDRALS)], dtype=np.uint8)
+    group.colour_maps = np.tile(IDENTITY_COLOURS, (1 + DIHEDRALS, 1))
 
 
 def augment_task(name: str, task: dict, num_aug: int, seed: int) -> Group:

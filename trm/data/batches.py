@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,11 +151,27 @@ def _draw_batches(
             examples, owners, filled = [], [], 0
 
 
-def eval_batches(data: PuzzleData, global_batch_size: int, rows: slice) -> Iterator[Rows]:
-    """All test examples in order; this rank's rows, the last batch padded with blank rows."""
+def eval_batch_sizes(data: PuzzleData, global_batch_size: int) -> list[int]:
+    """How many examples each batch of `eval_batches` has."""
+    return [
+        min(global_batch_size, len(arrays.inputs) - start)
+        for arrays in data.sets
+        for start in range(0, len(arrays.inputs), global_batch_size)
+    ]
+
+
+def eval_batches(
+    data: PuzzleData, global_batch_size: int, rows: slice, wanted: Container[int] | None = None
+) -> Iterator[Rows]:
+    """All test examples in order, or the batches of them with the numbers `wanted` (from 0); this
+    rank's rows, a set's last batch padded with blank rows."""
+    numbers = itertools.count()
     for arrays in data.sets:
         owners = np.repeat(arrays.puzzle_identifiers, np.diff(arrays.puzzle_indices))
         for start in range(0, len(arrays.inputs), global_batch_size):
+            number = next(numbers)
+            if wanted is not None and number not in wanted:
+                continue
             end = min(start + global_batch_size, len(arrays.inputs))
             mine = np.arange(start, end)[rows]
             taken = _take(arrays, mine, owners[mine], data.metadata)

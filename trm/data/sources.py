@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import io
 import json
 import lzma
@@ -21,12 +20,12 @@ from trm.data.arc_versions import (
     refuse_other_versions,
     split_answers,
 )
+from trm.data.download import HTTP_FAULTS, TIMEOUT
 from trm.data.specs import RawSource, arc_file_names
 from trm.errors import TrmError, first_line
 from trm.files import refuse_to_overwrite, settings_folder, write_atomically
 from trm.progress import say
 
-TIMEOUT = 4  # seconds to wait for a server's answer
 CONCEPTARC_COMMIT = "b22ef526b4656679816b7811e78f55cc24d736d7"
 CONCEPTARC_ARCHIVE = (
     f"https://github.com/victorvikram/ConceptARC/archive/{CONCEPTARC_COMMIT}.tar.gz"
@@ -39,8 +38,6 @@ KAGGLE_COMPETITION = {
     "evaluation2": "arc-prize-2025",
     "test2": "arc-prize-2025",
 }
-HTTP_FAULTS = (OSError, ValueError, http.client.HTTPException)
-"""What urllib raises at a server that is not there, breaks off or does not speak HTTP."""
 ARCHIVE_FAULTS = (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError)
 """What tarfile raises at an archive that is damaged or cut off."""
 UNRECORDED_KINDS = ("path", "kaggle")  # what comes from these needs no recorded checksum

@@ -111,6 +111,43 @@ class TableSource(Strict):
         return self
 
 
+class WeightsSource(Strict):
+    """Weights in a file: of a model repository of the hub, at an address, or on this machine.
+
+    `path` beside `hub` or `url` is a local copy of that file, and is taken in its place.
+    """
+
+    hub: str | None = Field(None, pattern=r"^[\w.-]+/[\w.-]+$")
+    file: str | None = Field(None, pattern=r"^[\w=@%+-][\w.=@%+-]*(/[\w=@%+-][\w.=@%+-]*)*$")
+    revision: str | None = Field(None, pattern=r"^[\w./-]+$")
+    url: str | None = Field(None, pattern=r"^https?://[!-~]+$")
+    path: str | None = None
+    sha256: Sha256 | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> WeightsSource:
+        if self.hub is not None and self.url is not None:
+            raise ValueError("weights come from a hub or from a url, not from both")
+        if not (self.hub or self.url or self.path):
+            raise ValueError("weights need a place to come from: hub and file, url, or path")
+        if (self.hub is None) != (self.file is None):
+            raise ValueError("weights of a hub, and no others, name their file there")
+        if self.revision is not None and self.hub is None:
+            raise ValueError("only weights of a hub have a revision")
+        return self
+
+    @property
+    def is_published(self) -> bool:
+        """Whether they come from elsewhere than this machine."""
+        return self.hub is not None or self.url is not None
+
+    def __str__(self) -> str:
+        """Where they are from, in one line."""
+        if self.hub is not None:
+            return f"{self.hub}/{self.file}, revision {self.revision or 'main'}"
+        return str(self.url or self.path)
+
+
 def _built_by_boards() -> list[str]:
     return [name for name, kind in kinds().items() if kind.builder == "boards"]
 
@@ -184,6 +221,8 @@ class ArcSpec(_OfDataset):
     puzzle_identifiers_start: int = Field(1, ge=1)
     canvas: int = Field(30, ge=1, le=30)
     augment: Augment = "built"
+    # kept: each task in its eight symmetries instead of `num_aug` augmentations.
+    colours: Literal["permuted", "kept"] = "permuted"
 
     @model_validator(mode="after")
     def _all_hidden_or_none(self) -> ArcSpec:

@@ -3,7 +3,12 @@
     python -m trm.evaluate checkpoint=checkpoints/P/R/step_N data_paths="[data/D]" out=metrics.json
 
 Under torchrun the rows are shared out and the answers gathered in order, so that predictions,
-metrics and submission do not depend on the number of processes.
+metrics and submission do not depend on the number of processes. Several jobs may each evaluate a
+share of the test split, whose files a last command puts together:
+
+    python -m trm.evaluate checkpoint=… shard=1/2 shard_out=1.npz
+    python -m trm.evaluate checkpoint=… shard=2/2 shard_out=2.npz
+    python -m trm.evaluate checkpoint=… shards="[1.npz,2.npz]" out=metrics.json
 """
 
 from __future__ import annotations
@@ -20,9 +25,11 @@ from trm.config.compose import note_other_architecture
 from trm.config.types import TrainConfig
 from trm.data.batches import PuzzleData
 from trm.errors import TrmError
-from trm.evaluate.loop import evaluate
+from trm.evaluate.compiling import compile_for
+from trm.evaluate.loop import Evaluation, evaluate
 from trm.evaluate.outputs import further_metrics, write_metrics, write_outputs
 from trm.evaluate.settings import EvaluateConfig, Settings, parse_arguments
+from trm.evaluate.shards import cost_of, load_shards, put_together, write_shard
 from trm.files import write_json
 from trm.model.base import RecursiveModel
 from trm.model.checkpoint import (
@@ -31,6 +38,7 @@ from trm.model.checkpoint import (
     read_state_dict,
     with_mean_embeddings,
 )
+from trm.model.kernels import choose_kernels
 from trm.model.registry import build_model, model_for
 from trm.progress import say
 from trm.runtime.cost import CostMeter
@@ -45,8 +53,11 @@ from trm.study.puzzle_names import why_other_puzzles
 
 
 def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ranks) -> None:
-    """Evaluate one checkpoint on each data path; rank 0 writes the files."""
+    """Evaluate one checkpoint on each data path, or a shard of one, or put shards together; rank 0
+    writes the files."""
+    shards = load_shards(config.shards, config.checkpoint) if config.shards else []
     meter = CostMeter(ranks)
+    meter.before = cost_of(shards)
     examples = 0
     paths = config.data_paths or trained.test_paths
     _check_datasets(config, [Path(path) for path in paths])
@@ -59,22 +70,27 @@ def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ran
     for path in paths:
         data = PuzzleData.load([path], "test")
         own_state = _with_embeddings_for(config, state, Path(path), data, ranks)
-        if model is None or model.config != model_for(trained, data):
-            model = build_model(model_for(trained, data))
-            fit_weights(config.checkpoint, own_state, model)
-            model.to(ranks.device)
+        if shards:
+            by_ids = {"own": put_together(shards, data)}
+        else:
+            if model is None or model.config != model_for(trained, data):
+                model = build_model(model_for(trained, data))
+                fit_weights(config.checkpoint, own_state, model)
+                model.to(ranks.device)
+                choose_kernels(model, trained.kernels, ranks.device)
+                times = 1 if config.task_ids_out is None else 3
+                compile_for(config.compile, model, data, settings, ranks, times)
+            by_ids = _evaluate_under_ids(config, model, data, settings, ranks)
         examples += sum(len(arrays.inputs) for arrays in data.sets)
-        by_ids = {"own": evaluate(model, data, settings, ranks)}
-        if config.task_ids_out is not None:
-            for ids in ("blank", "other"):
-                under_these = replace(settings, task_ids=ids, at_steps=())
-                by_ids[ids] = evaluate(model, data, under_these, ranks)
         own = by_ids["own"]
         if not math.isfinite(own.metrics["lm_loss"]):
             raise TrmError(
                 f"the loss on {path} is {own.metrics['lm_loss']}: the weights of "
                 f"{config.checkpoint} have diverged"
             )
+        if config.shard_out is not None:
+            write_shard(config.shard_out, config.checkpoint, own, settings, meter)
+            return
         if ranks.is_main:
             metrics = own.metrics | further_metrics(config, data, own)
             if config.puzzle_embeddings == "reinitialise":
@@ -91,12 +107,30 @@ def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ran
             write_json(config.cost_out, cost)
 
 
+def _evaluate_under_ids(
+    config: EvaluateConfig,
+    model: RecursiveModel,
+    data: PuzzleData,
+    settings: Settings,
+    ranks: Ranks,
+) -> dict[str, Evaluation]:
+    """The evaluation under the puzzles' own ids and, where asked for, under others."""
+    by_ids = {"own": evaluate(model, data, settings, ranks)}
+    if config.task_ids_out is not None:
+        for ids in ("blank", "other"):
+            under_these = replace(settings, task_ids=ids, at_steps=())
+            by_ids[ids] = evaluate(model, data, under_these, ranks)
+    return by_ids
+
+
 def _check_datasets(config: EvaluateConfig, paths: list[Path]) -> None:
     """TrmError where what is asked for needs other datasets."""
     lacking = [path for path in paths if not (path / TEST_PUZZLES).is_file()]
     only_arc = config.submission is not None or config.answers is not None or config.kind == "arc"
     if lacking and only_arc:
         raise TrmError(f"{lacking[0]} is not an ARC dataset (it has no {TEST_PUZZLES})")
+    if len(paths) > 1 and (config.shard is not None or config.shards):
+        raise TrmError(f"shards are of one data path, not of {len(paths)}: name one as data_paths")
     if config.steps_out is not None or config.task_ids_out is not None:
         for path in paths:
             refuse_without_solutions(path)
@@ -118,6 +152,7 @@ def _settings_of(config: EvaluateConfig, trained: TrainConfig, ranks: Ranks) -> 
         halting=halting,
         halting_threshold=trained.eval_halting_threshold if threshold is None else threshold,
         at_steps=tuple(config.at_steps),
+        shard=config.own_shard,
     )
 
 

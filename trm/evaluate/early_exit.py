@@ -63,7 +63,7 @@ def answer_until_sure(
         if not working.any():
             continue
         carry, output = act_step(model, carry, batch)
-        lead = output.q_halt - settings.halting_threshold
+        lead = output.certainty - settings.halting_threshold
         leaves = carry.halted | wants_to_halt(model, lead, output.q_continue)
         places = (leaves.cpu().numpy() & working).nonzero()[0]
         if len(places) == 0:
@@ -106,7 +106,7 @@ def _note(
     for name, value in metrics.items():
         answers.sums[name] = answers.sums.get(name, 0.0) + value.item()
     answers.preds[examples] = preds.to(torch.uint8).cpu().numpy()
-    answers.q_halt[examples] = output.q_halt.float().cpu().numpy()
+    answers.q_halt[examples] = output.certainty.float().cpu().numpy()
 
 
 def _with_rows(current: Batch, places: Tensor, rows: Rows, device: torch.device) -> Batch:
@@ -121,7 +121,14 @@ def _with_rows(current: Batch, places: Tensor, rows: Rows, device: torch.device)
 
 
 def _of_rows(carry: Carry, output: StepOutput, rows: Tensor) -> tuple[Carry, StepOutput]:
-    part = StepOutput(output.logits[rows], output.q_halt[rows], output.q_continue[rows], None, None)
+    part = StepOutput(
+        output.logits[rows],
+        output.q_halt[rows],
+        output.q_continue[rows],
+        None,
+        None,
+        output.certainty[rows],
+    )
     return _carry_of_rows(carry, rows), part
 
 

@@ -7,14 +7,21 @@ metrics do not depend on the number of processes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from trm.data.batches import PuzzleData, Rows, eval_batches, rank_rows, take_examples
+from trm.data.batches import (
+    PuzzleData,
+    Rows,
+    eval_batch_sizes,
+    eval_batches,
+    rank_rows,
+    take_examples,
+)
 from trm.data.dataset import DatasetMetadata
 from trm.evaluate.early_exit import answer_until_sure
 from trm.evaluate.settings import Settings, TaskIds
@@ -28,12 +35,14 @@ from trm.scoring.predictions import Predictions
 
 @dataclass
 class Evaluation:
-    """Metrics are complete on every rank, predictions on rank 0 only; `saved` is this rank's."""
+    """Metrics are complete on every rank, predictions on rank 0 only; `saved` and `by_batch`, sums
+    of the metrics over the rows of each batch, are this rank's."""
 
     metrics: dict[str, float]
     predictions: Predictions | None
     at_steps: dict[int, Evaluation] = field(default_factory=dict)
     saved: dict[str, Tensor] = field(default_factory=dict)
+    by_batch: list[dict[str, float]] = field(default_factory=list)
 
 
 def nothing() -> None:
@@ -70,7 +79,7 @@ def evaluate_all_steps(
         step: _AfterStep(settings.loss_type, ranks) for step in sorted({*settings.at_steps, last})
     }
     kept: dict[str, list[Tensor]] = {name: [] for name in settings.keep}
-    total = sum(len(arrays.inputs) for arrays in data.sets)
+    _, total = _examples(data, settings)
     with Progress(total, "evaluating", "examples", shown=ranks.is_main) as progress:
         for rows, length in _batches(data, settings, ranks):
             before_batch()
@@ -93,7 +102,7 @@ class _AfterStep:
 
     def __init__(self, loss_type: str, ranks: Ranks) -> None:
         self.loss_type, self.ranks = loss_type, ranks
-        self.sums: Counter[str] = Counter()
+        self.by_batch: list[dict[str, float]] = []
         self.preds: list[np.ndarray] = []
         self.q_halts: list[np.ndarray] = []
 
@@ -102,9 +111,9 @@ class _AfterStep:
         this rank's answers [B, S]."""
         everyone = replace(carry, halted=torch.ones_like(carry.halted))
         _, metrics, answer = act_loss(self.loss_type, everyone, output)
-        self.sums.update({name: value.item() for name, value in metrics.items()})
+        self.by_batch.append({name: float(value) for name, value in metrics.items()})
         everyones = self.ranks.all_gather(answer.to(torch.uint8))
-        q_halt = self.ranks.all_gather(output.q_halt)
+        q_halt = self.ranks.all_gather(output.certainty)
         if self.ranks.is_main:
             self.preds.append(everyones[:length].cpu().numpy())
             self.q_halts.append(q_halt[:length].cpu().numpy())
@@ -114,7 +123,7 @@ class _AfterStep:
         predictions = None
         if self.ranks.is_main:
             predictions = Predictions(np.concatenate(self.preds), np.concatenate(self.q_halts))
-        return Evaluation(_averages(self.sums, self.ranks), predictions)
+        return Evaluation(_averages(self.by_batch, self.ranks), predictions, by_batch=self.by_batch)
 
 
 @torch.no_grad()
@@ -130,8 +139,8 @@ def evaluate_until_sure(
 
     Each rank answers its run of the examples at its own pace; the answers are put in order.
     """
-    total = sum(len(arrays.inputs) for arrays in data.sets)
-    first, last = (total * r // ranks.world_size for r in (ranks.rank, ranks.rank + 1))
+    start, total = _examples(data, settings)
+    first, last = (start + total * r // ranks.world_size for r in (ranks.rank, ranks.rank + 1))
 
     def rows_of(examples: np.ndarray) -> Rows:
         rows = take_examples(data, first + examples)
@@ -145,16 +154,14 @@ def evaluate_until_sure(
             model, rows_of, last - first, settings, ranks, progress, before_batch
         )
     everyones = ranks.gather_objects(own)
-    sums: Counter[str] = Counter()
-    for answers in everyones:
-        sums.update(answers.sums)
     predictions = None
     if ranks.is_main:
         predictions = Predictions(
             np.concatenate([answers.preds for answers in everyones]),
             np.concatenate([answers.q_halt for answers in everyones]),
         )
-    return Evaluation(_shares(sums), predictions)
+    metrics = add_up([[answers.sums] for answers in everyones])
+    return Evaluation(metrics, predictions, by_batch=[own.sums])
 
 
 EVALUATIONS = {"fixed": evaluate_all_steps, "act": evaluate_until_sure}
@@ -174,17 +181,22 @@ def with_task_ids(rows: Rows, task_ids: TaskIds, metadata: DatasetMetadata) -> R
     return replace(rows, puzzle_identifiers=np.where(own == blank, own, shifted).astype(own.dtype))
 
 
+def _examples(data: PuzzleData, settings: Settings) -> tuple[int, int]:
+    """The first example of the shard, and how many it has."""
+    lengths = eval_batch_sizes(data, settings.global_batch_size)
+    own = settings.shard.batches(len(lengths))
+    return sum(lengths[: own.start]), sum(lengths[own.start : own.stop])
+
+
 def _batches(data: PuzzleData, settings: Settings, ranks: Ranks) -> Iterator[tuple[Rows, int]]:
-    """This rank's rows of each batch, and how many rows of all ranks are not padding of a set's
-    last batch."""
+    """This rank's rows of each batch of the shard, and how many rows of all ranks are not padding
+    of a set's last batch."""
     size = settings.global_batch_size
-    lengths = [
-        min(size, len(arrays.inputs) - start)
-        for arrays in data.sets
-        for start in range(0, len(arrays.inputs), size)
-    ]
+    lengths = eval_batch_sizes(data, size)
+    wanted = settings.shard.batches(len(lengths))
     own = rank_rows(ranks.rank, ranks.world_size, size)
-    for rows, length in zip(eval_batches(data, size, own), lengths, strict=True):
+    batches = eval_batches(data, size, own, wanted)
+    for rows, length in zip(batches, lengths[wanted.start : wanted.stop], strict=True):
         yield with_task_ids(rows, settings.task_ids, data.metadata), length
 
 
@@ -197,15 +209,31 @@ def _keep_outputs(
         "puzzle_identifiers": batch.puzzle_identifiers,
         "preds": answer,
         "logits": output.logits,
-        "q_halt_logits": output.q_halt,
+        "q_halt_logits": output.certainty,
         "q_continue_logits": output.q_continue,
     }
     for name, parts in kept.items():
         parts.append(values[name].cpu())
 
 
-def _averages(sums: Mapping[str, float], ranks: Ranks) -> dict[str, float]:
-    """Sums over rows, ranks included, divided by the number of scored rows."""
+def add_up(by_rank: Sequence[Sequence[Mapping[str, float]]]) -> dict[str, float]:
+    """Averages over all scored rows, from the sums of each rank's batches."""
+    total: Counter[str] = Counter()
+    for by_batch in by_rank:
+        total.update(_sums(by_batch))
+    return _shares(total)
+
+
+def _sums(by_batch: Sequence[Mapping[str, float]]) -> Counter[str]:
+    sums: Counter[str] = Counter()
+    for metrics in by_batch:
+        sums.update(metrics)
+    return sums
+
+
+def _averages(by_batch: Sequence[Mapping[str, float]], ranks: Ranks) -> dict[str, float]:
+    """The same, from this rank's batches; every rank must call it."""
+    sums = _sums(by_batch)
     dtype = torch.float32 if ranks.device.type == "mps" else torch.float64
     values = torch.tensor(list(sums.values()), dtype=dtype, device=ranks.device)
     ranks.sum_([values])

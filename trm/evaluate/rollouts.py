@@ -102,19 +102,17 @@ def _joined(parts: list[Rollouts]) -> Rollouts:
 def _roll_out(searcher: Searcher, batch: Batch, keys: Tensor) -> Rollouts:
     """A batch of rollouts with the keys [R], as if they were of one puzzle; in their views."""
     model, search = searcher.model, searcher.search
-    draws = Draws(keys)
+    draws = Draws(hashed(hashed(keys)))  # apart from those of the start, and of the model's own
     carry = initial_carry(model, batch)
-    carry = replace(
-        carry,
-        state=_random_state(carry.state, draws) if search.start == "random" else carry.state,
-        halted=torch.zeros_like(carry.halted),  # their states are given
-    )
+    if search.start == "random":
+        carry = replace(carry, state=_random_state(model, keys))
+    carry = replace(carry, halted=torch.zeros_like(carry.halted))  # their states are given
     halts = _Halts(searcher, batch)
     changes: deque[Tensor] = deque(maxlen=RECENT)
     before: Tensor | None = None
     for step in range(1, searcher.steps + 1):
-        draws = Draws(draws.next_keys())
         carry = replace(carry, state=_with_noise(carry.state, search, draws))
+        draws = Draws(draws.next_keys())
         carry, output = act_step(model, carry, batch)
         # More steps than in training do not begin a new puzzle.
         carry = replace(carry, halted=torch.zeros_like(carry.halted))
@@ -141,10 +139,10 @@ class _Halts:
     def note(self, step: int, output: StepOutput) -> None:
         running = self.halted_at > self.steps
         self.answers = output.logits.argmax(-1).to(torch.uint8)
-        self.q_halt = output.q_halt.float()
+        self.q_halt = output.certainty.float()
         self.answers_at_halt = torch.where(running[:, None], self.answers, self.answers_at_halt)
         self.q_at_halt = torch.where(running, self.q_halt, self.q_at_halt)
-        lead = output.q_halt - self.threshold
+        lead = output.certainty - self.threshold
         halts = running & wants_to_halt(self.model, lead, output.q_continue)
         self.halted_at = torch.where(halts, step, self.halted_at)
 
@@ -160,8 +158,12 @@ def latents_of(state: State) -> list[tuple[str, Tensor]]:
     return [("z_H", first), *(("z_L", other) for other in others)]
 
 
-def _random_state(state: State, draws: Draws) -> State:
-    """Truncated normals of deviation 1 in place of the latents, each position on its own."""
+def _random_state(model: RecursiveModel, keys: Tensor) -> State:
+    """The draw of a model whose starts are random; of others truncated normals of deviation 1, each
+    position on its own, in place of the fixed vectors."""
+    state, draws = model.initial_state(len(keys), keys), Draws(keys)
+    if not model.states:
+        return state
     drawn = [draws.truncated_normal(s.shape[1:]).to(s.dtype) for _, s in latents_of(state)]
     return (*drawn, *state[len(drawn) :])
 

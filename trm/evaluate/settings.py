@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +32,28 @@ TaskIds = Literal["own", "blank", "other"]
 Halting = Literal["fixed", "act"]
 """Whether every example goes all the way, or leaves as soon as its halting head is sure."""
 
+Compile = Literal["auto", "on", "off"]
+"""Whether torch.compile compiles the nets; auto: where the evaluation is long enough to pay."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The `number`-th (from 1) of `count` shares of a test split's batches."""
+
+    number: int = 1
+    count: int = 1
+
+    def batches(self, total: int) -> range:
+        """The shard's share of `total` batches; TrmError where there are fewer batches than
+        shards."""
+        if self.count > total:
+            raise TrmError(
+                f"{self.count} shards are more than the {total} batches of the test split: choose "
+                f"at most {total}, or a smaller global_batch_size"
+            )
+        first, last = (total * n // self.count for n in (self.number - 1, self.number))
+        return range(first, last)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -43,6 +66,7 @@ class Settings:
     task_ids: TaskIds = "own"
     at_steps: tuple[int, ...] = ()  # supervision steps after which to take the metrics too
     keep: tuple[str, ...] = ()  # of SAVABLE_OUTPUTS, to be returned as tensors
+    shard: Shard = Shard()
 
 
 class EvaluateConfig(Strict):
@@ -58,6 +82,7 @@ class EvaluateConfig(Strict):
     challenges: list[Path] = []  # arc-agi_*_challenges.json: answer each of their tasks, and check
     global_batch_size: int | None = pydantic.Field(None, ge=1)
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
+    compile: Compile = "auto"  # auto: if the evaluation is long enough to be worth it
     eval_halting: Halting | None = None  # act: a sure example leaves early; default: as trained
     # Logit above which it is sure; default: as trained.
     eval_halting_threshold: float | None = pydantic.Field(None, allow_inf_nan=False)
@@ -68,6 +93,15 @@ class EvaluateConfig(Strict):
     task_ids_out: Path | None = None  # CSV of metrics under own, blank and another puzzle's ids
     # reinitialise: every puzzle's is the mean of the saved ones, for puzzles of another dataset.
     puzzle_embeddings: Embeddings = "saved"
+    shard: str | None = None  # K/N: evaluate the K-th of N shares of the test split into shard_out
+    shard_out: Path | None = None
+    shards: list[Path] = []  # files of all shards: put together, and nothing is evaluated
+
+    @pydantic.field_validator("compile", mode="before")
+    @classmethod
+    def _as_typed(cls, value: Any) -> Any:
+        """YAML reads on and off as true and false."""
+        return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> EvaluateConfig:
@@ -75,7 +109,24 @@ class EvaluateConfig(Strict):
             raise ValueError("at_steps and steps_out go together")
         if self.at_steps and self.eval_halting == "act":
             raise ValueError("at_steps looks at every example: not with eval_halting=act")
+        if (self.shard is None) != (self.shard_out is None):
+            raise ValueError("shard and shard_out go together")
+        if self.shard is not None:
+            self._check_shard(self.shard)
+        if (self.shard is not None or self.shards) and (self.steps_out or self.task_ids_out):
+            raise ValueError("steps_out and task_ids_out need the whole evaluation, not shards")
         return self
+
+    def _check_shard(self, shard: str) -> None:
+        numbers = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", shard, re.ASCII)
+        if numbers is None or int(numbers[1]) > int(numbers[2]):
+            raise ValueError(f"shard={shard} is not K/N with K from 1 to N")
+        if self.shards or self.predictions or self.answers or self.submission:
+            raise ValueError("a shard has no outputs but shard_out: give the others with shards=…")
+
+    @property
+    def own_shard(self) -> Shard:
+        return Shard() if self.shard is None else Shard(*map(int, self.shard.split("/")))
 
     def check_outputs(self) -> None:
         """TrmError, before any work, where a file cannot be written or would be lost."""
@@ -87,8 +138,9 @@ class EvaluateConfig(Strict):
             self.steps_out,
             self.task_ids_out,
             self.cost_out,
+            self.shard_out,
         )
-        inputs = (self.checkpoint, self.config, *self.challenges)
+        inputs = (self.checkpoint, self.config, *self.challenges, *self.shards)
         check_outputs(
             [path for path in files if path is not None],
             self.checkpoint.parent,

@@ -32,7 +32,7 @@ def think(model: RecursiveModel, rows: Rows, device: torch.device) -> Prediction
     preds, q_halts = [], []
     for _, output in supervision_steps(model, to_batch(rows, device)):
         preds.append(output.logits.argmax(dim=-1).to(torch.uint8).cpu().numpy())
-        q_halts.append(output.q_halt.float().cpu().numpy())
+        q_halts.append(output.certainty.float().cpu().numpy())
     return Predictions(np.stack(preds), np.stack(q_halts))
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from trm.data.batches import Rows
 from trm.model.base import Depth, RecursiveModel, State
+from trm.model.draws import KEYS, keys_of_puzzles
 
 
 @dataclass(frozen=True)
@@ -36,17 +37,23 @@ class Batch:
 
 
 def to_batch(rows: Rows, device: torch.device) -> Batch:
+    return host_batch(rows, device).to(device)
+
+
+def host_batch(rows: Rows, device: torch.device) -> Batch:
+    """Rows in the CPU's memory, where `device` can copy them from without waiting."""
     tensors = [torch.from_numpy(a) for a in (rows.inputs, rows.labels, rows.puzzle_identifiers)]
     if device.type == "cuda":
-        tensors = [t.pin_memory() for t in tensors]
-    return Batch(*tensors).to(device)
+        with torch.cuda.device(device):  # which a new thread has not chosen
+            tensors = [t.pin_memory() for t in tensors]
+    return Batch(*tensors)
 
 
 @dataclass(frozen=True)
 class Carry:
     """What a batch takes from one supervision step to the next."""
 
-    state: State  # each [B, prefix + S, D]
+    state: State  # each [B, …]
     steps: Tensor  # [B] int32, supervision steps spent on the current row
     halted: Tensor  # [B] bool, rows to be replaced at the next step
     current: Batch  # the rows being worked on
@@ -60,7 +67,8 @@ class StepOutput:
     q_halt: Tensor  # [B]
     q_continue: Tensor  # [B]
     target_q_continue: Tensor | None  # [B], probability; None where q_continue is not learned
-    puzzle_rows: Tensor | None  # [B, puzzle_emb_ndim], the leaf whose .grad SignSGD takes
+    puzzle_rows: Tensor | None  # [B, puzzle_emb_width], the leaf whose .grad SignSGD takes
+    certainty: Tensor  # [B], the logit of how likely the model takes a row to be right
 
 
 @dataclass(frozen=True)
@@ -101,33 +109,44 @@ class Exploration:
         return Exploration((explore * least)[rows].to(torch.int32), leaves[rows])
 
 
+def draw_keys(generator: torch.Generator, global_batch: int, rows: slice) -> Tensor:
+    """Keys of rows that start, for a model that draws; of the whole global batch, as `Exploration`
+    is."""
+    return torch.randint(KEYS, (global_batch,), generator=generator)[rows]
+
+
 def initial_carry(model: RecursiveModel, batch: Batch) -> Carry:
     """All rows halted, so that the first step takes every row from its batch."""
     size, device = batch.inputs.shape[0], batch.inputs.device
     return Carry(
-        state=model.initial_state(size),
+        state=model.initial_state(size, _keys_of(model, batch)),
         steps=torch.zeros(size, dtype=torch.int32, device=device),
         halted=torch.ones(size, dtype=torch.bool, device=device),
         current=batch,
     )
 
 
-def _replace_halted(model: RecursiveModel, carry: Carry, batch: Batch) -> Carry:
+def _keys_of(model: RecursiveModel, batch: Batch) -> Tensor | None:
+    """Keys that follow from the puzzles, for a model that draws."""
+    if not model.draws:
+        return None
+    return keys_of_puzzles(batch.inputs)
+
+
+def _replace_halted(
+    model: RecursiveModel, carry: Carry, batch: Batch, keys: Tensor | None
+) -> Carry:
     halted = carry.halted
-    fresh = model.initial_state(halted.shape[0])
+
+    def of_each_row(new: Tensor, old: Tensor) -> Tensor:
+        return torch.where(halted.view(-1, *[1] * (new.ndim - 1)), new, old)
+
+    fresh = model.initial_state(halted.shape[0], keys)
     return Carry(
-        state=tuple(
-            torch.where(halted[:, None, None], new, old)
-            for new, old in zip(fresh, carry.state, strict=True)
-        ),
+        state=tuple(map(of_each_row, fresh, carry.state)),
         steps=carry.steps.masked_fill(halted, 0),
         halted=halted,
-        current=Batch(
-            *(
-                torch.where(halted.view(-1, *[1] * (new.ndim - 1)), new, old)
-                for new, old in zip(batch.tensors, carry.current.tensors, strict=True)
-            )
-        ),
+        current=Batch(*map(of_each_row, batch.tensors, carry.current.tensors)),
     )
 
 
@@ -150,13 +169,15 @@ def act_step(
     batch: Batch,
     exploration: Exploration | None = None,
     depth: Depth | None = None,
+    keys: Tensor | None = None,
 ) -> tuple[Carry, StepOutput]:
     """One supervision step. In training mode rows may halt early; in evaluation all run to the end.
 
-    `exploration` may be left out where chance has no say, `depth` where it is the model's own.
+    `exploration` may be left out where chance has no say, `depth` where it is the model's own, and
+    `keys` [B], of rows that start, where what a model draws follows from the puzzles.
     """
     config = model.config
-    carry = _replace_halted(model, carry, batch)
+    carry = _replace_halted(model, carry, batch, _keys_of(model, batch) if keys is None else keys)
     current = carry.current
     rows = model.puzzle_rows(current.puzzle_identifiers, requires_grad=torch.is_grad_enabled())
     state, (logits, q_halt, q_continue) = model(carry.state, current.inputs, rows, depth)
@@ -167,7 +188,8 @@ def act_step(
         last = steps >= config.halt_max_steps
         halted = last
         if model.training and config.halt_max_steps > 1:
-            halted = last | wants_to_halt(model, q_halt, q_continue)
+            if not model.halts_by_chance:
+                halted = last | wants_to_halt(model, q_halt, q_continue)
             if exploration is not None:
                 halted = halted & (steps >= exploration.min_steps) | exploration.leaves
             if learns_continue(model):
@@ -177,7 +199,7 @@ def act_step(
                 best = torch.where(last, next_halt, torch.maximum(next_halt, next_continue))
                 target = torch.sigmoid(best)
     new_carry = Carry(state=state, steps=steps, halted=halted, current=current)
-    return new_carry, StepOutput(logits, q_halt, q_continue, target, rows)
+    return new_carry, StepOutput(logits, q_halt, q_continue, target, rows, model.certainty(q_halt))
 
 
 def supervision_steps(

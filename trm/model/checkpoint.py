@@ -18,11 +18,12 @@ from trm.errors import TrmError, first_line
 from trm.files import atomic_write
 from trm.model.base import RecursiveModel
 from trm.model.run_record import check_checkpoint
+from trm.progress import say
 
 PREFIX = "model.inner."
 COMPILED = "_orig_mod."
 PUZZLE_EMBEDDING = "puzzle_emb.weights"
-EMBEDDED_TOKENS = "embed_tokens.embedding_weight"  # every model has it
+HEAD = "lm_head.weight"  # every model has it
 WRAPPING_MODULES = ("_orig_mod", "module")  # of torch.compile and DistributedDataParallel
 WRAPPERS = ("model", "state_dict", "model_state_dict")  # keys that programs save a state dict under
 
@@ -73,9 +74,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """State dict with bare names (`L_level.…`), from a file of ours or of the published code.
 
     The file is torch's or safetensors', whatever its name; torch.compile, DistributedDataParallel
-    and Lightning may have wrapped the names. Only tensors are read: a pickle that would run code is
-    refused. TrmError where the file is missing, damaged, not as its run wrote it, or something
-    else.
+    and Lightning may have wrapped the names. Only tensors are read: other objects beside the state
+    dict are skipped, and a pickle that would run code is refused. TrmError where the file is
+    missing, damaged, not as its run wrote it, or something else.
     """
     check_exists(path)
     check_checkpoint(path)
@@ -102,7 +103,7 @@ def _read(path: Path) -> object:
         if start.startswith((b"PK", b"\x80")):  # torch's since 1.6, and before
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of a pickle that is refused anyway
-                return torch.load(path, map_location="cpu", weights_only=True)
+                return _load_tensors(path)
     except pickle.UnpicklingError as error:
         # torch's own words advise to run that code.
         named = re.search(r"GLOBAL (\S+)", str(error))
@@ -118,6 +119,49 @@ def _read(path: Path) -> object:
             f"checkpoint {path} is damaged ({first_line(error)}): copy or download it again"
         ) from None
     raise TrmError(f"checkpoint {path} is {_what_else(start)}{_beside(path.parent)}")
+
+
+class _Skipped:
+    """An object of a checkpoint that is not a tensor: no code of its class is run."""
+
+    def __new__(cls, *_: object, **__: object) -> _Skipped:
+        return object.__new__(cls)
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
+def _load_tensors(path: Path) -> object:
+    """What torch.save wrote, with `_Skipped` in place of other objects beside a state dict: those
+    that a training program saves with it, such as settings or NumPy's random state.
+
+    UnpicklingError where there is no state dict without them.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        skipped = _other_objects(path)
+        if not skipped:
+            raise
+        with torch.serialization.safe_globals([(_Skipped, name) for name in skipped]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        state = _state_in(content)
+        if not isinstance(state, dict) or not any(isinstance(v, Tensor) for v in state.values()):
+            raise
+    say(f"note: {path} also holds {_some(skipped)}; only its tensors are read")
+    return content
+
+
+def _other_objects(path: Path) -> list[str]:
+    """The classes and functions that the file names and that make no tensor; empty where it is not
+    in the present format of torch.save."""
+    try:
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except (ValueError, RuntimeError):
+        return []
 
 
 def _first_bytes(path: Path) -> bytes:
@@ -156,8 +200,8 @@ def _with_bare_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
         ".".join(part for part in name.split(".") if part not in WRAPPING_MODULES): tensor
         for name, tensor in state.items()
     }
-    known = min((name for name in named if name.endswith(EMBEDDED_TOKENS)), key=len, default="")
-    prefix = known.removesuffix(EMBEDDED_TOKENS)
+    known = min((name for name in named if name.endswith(HEAD)), key=len, default="")
+    prefix = known.removesuffix(HEAD)
     return {name.removeprefix(prefix): tensor for name, tensor in named.items()}
 
 
@@ -180,7 +224,7 @@ def fit_weights(path: Path, state: dict[str, Tensor], model: RecursiveModel) -> 
             "from the mean of the saved ones"
         )
         state = with_mean_embeddings(state, wanted)
-    _check_fits(path, state, model.state_dict())
+    check_fits(path, state, model.state_dict())
     model.load_state_dict(state)
     return remarks
 
@@ -200,7 +244,9 @@ def with_mean_embeddings(state: Mapping[str, Tensor], rows: int) -> dict[str, Te
     return {**state, PUZZLE_EMBEDDING: mean.expand(rows, table.shape[1])}
 
 
-def _check_fits(path: Path, found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+def check_fits(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """TrmError, with names and shapes, where the state dict `found` of `path` is not one of a model
+    with the state dict `wanted`."""
     missing = sorted(set(wanted) - set(found))
     unknown = sorted(set(found) - set(wanted))
     problems = []

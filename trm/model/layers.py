@@ -8,6 +8,7 @@ float64, weights included.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -78,6 +79,14 @@ def product(a: Tensor, b: Tensor) -> Tensor:  # [..., K], [K, N] -> [..., N]
     return _WidenedProduct.apply(a, b) if _widened(a) else a @ b
 
 
+def in_aligned_rows(matrix: Tensor) -> Tensor:  # [M, N] -> [M, N]
+    """The same matrix, each row of which begins at a multiple of 16 bytes: without that, a GPU's
+    fast matrix products (by TMA, and in 16-byte loads) cannot read it. 97 positions need it."""
+    columns = matrix.shape[1]
+    per_16_bytes = 16 // matrix.element_size()
+    return F.pad(matrix, (0, -columns % per_16_bytes))[:, :columns]
+
+
 class Linear(nn.Module):
     """x W^T (+ b), weight [out, in] at σ = 1/√in, bias zero."""
 
@@ -132,17 +141,38 @@ class RotaryPositions(nn.Module):
 
     def __init__(self, head_dim: int, length: int, theta: float, dtype: torch.dtype) -> None:
         super().__init__()
-        frequencies = 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=dtype) / head_dim)
-        positions = torch.arange(length, dtype=dtype)
-        angles = torch.outer(positions, frequencies).repeat(1, 2)  # [S, head]
+        angles = self.angles(head_dim, length, theta, dtype).repeat(1, 2)  # [S, head]
         self.register_buffer("cos", angles.cos(), persistent=False)
         self.register_buffer("sin", angles.sin(), persistent=False)
 
+    def angles(self, head_dim: int, length: int, theta: float, dtype: torch.dtype) -> Tensor:
+        """The angles [S, head / 2] by which each pair of numbers is rotated."""
+        frequencies = 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=dtype) / head_dim)
+        return torch.outer(torch.arange(length, dtype=dtype), frequencies)
+
     def forward(self, x: Tensor) -> Tensor:  # [B, h, S, head] -> same, rotated in the tables' type
+        length = len(self.cos)
+        if x.shape[-2] > length:  # further positions at the end are not rotated
+            return torch.cat((self(x[..., :length, :]), x[..., length:, :]), dim=-2)
         wide = at_least_fp32(x)
         first, second = wide.chunk(2, dim=-1)
         rotated = torch.cat((-second, first), dim=-1)
         return (wide * self.cos + rotated * self.sin).to(x.dtype)
+
+
+class RotaryGrid(RotaryPositions):
+    """The rotary embedding of rows and columns: half of a head's pairs are rotated by the row of a
+    position on its square board, half by the column."""
+
+    def angles(self, head_dim: int, length: int, theta: float, dtype: torch.dtype) -> Tensor:
+        side = math.isqrt(length)
+        along = super().angles(head_dim // 2, side, theta, dtype)  # [side, head / 4]
+        cells = torch.arange(length)
+        return torch.cat((along[cells // side], along[cells % side]), dim=1)
+
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Values for queries, keys and values, each [B, h, S, d]."""
 
 
 def written_out_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # [B, h, S, d]
@@ -154,26 +184,31 @@ def written_out_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # [B, h, 
 class Attention(nn.Module):
     """Full (non-causal) self-attention, one projection for queries, keys and values.
 
-    Heads are dim // num_heads wide, as published: 12 heads of 42 for a width of 512.
+    Heads are `head_dim` wide, by default dim // num_heads, as published: 12 heads of 42 for a width
+    of 512.
     """
 
-    def __init__(self, dim: int, num_heads: int) -> None:
+    def __init__(self, dim: int, num_heads: int, head_dim: int | None = None) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.written_out_below = 0  # positions, in training
-        heads = dim // num_heads * num_heads
+        heads = (head_dim or dim // num_heads) * num_heads
         self.qkv_proj = Linear(dim, 3 * heads)
         self.o_proj = Linear(heads, dim)
 
-    def forward(self, x: Tensor, rotary: RotaryPositions | None) -> Tensor:  # [B, S, D]
+    def forward(
+        self, x: Tensor, rotary: RotaryPositions | None, attend: Attend | None = None
+    ) -> Tensor:  # [B, S, D]
+        """`attend` may be given in place of torch's own."""
         qkv = rearrange(
             self.qkv_proj(x), "b s (three h d) -> three b h s d", three=3, h=self.num_heads
         )
         q, k, v = qkv.unbind(0)
         if rotary is not None:
             q, k = rotary(q), rotary(k)
-        written_out = torch.is_grad_enabled() and x.shape[1] < self.written_out_below
-        attend = written_out_attention if written_out else F.scaled_dot_product_attention
+        if attend is None:
+            written_out = torch.is_grad_enabled() and x.shape[1] < self.written_out_below
+            attend = written_out_attention if written_out else F.scaled_dot_product_attention
         if _widened(x):
             out = attend(q.float(), k.float(), v.float()).to(x.dtype)
         else:
@@ -189,17 +224,31 @@ class SwiGLU(nn.Module):
         inner = math.ceil(round(expansion * dim * 2 / 3) / 256) * 256
         self.gate_up_proj = Linear(dim, 2 * inner)
         self.down_proj = Linear(inner, dim)
+        self.fused = False  # by the kernels of `trm.model.fused`, which registers them
 
     def forward(self, x: Tensor) -> Tensor:  # [..., D] -> [..., D]
-        return self.down_proj(gated(self.gate_up_proj(x)))
+        if not self.fused:
+            return self.down_proj(gated(self.gate_up_proj(x)))
+        weight = self.gate_up_proj.weight.to(x.dtype)
+        inner = torch.ops.trm.gated_product(x.flatten(0, -2), weight)
+        return self.down_proj(inner.unflatten(0, x.shape[:-1]))
 
     def over_first(self, x: Tensor) -> Tensor:  # [D, N] -> [D, N]
         """`forward` over the first axis of x, not copied: the weights multiply from the left."""
         w_gate_up, w_down = (p.weight.to(x.dtype) for p in (self.gate_up_proj, self.down_proj))
+        if x.is_cuda:
+            w_gate_up = in_aligned_rows(w_gate_up)
         return product(w_down, gated(product(w_gate_up, x), dim=0))
 
 
-class Block(nn.Module):
+class AnyBlock(nn.Module):
+    """What nets consist of; torch.compile fuses it on the CPU."""
+
+    mixes_with_mlp = False
+    positions_first = False
+
+
+class Block(AnyBlock):
     """h ← rms(h + mix(h)); h ← rms(h + swiglu(h)): post-norm, no biases.
 
     mix is attention, or with `mlp_t` a SwiGLU over the position axis. The latter is normalised
@@ -216,80 +265,93 @@ class Block(nn.Module):
         else:
             self.self_attn = Attention(dim, num_heads)
         self.mixes_with_mlp = mlp_t
-        self.mlp = SwiGLU(dim, expansion)
+        self.mlp = self.make_mlp(dim, expansion)
         self.positions_first = False
+
+    def make_mlp(self, dim: int, expansion: float) -> SwiGLU:
+        return SwiGLU(dim, expansion)
 
     def forward(self, h: Tensor, rotary: RotaryPositions | None) -> Tensor:
         """h [B, S, D] -> the same; with `positions_first` [S, B, D] -> the same."""
         if not self.mixes_with_mlp:
             h = rms_norm(h + self.self_attn(h, rotary), self.eps)
         elif self.positions_first:
-            columns = h.flatten(1)  # [S, B·D]
-            h = rms_norm(columns + self.mlp_t.over_first(columns), self.eps, dim=0).view(h.shape)
+            h = self._mix_first(h.flatten(1)).view(h.shape)
         else:
             positions_last = h.transpose(1, 2)  # [B, D, S]
             h = rms_norm(positions_last + self.mlp_t(positions_last), self.eps).transpose(1, 2)
         return rms_norm(h + self.mlp(h), self.eps)
 
+    def _mix_first(self, columns: Tensor) -> Tensor:  # [S, N] -> [S, N], rms-normalised over S
+        mlp = self.mlp_t
+        if not mlp.fused:
+            return rms_norm(columns + mlp.over_first(columns), self.eps, dim=0)
+        weights = mlp.gate_up_proj.weight, mlp.down_proj.weight
+        mixed, _ = torch.ops.trm.mix_positions(columns, *weights, self.eps)
+        return mixed
+
 
 class Net(nn.Module):
     """net(h, inject) = blocks(h + inject): the one function that all recursions call."""
 
-    def __init__(self, blocks: list[Block]) -> None:
+    def __init__(self, blocks: Sequence[AnyBlock]) -> None:
         super().__init__()
         self.layers = nn.ModuleList(blocks)
-        self.positions_first = False
 
     def forward(
         self, h: Tensor, inject: Tensor | None, rotary: RotaryPositions | None
-    ) -> Tensor:  # [B, S, D]
+    ) -> Tensor:  # [B, S, D], or with `positions_first` [S, B, D]
         if inject is not None:
             h = h + inject
-        if self.positions_first:
-            # What is returned is [S, B, D] in memory, and so is its sum with another such
-            # state: from the second call on nothing is copied here.
-            h = h.transpose(0, 1).contiguous()
         for block in self.layers:
             h = block(h, rotary)
-        return h.transpose(0, 1) if self.positions_first else h
-
-    def put_positions_first(self) -> None:
-        """Mix positions by plain products, [I, S] by [S, B·D], instead of transposing a batch.
-
-        For nets with `mlp_t`. The same numbers but for the order in which sums are rounded.
-        """
-        for module in (self, *self.layers):
-            module.positions_first = True
+        return h
 
 
-def compile_model(model: nn.Module, device: torch.device, tuned: bool = False) -> None:
+def put_positions_first(model: nn.Module, first: bool = True) -> None:
+    """Let a model with `mlp_t` recurse on [S, B, D]: positions are then mixed by plain products,
+    [I, S] by [S, B·D], instead of by transposing each batch there and back. Others stay.
+
+    The same numbers but for the order in which sums are rounded.
+    """
+    blocks = [module for module in model.modules() if isinstance(module, AnyBlock)]
+    for module in model.modules():
+        if hasattr(module, "positions_first"):
+            module.positions_first = first and blocks[0].mixes_with_mlp
+
+
+def compile_model(
+    model: nn.Module, device: torch.device, tuned: bool = False, backend: str = "inductor"
+) -> None:
     """Let torch.compile fuse what takes memory's time rather than the matrix multiplications'.
 
     On a GPU each net as a whole; on the CPU each block, which all blocks share: seconds of
     compilation instead of minutes. With `tuned` the kernels are those that were fastest when tried
     (minutes). Sums are rounded differently, so that results differ from eager ones as those of
-    another machine do. torch keeps compiled code on disk.
+    another machine do. torch keeps compiled code on disk. `backend` is torch.compile's: with
+    "eager" nothing is fused, which is enough to count graphs.
     """
     keep_code_by_processor()
     on_cpu = device.type == "cpu"
     # Without CUDA graphs: a replay overwrites the outputs of the one before, and here these are the
     # next call's inputs.
     mode = "max-autotune-no-cudagraphs" if tuned else "default"
+    # An architecture may have its blocks without a net around them.
+    whole_nets = not on_cpu and any(isinstance(module, Net) for module in model.modules())
+    if on_cpu:
+        put_positions_first(model)
     for module in model.modules():
-        if isinstance(module, Net) and on_cpu and module.layers[0].mixes_with_mlp:
-            module.put_positions_first()
         if isinstance(module, Attention) and on_cpu:
             # The fused kernel's backward is three times as slow for 97 positions, faster for 900.
             module.written_out_below = 256
-        if isinstance(module, Block if on_cpu else Net):
-            module.compile(mode=mode, dynamic=False)
+        if isinstance(module, Net if whole_nets else AnyBlock):
+            module.compile(mode=mode, dynamic=False, backend=backend)
 
 
 def run_eagerly(model: nn.Module) -> None:
     """Undo `compile_model`."""
+    put_positions_first(model, False)
     for module in model.modules():
         module._compiled_call_impl = None
-        if isinstance(module, Net | Block):
-            module.positions_first = False
         if isinstance(module, Attention):
             module.written_out_below = 0

@@ -56,13 +56,24 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
 }
 
 
+def decaying_weights(steps: Tensor, decay: float, maximum: int) -> Tensor:
+    """Weights [B] of the losses of rows at their supervision steps [B], from 1 to `maximum`:
+    decay^(t − 1), divided by the sum over all steps (arXiv 2511.08653)."""
+    return decay ** (steps - 1) / sum(decay**t for t in range(maximum))
+
+
 def act_loss(
-    loss_type: str, carry: Carry, output: StepOutput, label_smoothing: float = 0
+    loss_type: str,
+    carry: Carry,
+    output: StepOutput,
+    label_smoothing: float = 0,
+    weights: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     """Loss summed over the rows, metrics as sums over rows, predictions [B, S].
 
-    Metrics other than losses count only rows that halted at this step and have a label: divide
-    them by `count`; divide the losses by the global batch size.
+    `weights` [B] are of the rows in the loss, not in the metrics. Metrics other than losses count
+    only rows that halted at this step and have a label: divide them by `count`; divide the losses
+    by the global batch size.
     """
     labels = carry.current.labels
     scored = labels != IGNORE_LABEL
@@ -83,16 +94,22 @@ def act_loss(
         }
 
     token_losses = LOSSES[loss_type](output.logits, labels, label_smoothing)  # [B, S]
-    lm_loss = (token_losses / divisor.unsqueeze(-1)).sum()
-    q_halt_loss = F.binary_cross_entropy_with_logits(
-        output.q_halt, fully_right.to(output.q_halt.dtype), reduction="sum"
-    )
-    metrics |= {"lm_loss": lm_loss.detach(), "q_halt_loss": q_halt_loss.detach()}
-    q_loss = q_halt_loss
+    token_losses = token_losses / divisor.unsqueeze(-1)
+    lm_loss = token_losses.sum()
+    q_losses = _q_losses(output, fully_right, "sum")
+    metrics |= {"lm_loss": lm_loss.detach()} | {k: loss.detach() for k, loss in q_losses.items()}
+    if weights is None:
+        return lm_loss + 0.5 * sum(q_losses.values()), metrics, preds
+    q_of_rows = sum(_q_losses(output, fully_right, "none").values())
+    return (weights * (token_losses.sum(-1) + 0.5 * q_of_rows)).sum(), metrics, preds
+
+
+def _q_losses(output: StepOutput, fully_right: Tensor, reduction: str) -> dict[str, Tensor]:
+    """The losses of halting and, where that is learned, of continuing."""
+    targets = {"q_halt_loss": (output.q_halt, fully_right.to(output.q_halt.dtype))}
     if output.target_q_continue is not None:
-        q_continue_loss = F.binary_cross_entropy_with_logits(
-            output.q_continue, output.target_q_continue, reduction="sum"
-        )
-        metrics["q_continue_loss"] = q_continue_loss.detach()
-        q_loss = q_loss + q_continue_loss
-    return lm_loss + 0.5 * q_loss, metrics, preds
+        targets["q_continue_loss"] = output.q_continue, output.target_q_continue
+    return {
+        name: F.binary_cross_entropy_with_logits(logits, target, reduction=reduction)
+        for name, (logits, target) in targets.items()
+    }

@@ -9,7 +9,7 @@ from trm.model.base import Depth, RecursiveModel, State
 
 class TransformerBaseline(RecursiveModel):
     states = ("H",)
-    options = ()
+    options = ("mlp_t",)
     halts_against_continue = True
     learns_continue = False
 

@@ -13,7 +13,7 @@ class TRM(RecursiveModel):
     """States (y, z) = (z_H, z_L); T = H_cycles, n = L_cycles."""
 
     states = ("H", "L")
-    options = ("depth_schedule", "one_step_gradient", "puzzle_emb_len")
+    options = ("depth_schedule", "one_step_gradient", "puzzle_emb_len", "mlp_t")
 
     def build_nets(self) -> None:
         self.L_level = self.make_net(self.config.L_layers)
@@ -25,17 +25,14 @@ class TRM(RecursiveModel):
 
     def cycle(self, y: Tensor, z: Tensor, x: Tensor, n: int) -> State:
         """n times z ← net(z, y + x), then y ← net(y, z)."""
-        z = self.refine(y, z, x, n - 1)
-        return self.last_updates(y, z, x)
-
-    def refine(self, y: Tensor, z: Tensor, x: Tensor, times: int) -> Tensor:
-        for _ in range(times):
-            z = self.L_level(z, y + x, self.rotary)
-        return z
-
-    def last_updates(self, y: Tensor, z: Tensor, x: Tensor) -> State:
-        z = self.refine(y, z, x, 1)
+        z = self.refine(z, y + x, n)
         return self.answer_net(y, z, self.rotary), z
+
+    def refine(self, z: Tensor, inject: Tensor, times: int) -> Tensor:
+        """`times` times z ← net(z, inject), where inject = y + x is the same in a cycle."""
+        for _ in range(times):
+            z = self.L_level(z, inject, self.rotary)
+        return z
 
     def recurse(self, state: State, x: Tensor, depth: Depth) -> State:
         y, z = state
@@ -47,5 +44,5 @@ class TRM(RecursiveModel):
             return self.cycle(y, z, x, n)
         # The ablation (paper, table 1): HRM's gradient, through the last update of each state.
         with torch.no_grad():
-            z = self.refine(y, z, x, n - 1)
-        return self.last_updates(y, z, x)
+            z = self.refine(z, y + x, n - 1)
+        return self.cycle(y, z, x, 1)

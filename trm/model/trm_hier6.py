@@ -12,7 +12,7 @@ LATENTS = 6
 
 class SixLatentTRM(RecursiveModel):
     states = ("H", *(f"L{i}" for i in range(1, LATENTS + 1)))
-    options = ("puzzle_emb_len",)
+    options = ("puzzle_emb_len", "mlp_t")
 
     def build_nets(self) -> None:
         self.L_level = self.make_net(self.config.L_layers)
@@ -21,9 +21,9 @@ class SixLatentTRM(RecursiveModel):
         self, y: Tensor, latents: list[Tensor], x: Tensor, n: int
     ) -> tuple[Tensor, list[Tensor]]:
         """n times, the latents in turn: z_i ← net(Σ z, y + x); then y ← net(y, Σ z)."""
-        latents = list(latents)
+        latents, inject = list(latents), y + x
         for step in range(n):
-            latents[step % LATENTS] = self.L_level(sum(latents), y + x, self.rotary)
+            latents[step % LATENTS] = self.L_level(sum(latents), inject, self.rotary)
         return self.L_level(y, sum(latents), self.rotary), latents
 
     def recurse(self, state: State, x: Tensor, depth: Depth) -> State:

@@ -7,7 +7,7 @@ from trm.model.trm import TRM
 
 
 class SeparateTRM(TRM):
-    options = ("depth_schedule", "one_step_gradient", "puzzle_emb_len")
+    options = ("depth_schedule", "one_step_gradient", "puzzle_emb_len", "mlp_t")
 
     def build_nets(self) -> None:
         super().build_nets()

@@ -10,7 +10,7 @@ from trm.model.base import Depth, RecursiveModel, State
 
 class SingleStateTRM(RecursiveModel):
     states = ("L",)
-    options = ("puzzle_emb_len",)
+    options = ("puzzle_emb_len", "mlp_t")
 
     def build_nets(self) -> None:
         self.L_level = self.make_net(self.config.L_layers)
@@ -26,5 +26,6 @@ class SingleStateTRM(RecursiveModel):
         cycles, n = depth
         with torch.no_grad():
             for _ in range(cycles - 1):
-                z = self.cycle(z, x, n)
+                # Compiled code is one graph more for an x that wants a gradient.
+                z = self.cycle(z, x.detach(), n)
         return (self.cycle(z, x, n),)

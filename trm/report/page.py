@@ -264,20 +264,28 @@ def _result_view(result: Result, row: Benchmark) -> ResultView:
 
 def _result_facts(result: Result) -> list[Line]:
     known = result.provenance
+    evaluation = Line("evaluation took", format_duration(known.get("evaluate_wall_s")))
+    made = [
+        Line("made", _moment(known.get("created"))),
+        Line("git revision", _revision(known)),
+    ]
+    if "weights" in known:  # they were not trained here
+        return [Line("weights", known["weights"]), evaluation, *made]
     return [
         Line("training took", format_duration(known.get("train_wall_s"))),
         *([Line("on GPUs", hours)] if (hours := _gpu_hours([result])) else []),
-        Line("evaluation took", format_duration(known.get("evaluate_wall_s"))),
+        evaluation,
         Line("device", known.get("device") or UNKNOWN),
-        Line("made", _moment(known.get("created"))),
-        Line("git revision", _revision(known)),
+        *made,
     ]
 
 
 def _origin(result: Result) -> list[Line]:
     known = result.provenance
     packages = known.get("packages") or {}
+    weights = known.get("weights_sha256")
     return [
+        *([Line("weights SHA-256", weights)] if weights else []),
         Line("dataset SHA-256", known.get("dataset_sha256") or UNKNOWN),
         Line(
             "packages",
@@ -293,8 +301,13 @@ def _page_facts(results: list[Result]) -> list[Line]:
     return [
         Line("newest result", _moment(newest)),
         Line("git revision", _distinct(_revision(entry) for entry in known)),
-        Line("device", _distinct(entry.get("device") or UNKNOWN for entry in known)),
+        Line("device", _distinct(_devices(known))),
     ]
+
+
+def _devices(known: list[dict[str, Any]]) -> list[str]:
+    """The devices of trainings: given weights do not say theirs."""
+    return [entry.get("device") or UNKNOWN for entry in known if "weights" not in entry]
 
 
 def _pictures(result: Result, kind: Kind, has_gallery: bool) -> list[Picture]:

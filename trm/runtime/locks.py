@@ -13,7 +13,8 @@ import os
 import socket
 import threading
 import time
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,7 @@ NOT_SUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 SECONDS_BETWEEN_BEATS = 10.0
 SECONDS_WITHOUT_A_BEAT = 40.0  # then an owner on another host has ended
 SECONDS_TO_SETTLE = 0.2  # between taking an owner's place and being sure of it
+SECONDS_BETWEEN_TRIES = 0.2
 SECONDS_OF_A_GLANCE = 600.0  # a beat this young is a holder's, whatever the two clocks say
 
 _watched: dict[Path, tuple[str, float]] = {}  # what an owner file said, and since when
@@ -73,6 +75,9 @@ def try_lock(path: Path) -> Lock | None:
         file = path.open("w")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_deleted(file, path):  # by its last holder (`held`), after it was opened here
+                file.close()
+                return None
             return Lock(path, file)
         except BlockingIOError:
             file.close()
@@ -99,6 +104,27 @@ def join_lock(path: Path) -> Lock | None:
     return None
 
 
+@contextmanager
+def held(path: Path, what: str) -> Iterator[None]:
+    """Hold `path` within the block; it is deleted at its end.
+
+    While another process holds it this one waits, and says so: `what` is what it waits for.
+    """
+    told = False
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    while (lock := try_lock(path)) is None:
+        if not told:
+            say(f"waiting for another process{holder_of(path)} to end {what}")
+            told = True
+        time.sleep(SECONDS_BETWEEN_TRIES)
+    with lock:
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
 def is_locked(path: Path) -> bool:
     """Whether another process holds `path`, as far as can be seen at a glance from here."""
     try:
@@ -120,6 +146,14 @@ def holder_of(path: Path) -> str:
     """The owner, as ` (process 123 on node7)`, where the file system has no locks; else empty."""
     owner = _read_owner(_owner_file(path))
     return "" if owner is None else f" (process {owner.pid} on {owner.host})"
+
+
+def _is_deleted(file: TextIO, path: Path) -> bool:
+    """Whether `path` no longer names the open file."""
+    try:
+        return not os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return True
 
 
 # --- where there is no flock ---------------------------------------------------------------------

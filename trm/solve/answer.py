@@ -220,7 +220,7 @@ def predict(
             batch = to_batch(Rows(tokens, tokens, identifiers[part].astype(np.int32)), device)
             for step, (_, output) in enumerate(supervision_steps(model, batch, steps)):
                 preds[step, part] = output.logits.argmax(-1).to(torch.uint8).cpu().numpy()
-                q_halt[step, part] = output.q_halt.cpu().numpy()
+                q_halt[step, part] = output.certainty.cpu().numpy()
             progress.update(len(tokens))
     return [Predictions(*both) for both in zip(preds, q_halt, strict=True)]
 

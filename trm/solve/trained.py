@@ -28,6 +28,7 @@ from torch import Tensor
 from trm.config.compose import load_train_config, note_other_architecture, parse_train_config
 from trm.config.types import ArchConfig, ModelConfig, Strict, TrainConfig
 from trm.data.arc import Group, augment_task, known_task
+from trm.data.dataset import DatasetMetadata
 from trm.data.read import load_identifiers, read_metadata
 from trm.data.specs import Kind
 from trm.errors import TrmError, explain
@@ -35,7 +36,7 @@ from trm.evaluate.weights import find_weights
 from trm.files import EXPORTED_FILES, RunFile, file_sha256
 from trm.model.base import RecursiveModel
 from trm.model.checkpoint import (
-    EMBEDDED_TOKENS,
+    HEAD,
     PUZZLE_EMBEDDING,
     check_exists,
     fit_weights,
@@ -304,12 +305,12 @@ def load(
     if note := note_other_architecture(weights, training.arch):
         say(f"note: {note}")
     state = read_state_dict(weights)
-    if EMBEDDED_TOKENS not in state:
-        raise TrmError(f"checkpoint {weights} holds no {EMBEDDED_TOKENS}: it is not a model of trm")
-    vocab_size = state[EMBEDDED_TOKENS].shape[0]
+    if HEAD not in state:
+        raise TrmError(f"checkpoint {weights} holds no {HEAD}: it is not a model of trm")
     folder = _dataset_of(training, weights, dataset)
+    vocab_size = _vocab_size(weights, state, folder)
     look = read_look(folder) if folder is not None and (folder / BOARDS).is_file() else None
-    seq_len = _puzzle_length(weights, state, training.arch, side, folder, look)
+    seq_len = _puzzle_length(weights, state, vocab_size, training.arch, side, folder, look)
     kind = _kind_of(vocab_size, seq_len, kind) if look is None else look.kind
     puzzles = state[PUZZLE_EMBEDDING].shape[0] if PUZZLE_EMBEDDING in state else 1
     config = ModelConfig.of(training.arch, seq_len, vocab_size, puzzles)
@@ -389,16 +390,36 @@ def _dataset_of(training: TrainConfig, weights: Path, given: str | Path | None) 
     return next((root / written for root in roots if (root / written).is_dir()), None)
 
 
+def _vocab_size(weights: Path, state: dict[str, Tensor], data: Path | None) -> int:
+    """Tokens that there are. TrmError where neither the weights nor a dataset give it."""
+    rows = state[HEAD].shape[0]
+    if rows > 1:
+        return rows
+    # One row for all tokens, of a model that treats them alike.
+    metadata = _metadata_of(data)
+    if metadata is None:
+        raise TrmError(
+            f"the vocabulary of {weights} is unknown: its weights are for any number of symbols, "
+            "and its dataset is not here. Name that by --dataset"
+        )
+    return metadata.vocab_size
+
+
+def _metadata_of(data: Path | None) -> DatasetMetadata | None:
+    split = next((data / s for s in ("test", "train") if data and (data / s).is_dir()), None)
+    return None if split is None else read_metadata(split)
+
+
 def _puzzle_length(
     weights: Path,
     state: dict[str, Tensor],
+    vocab_size: int,
     arch: ArchConfig,
     side: int | None,
     data: Path | None,
     look: BoardsLook | None,
 ) -> int:
     """Tokens of a puzzle. TrmError where nothing gives them, or two sources contradict."""
-    vocab_size = state[EMBEDDED_TOKENS].shape[0]
     told = _length_in_weights(state, arch)
     if told is None and look is None:
         sides = [side for kind in kinds().values() for side in kind.sides_of(vocab_size)]
@@ -409,14 +430,13 @@ def _puzzle_length(
         return told
     if side is not None:
         return side**2
-    split = next((data / s for s in ("test", "train") if data and (data / s).is_dir()), None)
-    if split is None:
+    metadata = _metadata_of(data)
+    if metadata is None:
         raise TrmError(
             f"the size of the puzzles of {weights} is unknown: its dataset is not here. Name "
             "it by --dataset, or give the side of its board or canvas by --side (30 for the "
             "published ARC and Maze-Hard)"
         )
-    metadata = read_metadata(split)
     if metadata.vocab_size != vocab_size:
         raise TrmError(
             f"{data} has {metadata.vocab_size} tokens, {weights} {vocab_size}: it was trained on "
@@ -428,6 +448,8 @@ def _puzzle_length(
 def _length_in_weights(state: dict[str, Tensor], arch: ArchConfig) -> int | None:
     """Tokens of a puzzle, where the weights mix or number positions."""
     for name, tensor in state.items():
+        if name == "pos_embedding":
+            return tensor.shape[2]
         if name == "embed_pos.embedding_weight":
             return tensor.shape[0] - arch.prefix_len
         if name.endswith("mlp_t.gate_up_proj.weight"):

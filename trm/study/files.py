@@ -30,16 +30,18 @@ class ResultFile(StrEnum):
     """A file of a result's folder, by its path in there.
 
     `kind` is the only kind of puzzle whose results have the file, or None. `counts_right` says that
-    it compares answers with solutions, so that it does not exist where a test set has none.
+    it compares answers with solutions, so that it does not exist where a test set has none;
+    `of_training` that it describes a training, so that it does not exist where weights are given.
     """
 
     kind: Kind | None
     shown: Shown
     counts_right: bool
+    of_training: bool
 
     METRICS = "metrics.json", Shown.ALWAYS
     PREDICTIONS = "predictions.npz"
-    HISTORY = "history.csv", Shown.ALWAYS
+    HISTORY = "history.csv", Shown.ALWAYS, False, None, True
     CONFIG = "config.yaml", Shown.ALWAYS
     PROVENANCE = "provenance.json", Shown.ALWAYS
     STEPS = "steps.csv", Shown.IF_ASKED, True
@@ -47,7 +49,7 @@ class ResultFile(StrEnum):
     SEARCH = SEARCH_OF.format(sample=SAMPLE_SHOWN), Shown.IF_MADE, True
     GALLERY = "gallery.json", Shown.ALWAYS
     THINKING = "thinking.json", Shown.ALWAYS
-    LEARNING_CURVE = "figures/learning_curve.svg", Shown.ALWAYS
+    LEARNING_CURVE = "figures/learning_curve.svg", Shown.ALWAYS, False, None, True
     EXAMPLES = "figures/examples.svg", Shown.ALWAYS
     HALTING = "figures/halting.svg", Shown.ALWAYS
     STEPS_FIGURE = "figures/steps.svg", Shown.IF_ASKED, True
@@ -56,7 +58,7 @@ class ResultFile(StrEnum):
     ANSWERS = "answers.npz", Shown.NEVER, False, "arc"
     SUBMISSION = "submission.json", Shown.NEVER, False, "arc"
     VOTES = "votes.csv", Shown.ALWAYS, True, "arc"
-    POOLED = "pooled.csv", Shown.NEVER, True, "arc"
+    POOLED = "pooled.csv", Shown.NEVER, True, "arc", True
     VOTES_FIGURE = "figures/votes.svg", Shown.ALWAYS, True, "arc"
 
     def __new__(
@@ -65,10 +67,12 @@ class ResultFile(StrEnum):
         shown: Shown = Shown.NEVER,
         counts_right: bool = False,
         kind: Kind | None = None,
+        of_training: bool = False,
     ) -> ResultFile:
         file = str.__new__(cls, path)
         file._value_ = path
         file.shown, file.counts_right, file.kind = shown, counts_right, kind
+        file.of_training = of_training
         return file
 
 

@@ -16,6 +16,7 @@ from trm.data.specs import DatasetSpec
 from trm.study.arguments import add_study_arguments, load_study, parse_study_arguments
 from trm.study.files import ResultFile, files_of_all_kinds, files_of_one_kind
 from trm.study.table import Study, Variant
+from trm.study.targets import PUBLISHED_WEIGHTS
 
 
 def listing(study: Study, words: Sequence[str] = ()) -> str:
@@ -51,8 +52,12 @@ def listing(study: Study, words: Sequence[str] = ()) -> str:
     tables = [(study.paths.table(name), t.title) for name, t in study.tables.items()]
     lines += ["", "tables of the paper, also as .md and .svg", *_columns(tables), "", "and"]
     made = ", ".join(study.default)
+    given = [
+        (PUBLISHED_WEIGHTS, "every result whose weights are given, which `complete` leaves out")
+    ]
     lines += _columns(
         [
+            *(given if study.weights_names() else []),
             (study.paths.report, f"the report of {made} and every other existing result"),
             ("tables", "all tables"),
             ("complete", "every result, table and report there is"),
@@ -63,6 +68,8 @@ def listing(study: Study, words: Sequence[str] = ()) -> str:
 
 def _describe_dataset(spec: DatasetSpec) -> str:
     source = ", ".join(spec.subsets) if spec.builder == "arc" else spec.table
+    if getattr(spec, "colours", "permuted") == "kept":
+        return f"{spec.builder}: {source}; 8 symmetries"
     augmented = getattr(spec, "num_aug", 0)
     return f"{spec.builder}: {source}" + (f"; {augmented} augmentations" if augmented else "")
 
@@ -71,7 +78,9 @@ def _describe_variant(variant: Variant) -> str:
     published = ""
     if variant.published is not None:
         published = f"published {variant.published:g} % ({variant.published_source})"
-    return "; ".join(part for part in (variant.description, published) if part)
+    weights = "" if variant.weights is None else f"weights {variant.weights}"
+    start = "" if variant.starts_from is None else f"starts from {variant.starts_from}"
+    return "; ".join(part for part in (variant.description, published, weights, start) if part)
 
 
 def _columns(rows: Sequence[tuple[str, str]], indent: int = 2) -> list[str]:

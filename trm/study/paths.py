@@ -8,6 +8,7 @@ from pathlib import Path
 RESULTS, CHECKPOINTS = "results", "checkpoints"
 SEED = "0|[1-9][0-9]*"  # as it is written in paths
 SUMMARY = "summary.csv"
+WEIGHTS = "weights"
 TABLE_ENDINGS = ("csv", "md", "svg")
 
 
@@ -42,6 +43,10 @@ class Paths:
     def logs(self) -> str:
         return f"logs{self.subfolder}"
 
+    def weights(self, name: str) -> str:
+        """The file that the weights of BENCHMARK/VARIANT are downloaded to."""
+        return f"raw/weights{self.subfolder}/{name}/{WEIGHTS}"
+
     def dataset(self, name: str) -> str:
         return f"{self.data}/{name}"
 
@@ -52,6 +57,10 @@ class Paths:
     def run(self, result: str) -> str:
         """The folder that a result is trained into (`trm.files.RunFile`)."""
         return f"{self.checkpoints}/{result}"
+
+    def shard(self, result: str, number: int | str, count: int | str) -> str:
+        """A shard of the result's evaluation, which is removed when the shards are put together."""
+        return f"{self.run(result)}/shards/{number}-of-{count}.npz"
 
     def log(self, rule: str, what: str) -> str:
         """The log of a rule's job, which makes `what`."""

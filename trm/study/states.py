@@ -22,12 +22,21 @@ from trm.study.table import Benchmark, Resources, Study, seed_of
 from trm.study.under_way import Training, read_training
 
 State = Literal[
-    "data missing", "not run", "training", "interrupted", "failed", "trained", "damaged", "done"
+    "data missing",
+    "not run",
+    "training",
+    "interrupted",
+    "failed",
+    "trained",
+    "weights ready",
+    "damaged",
+    "done",
 ]
 WORDS: dict[State, str] = {
     "data missing": "not run, data missing",
     "not run": "not run, data ready",
     "trained": "trained, not evaluated",
+    "weights ready": "weights, not evaluated",
     "damaged": "result damaged",
 }
 
@@ -79,8 +88,18 @@ class _Place:
     def run(self) -> Path:
         return Path(self.study.paths.run(self.result))
 
+    @property
+    def row(self) -> str:
+        """BENCHMARK/VARIANT."""
+        return self.result.rpartition("/")[0]
+
+    @property
+    def has_given_weights(self) -> bool:
+        return self.study.weights_of(self.row) is not None
+
     def log(self, rule: str) -> Path:
-        return Path(self.study.paths.log(rule, self.result))
+        what = self.row if rule == "download_weights" else self.result
+        return Path(self.study.paths.log(rule, what))
 
 
 def statuses(study: Study, words: Sequence[str] = ()) -> list[Status]:
@@ -100,7 +119,9 @@ def statuses(study: Study, words: Sequence[str] = ()) -> list[Status]:
 
 
 def _seeds(study: Study, name: str) -> list[int]:
-    seeds = {*study.benchmarks[name.split("/")[0]].seeds}
+    seeds = {*study.seeds_of(*name.split("/"))}
+    if study.weights_of(name) is not None:
+        return sorted(seeds)
     for root in (study.paths.result(name), study.paths.run(name)):
         for folder in Path(root).glob("seed-*"):
             number = folder.name.removeprefix("seed-")
@@ -139,6 +160,8 @@ def _status(study: Study, place: _Place) -> Status:
 
 def _state(place: _Place, benchmark: Benchmark, dataset: Path) -> tuple[State, str | None]:
     """The state, and in a word what is wrong."""
+    if place.has_given_weights:
+        return _state_of_given_weights(place, benchmark, dataset)
     run = place.run
     if is_held(run):
         return "training", None
@@ -148,16 +171,39 @@ def _state(place: _Place, benchmark: Benchmark, dataset: Path) -> tuple[State, s
     error = last_error(place.log("train"))
     if not ended and _was_left(run):
         return "failed", error or "it ended without a word: killed, or its machine went down"
-    metrics = place.folder / ResultFile.METRICS
-    if metrics.is_file():
-        damage = _damage(metrics, benchmark.metric)
-        return ("damaged", damage) if damage else ("done", None)
+    if (place.folder / ResultFile.METRICS).is_file():
+        return _state_of_metrics(place, benchmark)
     if ended and (run / RunFile.FINAL).is_file():
-        error = last_error(place.log("evaluate"))
-        return ("failed", f"evaluation: {error}") if error else ("trained", None)
+        return _state_before_evaluation(place, "trained")
     if error and not ended:
         return "failed", error
     return ("not run" if dataset.is_dir() else "data missing"), None
+
+
+def _state_of_given_weights(
+    place: _Place, benchmark: Benchmark, dataset: Path
+) -> tuple[State, str | None]:
+    """`_state` of a row that is not trained here."""
+    downloaded = Path(place.study.paths.weights(place.row)).is_file()
+    error = last_error(place.log("weights" if downloaded else "download_weights"))
+    ready = all((place.run / name).is_file() for name in (RunFile.FINAL, RunFile.PROVENANCE))
+    if error and not ready:
+        return "failed", error
+    if (place.folder / ResultFile.METRICS).is_file():
+        return _state_of_metrics(place, benchmark)
+    if ready:
+        return _state_before_evaluation(place, "weights ready")
+    return ("not run" if dataset.is_dir() else "data missing"), None
+
+
+def _state_of_metrics(place: _Place, benchmark: Benchmark) -> tuple[State, str | None]:
+    damage = _damage(place.folder / ResultFile.METRICS, benchmark.metric)
+    return ("damaged", damage) if damage else ("done", None)
+
+
+def _state_before_evaluation(place: _Place, state: State) -> tuple[State, str | None]:
+    error = last_error(place.log("evaluate"))
+    return ("failed", f"evaluation: {error}") if error else (state, None)
 
 
 def _damage(metrics: Path, metric: str) -> str | None:
@@ -189,13 +235,17 @@ def _was_left(run: Path) -> bool:
 
 def _hours(place: _Place, state: State, training: Training, resources: Resources) -> Hours:
     cores = resources.threads * resources.nodes
-    minutes = resources.runtime + resources.minutes_to_evaluate
+    to_train = 0 if place.has_given_weights else resources.runtime
+    minutes = to_train + resources.evaluate_shards * resources.minutes_to_evaluate
     if state in ("done", "damaged", "trained"):
         provenance = read_object(place.folder / ResultFile.PROVENANCE)
         provenance = provenance or read_object(place.run / RunFile.PROVENANCE)
         device = provenance.get("device")
-        on_gpu = isinstance(device, str) and not device.startswith(("cpu", "mps"))
         parts = ("train", "evaluate")
+        if place.has_given_weights:  # nothing says on which device they were trained
+            on_gpu = bool(number(provenance, "evaluate_gpu_hours"))
+        else:
+            on_gpu = isinstance(device, str) and not device.startswith(("cpu", "mps"))
         if on_gpu:
             spent = sum(number(provenance, f"{part}_gpu_hours") or 0.0 for part in parts)
         else:
@@ -226,6 +276,9 @@ def _percent(place: _Place, benchmark: Benchmark) -> float | None:
 
 def _log(place: _Place, state: State) -> str | None:
     """The log of the last job that wrote one."""
-    rules = ("train",) if state in ("training", "interrupted") else ("evaluate", "train")
+    if place.has_given_weights:
+        rules = ("evaluate", "weights", "download_weights")
+    else:
+        rules = ("train",) if state in ("training", "interrupted") else ("evaluate", "train")
     found = [(t, p) for p in map(place.log, rules) if (t := modified(p)) is not None]
     return str(max(found)[1]) if found else None

@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,8 +20,9 @@ from pydantic import Field, field_validator, model_validator
 
 from trm.config.compose import known_keys, resolve
 from trm.config.types import Strict
-from trm.data.specs import DatasetSpec, Kind, RawSource, TableSource
+from trm.data.specs import DatasetSpec, Kind, RawSource, TableSource, WeightsSource
 from trm.errors import TrmError, explain, suggest
+from trm.files import RunFile
 from trm.puzzles.kinds import kind_named
 from trm.puzzles.views import refuse_more_views
 from trm.scoring.metrics import entry_of, scores_of
@@ -44,10 +46,20 @@ class Resources(Strict):
     mem_mb: int = Field(8000, ge=1)
     runtime: int = Field(120, ge=1)  # minutes
     evaluate_runtime: int | None = Field(None, ge=1)  # default: runtime, but at most 4 hours
+    evaluate_shards: int = Field(1, ge=1)  # jobs that share an evaluation out
 
     @property
     def minutes_to_evaluate(self) -> int:
+        """Minutes of an evaluation, or of each of its shards."""
         return self.evaluate_runtime or min(self.runtime, 240)
+
+    @property
+    def of_evaluation(self) -> Resources:
+        """What the job that writes metrics.json asks for: one process without a GPU where it only
+        puts shards together."""
+        if self.evaluate_shards == 1:
+            return self
+        return self.model_copy(update={"ranks": 1, "gpus": 0, "nodes": 1})
 
     @model_validator(mode="after")
     def _shared_out(self) -> Resources:
@@ -61,10 +73,12 @@ class Resources(Strict):
 
 
 class Variant(Strict):
-    """One way to train on a benchmark."""
+    """One way to train on a benchmark, or weights that were trained elsewhere."""
 
     description: str = ""
     overrides: dict[str, Scalar] = {}
+    weights: WeightsSource | None = None  # in place of a training
+    starts_from: str | None = None  # BENCHMARK/VARIANT whose weights the training starts from
     published: float | None = Field(None, ge=0, le=100)  # percent
     published_source: str | None = None
     resources: Resources | None = None  # default: the benchmark's
@@ -98,8 +112,13 @@ class Benchmark(Strict):
 
     @model_validator(mode="after")
     def _stands_in(self) -> Benchmark:
-        """A published figure is of the benchmark itself, never of a stand-in for it."""
+        """Published figures and weights are of the benchmark itself, never of a stand-in for it."""
         if self.stand_in:
+            self.variants = {
+                name: variant
+                for name, variant in self.variants.items()
+                if variant.weights is None or not variant.weights.is_published
+            }
             for variant in self.variants.values():
                 variant.published = variant.published_source = None
         return self
@@ -122,7 +141,8 @@ class Table(Strict):
     rows: list[str] = Field(min_length=1)  # BENCHMARK/VARIANT
 
 
-class Row(Strict):
+@dataclass(frozen=True)
+class Row:
     """A benchmark's variant, with the benchmark's settings filled in."""
 
     kind: Kind
@@ -195,6 +215,7 @@ class Study(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Study:
         known = known_keys()
+        self._leave_out_stand_ins_without_start()
         self._check_names()
         for name, benchmark in self.benchmarks.items():
             if benchmark.dataset not in self.datasets:
@@ -210,6 +231,7 @@ class Study(Strict):
                             f"{name}/{variant}: no training option {key!r}{suggest(key, known)}"
                         )
             self._check_variants(name)
+        self._check_starts()
         for name, spec in self.datasets.items():
             table = getattr(spec, "table", None)
             if table is not None and table not in self.raw.tables:
@@ -222,6 +244,18 @@ class Study(Strict):
         for name, paper_table in self.tables.items():
             self._check_rows(name, paper_table)
         return self
+
+    def _leave_out_stand_ins_without_start(self) -> None:
+        """A stand-in has no published weights, and so no row that starts from them."""
+        while without := [
+            (name, variant)
+            for name, benchmark in self.benchmarks.items()
+            for variant in benchmark.variants
+            if benchmark.stand_in
+            and self.start_of(f"{name}/{variant}") not in (None, *self.result_names())
+        ]:
+            for name, variant in without:
+                del self.benchmarks[name].variants[variant]
 
     def _check_names(self) -> None:
         """Check that what becomes a part of paths is safe in the shell commands of the rules."""
@@ -261,6 +295,28 @@ class Study(Strict):
             except TrmError as error:
                 raise ValueError(str(error)) from None
 
+    def _check_starts(self) -> None:
+        """Check that each row starts from another one, and none from itself over others."""
+        known = self.result_names()
+        for name in known:
+            start = self.start_of(name)
+            if start is None:
+                continue
+            if start not in known:
+                raise ValueError(
+                    f"{name}: starts_from names no experiment {start!r}{suggest(start, known)}"
+                )
+            if self.weights_of(name) is not None:
+                raise ValueError(
+                    f"{name}: a row with weights is not trained, so that it starts from no other"
+                )
+            before = [name]
+            while start is not None:
+                if start in before:
+                    raise ValueError(f"{name}: {' starts from '.join([*before, start])}: a circle")
+                before.append(start)
+                start = self.start_of(start)
+
     def _check_result(self, result: str) -> None:
         parts = result.split("/")
         known = self.result_names()
@@ -284,6 +340,38 @@ class Study(Strict):
 
     def result_names(self) -> list[str]:
         return [f"{b}/{v}" for b, row in self.benchmarks.items() for v in row.variants]
+
+    def trained_names(self) -> list[str]:
+        """BENCHMARK/VARIANT of the rows that are trained here."""
+        return [name for name in self.result_names() if self.weights_of(name) is None]
+
+    def weights_names(self) -> list[str]:
+        """BENCHMARK/VARIANT of the rows whose weights are given."""
+        return [name for name in self.result_names() if self.weights_of(name) is not None]
+
+    def names_of_kind(self, kind: Kind | None) -> list[str]:
+        """BENCHMARK/VARIANT of the rows with puzzles of this kind; None: of any."""
+        kinds = {name: benchmark.kind for name, benchmark in self.benchmarks.items()}
+        return [n for n in self.result_names() if kind in (None, kinds[n.split("/")[0]])]
+
+    def weights_of(self, name: str) -> WeightsSource | None:
+        """Where the weights of BENCHMARK/VARIANT are from; None where it is trained here."""
+        benchmark, variant = name.split("/")
+        return self.benchmarks[benchmark].variants[variant].weights
+
+    def start_of(self, name: str) -> str | None:
+        """BENCHMARK/VARIANT that BENCHMARK/VARIANT starts from; None where it starts from none."""
+        benchmark, variant = name.split("/")
+        return self.benchmarks[benchmark].variants[variant].starts_from
+
+    def weights_to_start_from(self, name: str, seed: int | str) -> str | None:
+        """The file of weights that a training of BENCHMARK/VARIANT starts from: of the same seed,
+        where that row is trained."""
+        start = self.start_of(name)
+        if start is None:
+            return None
+        seed = seed if self.weights_of(start) is None else 0
+        return f"{self.paths.run(result_name(*start.split('/'), seed))}/{RunFile.FINAL}"
 
     def select(self, words: Sequence[str]) -> list[str]:
         """BENCHMARK/VARIANT of all that `words` name.
@@ -329,31 +417,47 @@ class Study(Strict):
     def paths(self) -> Paths:
         return Paths("" if self.scale == "full" else f"/{self.scale}")
 
-    def results_of(self, benchmark: str, variant: str | None = None) -> list[str]:
-        """Result folders of every seed of a benchmark's variants, or of one of them."""
+    def seeds_of(self, benchmark: str, variant: str) -> list[int]:
+        """The seeds of a variant; given weights have none, and are one result."""
         b = self.benchmarks[benchmark]
+        return b.seeds if b.variants[variant].weights is None else [0]
+
+    def results_of(self, benchmark: str, variant: str) -> list[str]:
+        """Result folders of every seed of a variant."""
         return [
-            self.paths.result(result_name(benchmark, v, s))
-            for v in b.variants
-            for s in b.seeds
-            if variant in (None, v)
+            self.paths.result(result_name(benchmark, variant, s))
+            for s in self.seeds_of(benchmark, variant)
         ]
 
-    def files_of(self, benchmark: str) -> list[ResultFile]:
+    def trained_results_of(self, benchmark: str) -> list[str]:
+        """Result folders of every seed of a benchmark's variants that are trained here."""
+        return [
+            folder
+            for variant, row in self.benchmarks[benchmark].variants.items()
+            if row.weights is None
+            for folder in self.results_of(benchmark, variant)
+        ]
+
+    def files_of(self, benchmark: str, variant: str) -> list[ResultFile]:
         """What is stored, or can be asked for, in the folder of a result."""
         row = self.benchmarks[benchmark]
         hidden = getattr(self.datasets[row.dataset], "hidden_challenges", [])
+        given = row.variants[variant].weights is not None
         files = [*files_of_all_kinds(), *files_of_one_kind(row.kind)]
-        return [file for file in files if not (hidden and file.counts_right)]
+        return [
+            file
+            for file in files
+            if not (hidden and file.counts_right) and not (given and file.of_training)
+        ]
 
-    def report_files(self, benchmark: str) -> list[ResultFile]:
-        """What the report of a result of this benchmark is made from."""
+    def report_files(self, benchmark: str, variant: str) -> list[ResultFile]:
+        """What the report of a result is made from."""
         shown = (
             {Shown.ALWAYS, Shown.IF_ASKED}
             if self.benchmarks[benchmark].steps_in_report
             else {Shown.ALWAYS}
         )
-        return [file for file in self.files_of(benchmark) if file.shown in shown]
+        return [file for file in self.files_of(benchmark, variant) if file.shown in shown]
 
     def search_of(self, benchmark: str, variant: str) -> Search:
         """How answers are searched for at test time."""

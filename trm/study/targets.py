@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from trm.data.specs import Kind
 from trm.errors import suggest
 from trm.study.files import (
     SAMPLE,
@@ -14,31 +13,54 @@ from trm.study.files import (
     files_of_all_kinds,
     files_of_one_kind,
 )
-from trm.study.paths import SEED, SUMMARY, TABLE_ENDINGS
+from trm.study.paths import SEED, SUMMARY, TABLE_ENDINGS, WEIGHTS
 from trm.study.table import Study
+
+PUBLISHED_WEIGHTS = "published_weights"
+"""The rule that makes every result whose weights are given."""
 
 
 def all_files(study: Study) -> list[str]:
-    """Every file of every result: each benchmark, variant and seed of the table."""
+    """Every file of every result that is trained here: each benchmark, variant and seed."""
+    return _files_of(study, study.trained_names())
+
+
+def _files_of(study: Study, names: Iterable[str]) -> list[str]:
     return [
         f"{folder}/{file}"
-        for name in study.benchmarks
-        for folder in study.results_of(name)
-        for file in study.files_of(name)
+        for name in names
+        for folder in study.results_of(*name.split("/"))
+        for file in study.files_of(*name.split("/"))
     ]
 
 
-def benchmark_pattern(study: Study, kind: Kind | None = None) -> str:
-    """Regular expression of the benchmarks (of one kind), each before its own variants only.
+def published_weights_files(study: Study) -> list[str]:
+    """The metrics of every row whose weights are given."""
+    return [
+        f"{folder}/{ResultFile.METRICS}"
+        for name in study.weights_names()
+        for folder in study.results_of(*name.split("/"))
+    ]
 
-    As a wildcard's constraint it keeps a benchmark and a variant of another one apart.
+
+def benchmark_pattern(study: Study, names: Collection[str]) -> str:
+    """Regular expression of the benchmarks of the rows `names` (BENCHMARK/VARIANT), each before its
+    own variants only.
+
+    As a wildcard's constraint it keeps a benchmark and a variant of another one apart. Given
+    weights have no seed: of theirs only `seed-0` is a result.
     """
-    names = [
-        rf"{re.escape(name)}(?=/(?:{_any(b.variants)})/|/{re.escape(SUMMARY)}$)"
-        for name, b in study.benchmarks.items()
-        if kind in (None, b.kind)
-    ]
-    return "|".join(names) or "(?!)"
+    patterns = []
+    for name, b in study.benchmarks.items():
+        own = [v for v in b.variants if f"{name}/{v}" in names]
+        trained = [v for v in own if b.variants[v].weights is None]
+        given = [v for v in own if b.variants[v].weights is not None]
+        behind = [re.escape(SUMMARY) + "$"] if own else []
+        behind += [rf"(?:{_any(trained)})/"] if trained else []
+        behind += [rf"(?:{_any(given)})/(?:seed-0/|{WEIGHTS}$)"] if given else []
+        if behind:
+            patterns.append(rf"{re.escape(name)}(?=/(?:{'|'.join(behind)}))")
+    return "|".join(patterns) or "(?!)"
 
 
 def unknown_target_pattern(study: Study) -> str:
@@ -47,18 +69,16 @@ def unknown_target_pattern(study: Study) -> str:
     targets = [paths.report, paths.study, *map(paths.summary, study.benchmarks)]
     targets += [paths.table(name, end) for name in study.tables for end in TABLE_ENDINGS]
     known = [re.escape(path.removeprefix(f"{paths.results}/")) for path in targets]
-    known += [
-        rf"{re.escape(name)}/(?:{_any(b.variants)})/seed-(?:{SEED})/(?:{_files(study, name)})"
-        for name, b in study.benchmarks.items()
-    ]
+    known += [_known_files(study, name) for name in study.result_names()]
     return rf"(?!(?:{'|'.join(known)}|{_any(study.datasets)})$).+"
 
 
-def _files(study: Study, benchmark: str) -> str:
-    """Regular expression of the files of a result, with searches on any number of puzzles."""
-    files = study.files_of(benchmark)
+def _known_files(study: Study, name: str) -> str:
+    """Regular expression of the files of a row, with searches on any number of puzzles."""
+    seed = SEED if study.weights_of(name) is None else "0"
+    files = study.files_of(*name.split("/"))
     searches = [SEARCH_OF.format(sample=SAMPLE)] if ResultFile.SEARCH in files else []
-    return "|".join([_any(files), *searches])
+    return rf"{re.escape(name)}/seed-(?:{seed})/(?:{'|'.join([_any(files), *searches])})"
 
 
 def _any(names: Iterable[str]) -> str:
@@ -80,6 +100,9 @@ def explain_target(study: Study, target: str) -> str:
         name, names = target.removeprefix(f"{paths.data}/"), list(study.datasets)
         return f"no dataset {name!r}{suggest(name, names)}; there are {', '.join(names)}"
     tables = [paths.table(name) for name in study.tables]
+    name = "/".join(target.removeprefix(f"{paths.results}/").split("/")[:2])
+    if name in study.weights_names():
+        return _explain_given_weights(study, name, target)
     return (
         f"no rule makes {target}{suggest(target, _like(study, target))}; targets are "
         f"{', '.join([paths.report, *tables])}, "
@@ -89,9 +112,20 @@ def explain_target(study: Study, target: str) -> str:
     )
 
 
+def _explain_given_weights(study: Study, name: str, target: str) -> str:
+    """Why `target`, a file of a row whose weights are given, cannot be made."""
+    folder, benchmark = study.paths.result(f"{name}/seed-0"), name.split("/")
+    files = ", ".join(study.files_of(*benchmark))
+    return (
+        f"no rule makes {target}: the weights of {name} are given ({study.weights_of(name)}). They "
+        f"are not trained here, so that there is no file of a training and no seed but 0. Targets "
+        f"are {folder}/FILE with FILE of {files}"
+    )
+
+
 def _like(study: Study, target: str) -> list[str]:
     """The targets among the results, those of single results with the seed of `target`."""
-    paths, files = study.paths, all_files(study)
+    paths, files = study.paths, _files_of(study, study.result_names())
     if seed := re.search(rf"/seed-(?:{SEED})/", target):
         files = [re.sub(r"/seed-\d+/", seed[0], file) for file in files]
     tables = [paths.table(name, end) for name in study.tables for end in TABLE_ENDINGS]

@@ -126,7 +126,7 @@ class MuonForMatrices:
         self, model: nn.Module, lr: float, betas: tuple[float, float], weight_decay: float
     ) -> None:
         named = dict(model.named_parameters())
-        matrices = [name for name, p in named.items() if ".layers." in name and p.ndim == 2]
+        matrices = [name for name, p in named.items() if "layers." in name and p.ndim == 2]
         muon = torch.optim.Muon(
             [named.pop(name) for name in matrices],
             lr=lr,

@@ -12,9 +12,17 @@ from torch import Tensor
 
 from trm.config.types import TrainConfig
 from trm.data.batches import rank_rows
-from trm.model.act import Batch, Carry, Exploration, StepOutput, act_step, initial_carry
+from trm.model.act import (
+    Batch,
+    Carry,
+    Exploration,
+    StepOutput,
+    act_step,
+    draw_keys,
+    initial_carry,
+)
 from trm.model.base import Depth, RecursiveModel
-from trm.model.loss import act_loss
+from trm.model.loss import act_loss, decaying_weights
 from trm.runtime.ranks import Ranks
 from trm.training.ema import EMA
 from trm.training.optim import MuonForMatrices, SignSGD, scheduled_lr
@@ -28,7 +36,7 @@ class TrainState:
     optimizer: torch.optim.Optimizer | MuonForMatrices | None  # None with freeze_weights
     puzzle_optimizer: SignSGD | None  # None without a puzzle embedding
     ema: EMA | None
-    generator: torch.Generator  # draws ACT exploration, the same on every rank
+    generator: torch.Generator  # draws exploration and keys, the same on every rank
     total_steps: int
     saved: list[int] = field(default_factory=list)  # steps with a checkpoint of this run
     carries: list[Carry] | None = None  # one per slice of micro_batch_size rows
@@ -48,12 +56,19 @@ def train_step(
     if state.carries is None:
         state.carries = [initial_carry(model, part) for part in slices]
     explorations = _draw_explorations(config, state, ranks, len(slices))
+    keys = _draw_keys(config, state, ranks, len(slices))
     sums: dict[str, Tensor] = {}
     outputs: list[StepOutput] = []
     for i, (part, exploration) in enumerate(zip(slices, explorations, strict=True)):
-        state.carries[i], output = act_step(model, state.carries[i], part, exploration, depth)
+        state.carries[i], output = act_step(
+            model, state.carries[i], part, exploration, depth, keys[i]
+        )
         loss, metrics, _ = act_loss(
-            config.arch.loss.loss_type, state.carries[i], output, config.arch.loss.label_smoothing
+            config.arch.loss.loss_type,
+            state.carries[i],
+            output,
+            config.arch.loss.label_smoothing,
+            _weights(config, state.carries[i]),
         )
         # Already divided by the global batch size: slices and ranks only add up.
         (loss / config.global_batch_size).backward()
@@ -81,22 +96,45 @@ def lr_at(config: TrainConfig, state: TrainState, base: float) -> float:
     )
 
 
+def _weights(config: TrainConfig, carry: Carry) -> Tensor | None:
+    """Weights [B] of the rows in the loss; None where each counts fully."""
+    if config.supervision_decay is None:
+        return None
+    return decaying_weights(carry.steps, config.supervision_decay, config.arch.halt_max_steps)
+
+
 def _draw_explorations(
     config: TrainConfig, state: TrainState, ranks: Ranks, slices: int
 ) -> Sequence[Exploration | None]:
-    arch = config.arch
-    by_chance = arch.halt_exploration_prob > 0 or config.random_halt_prob > 0
-    if not by_chance or arch.halt_max_steps == 1:
+    explores, leaves = config.arch.halt_exploration_prob, config.random_halt_prob
+    if (explores == 0 and leaves == 0) or config.arch.halt_max_steps == 1:
         return [None] * slices
+    if state.model.halts_by_chance:
+        explores, leaves = 0, 1 - (1 - explores) * (1 - leaves)
     drawn = Exploration.draw(
         state.generator,
         config.global_batch_size,
-        rank_rows(ranks.rank, ranks.world_size, config.global_batch_size),
-        arch.halt_exploration_prob,
-        arch.halt_max_steps,
-        config.random_halt_prob,
+        _own_rows(config, ranks),
+        explores,
+        config.arch.halt_max_steps,
+        leaves,
     )
     return drawn.to(ranks.device).split(config.micro_batch_size)
+
+
+def _draw_keys(
+    config: TrainConfig, state: TrainState, ranks: Ranks, slices: int
+) -> Sequence[Tensor | None]:
+    """Keys of rows that start, where the model draws."""
+    if not state.model.draws:
+        return [None] * slices
+    drawn = draw_keys(state.generator, config.global_batch_size, _own_rows(config, ranks))
+    keys = drawn.to(ranks.device, non_blocking=True)
+    return keys.split(config.micro_batch_size or len(keys))
+
+
+def _own_rows(config: TrainConfig, ranks: Ranks) -> slice:
+    return rank_rows(ranks.rank, ranks.world_size, config.global_batch_size)
 
 
 def _update(
@@ -111,7 +149,9 @@ def _update(
             torch.cat([carry.current.puzzle_identifiers for carry in state.carries]),
             torch.cat([output.puzzle_rows.grad for output in outputs]),
         )
-    if state.optimizer is not None:
+    if state.optimizer is not None and state.step <= config.freeze_weights_for * state.total_steps:
+        state.optimizer.zero_grad(set_to_none=True)
+    elif state.optimizer is not None:
         ranks.sum_([p.grad for p in model.parameters() if p.grad is not None])
         for group in state.optimizer.param_groups:
             group["lr"] = lr_at(config, state, config.lr)

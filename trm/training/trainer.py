@@ -9,16 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from trm.config.types import TrainConfig
-from trm.data.batches import Rows, rank_rows, train_batches
+from trm.data.batches import rank_rows, train_batches
 from trm.errors import TrmError, WriteError
 from trm.evaluate.loop import evaluate
 from trm.evaluate.settings import Settings
-from trm.model.act import to_batch
+from trm.model.act import Batch, host_batch
 from trm.runtime.cost import Cost, CostMeter
 from trm.runtime.ranks import Ranks, lost_peer
 from trm.runtime.signals import EXIT_SAVED, Interrupted, Signals, signals_noted
 from trm.study.run_folder import snapshots_of
-from trm.training.compiling import compile_nets
+from trm.training.ahead import drawn_ahead
+from trm.training.compiling import compile_nets, use_kernels
 from trm.training.folder import ended_run, hold_folder, leave_ended
 from trm.training.keeper import Keeper, diverged
 from trm.training.records import RAW, TRAINED, Records, Silent, Weights, save_outputs
@@ -79,6 +80,7 @@ def _train(run: Run, state: TrainState, signals: Signals, recorder: type[Records
         estimate = estimate_step(run, state.model)
         records = recorder(part) if ranks.is_main else Silent()
         records.announce(estimate)
+        use_kernels(run, state.model)
         compiled = compile_nets(run, state.model, estimate, resumed)
         keeper = Keeper(part, meter, records, signals, compiled)
         try:
@@ -113,14 +115,15 @@ class Trainer:
     def _train_iteration(self) -> None:
         config, state, meter = self.config, self.state, self.meter
         state.model.train()
-        for rows in self._batches():
-            if state.step >= state.total_steps:
-                break
-            meter.add(train_step(config, state, to_batch(rows, self.ranks.device), self.ranks))
-            state.batches += 1
-            due = state.step % config.log_interval == 0
-            self.records.stepped(self._averages() if due else None)
-            self.keeper.save_if_due()
+        with drawn_ahead(self._batches()) as batches:
+            for batch in batches:
+                if state.step >= state.total_steps:
+                    break
+                meter.add(train_step(config, state, batch.to(self.ranks.device), self.ranks))
+                state.batches += 1
+                due = state.step % config.log_interval == 0
+                self.records.stepped(self._averages() if due else None)
+                self.keeper.save_if_due()
         if state.batches == 0 and state.step < state.total_steps:
             raise TrmError(
                 f"{config.epochs_per_iteration} epochs between evaluations do not fill one batch "
@@ -130,18 +133,19 @@ class Trainer:
         if meter.steps:
             self.records.averaged(self._averages())
 
-    def _batches(self) -> Iterator[Rows]:
-        """This rank's rows of the batches that remain of the iteration."""
-        config, state = self.config, self.state
-        return train_batches(
+    def _batches(self) -> Iterator[Batch]:
+        """This rank's rows of the batches that remain of the iteration, in the CPU's memory."""
+        config, ranks = self.config, self.ranks
+        drawn = train_batches(
             self.run.data,
             config.seed,
-            state.iteration,
+            self.state.iteration,
             config.epochs_per_iteration,
             config.global_batch_size,
-            rank_rows(self.ranks.rank, self.ranks.world_size, config.global_batch_size),
-            skip=state.batches,
+            rank_rows(ranks.rank, ranks.world_size, config.global_batch_size),
+            skip=self.state.batches,
         )
+        return (host_batch(rows, ranks.device) for rows in drawn)
 
     def _averages(self) -> Averages:
         """Averages over the steps since the last record; TrmError where the loss is not finite."""

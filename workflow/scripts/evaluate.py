@@ -39,13 +39,17 @@ def main() -> None:
     parser.add_argument(
         "--challenges", action="append", help="JSON of the tasks that the submission must answer"
     )
+    parser.add_argument(
+        "--shards", nargs="+", help="files of evaluate_shard.py: put together, nothing is evaluated"
+    )
     args = parser.parse_args()
 
     training = read_training(args.train_provenance, args.dataset)
-    for_arc = {
+    given = {
         "answers": args.out_answers,
         "submission": args.out_submission,
         "challenges": args.challenges,
+        "shards": args.shards,
     }
     with tempfile.TemporaryDirectory() as scratch:
         cost_file = Path(scratch) / "cost.json"
@@ -55,7 +59,7 @@ def main() -> None:
             kind=args.kind,
             predictions=args.out_predictions,
             cost_out=cost_file,
-            **{key: value for key, value in for_arc.items() if value},
+            **{key: value for key, value in given.items() if value},
         )
         cost = json.loads(cost_file.read_text())
     write_json(

@@ -19,6 +19,7 @@ from tests.unit.test_compiled import (
     pytestmark,
 )
 from trm.config.types import ArchConfig, ModelConfig
+from trm.model import compiling
 from trm.model.act import Batch, act_step, initial_carry
 from trm.model.base import RecursiveModel
 from trm.model.layers import compile_model
@@ -26,7 +27,6 @@ from trm.model.loss import act_loss
 from trm.model.registry import build_model
 from trm.runtime import processor
 from trm.study.run_folder import newest_facts
-from trm.training import compiling
 from trm.training.optim import AdamATan2
 from trm.training.records import Records
 from trm.training.step import Averages
@@ -76,8 +76,12 @@ def loss_and_gradient(
         ("trm_hier6", {}),
         ("hrm", {}),
         ("transformers_baseline", {}),
+        ("urm", {}),
+        ("eqr", MLP),
+        ("se_rrm", {"head_dim": 16, "head_dim_t": 16, "pos_encodings": "rope2d"}),
+        ("se_rrm", {"head_dim": 16, "dropout": 0.1}),
     ],
-    ids=lambda v: v if isinstance(v, str) else "mlp" * bool(v) or "att",
+    ids=lambda v: v if isinstance(v, str) else "-".join(v) or "att",
 )
 def test_fifty_steps_have_the_plain_losses(architecture: str, changes: dict) -> None:
     """Each from where the plain path is, since the recursion amplifies any difference of rounding
@@ -131,7 +135,7 @@ import sys
 from pathlib import Path
 import pandas as pd
 from tests.runs import ALONE, config_of
-from trm.training import compiling
+from trm.model import compiling
 from trm.training.trainer import train
 compiling.FLOP_THAT_PAY = 0
 data, folder = map(Path, sys.argv[1:])

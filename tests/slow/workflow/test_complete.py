@@ -23,6 +23,9 @@ WHOLE = (
     "maze-hard/att",
     "maze-hard/hrm",
     "sudoku-6x6/mlp",
+    "sudoku-6x6/eqr",
+    "sudoku-6x6/urm",
+    "sudoku-extreme/se-rrm",
     "sudoku-extreme/separate-nets",
     "sudoku-extreme/single-z",
     "sudoku-extreme/multi-scale-z",
@@ -49,7 +52,7 @@ def completed(tmp_path_factory: pytest.TempPathFactory) -> Project:
     files = [
         f"results/tiny/{name}/seed-0/{file}"
         for name in WHOLE
-        for file in STUDY.files_of(name.split("/")[0])
+        for file in STUDY.files_of(*name.split("/"))
     ]
     summaries = [f"results/tiny/{benchmark}/summary.csv" for benchmark in STUDY.benchmarks]
     done = project.snakemake("results/tiny/report.html", *files, *summaries, "tables")

@@ -13,7 +13,8 @@ from tests.project import FULL, TINY, Project, copy_project, environment
 COMMANDS = {
     "sbatch": "echo $* >> {log}; exit 1",
     "sinfo": "echo 'main*'",
-    **dict.fromkeys(("sacct", "sacctmgr", "scontrol", "squeue"), "exit 1"),
+    **dict.fromkeys(("scontrol", "squeue"), "exit 0"),
+    **dict.fromkeys(("sacct", "sacctmgr"), "exit 1"),
 }
 GPU = {"ranks": 1, "gpus": 1, "threads": 2, "mem_mb": 1500, "runtime": 10}
 TWO_NODES = {"ranks": 2, "gpus": 2, "nodes": 2, "threads": 1, "mem_mb": 1500, "runtime": 10}
