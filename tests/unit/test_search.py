@@ -501,6 +501,15 @@ def test_a_variant_s_search_comes_before_its_benchmark_s_and_the_study_s() -> No
     assert study.search_of("maze-hard", "att") == Search(rollouts=2)
 
 
+def test_the_tiny_study_searches_little() -> None:
+    """Whatever the full study asks for."""
+    config = ROOT / "config"
+    tiny = Study.load(config / "config.yaml", config / "tiny.yaml")
+    for name in tiny.result_names():
+        search = tiny.search_of(*name.split("/"))
+        assert (search.rollouts, search.steps) == (4, 2), name
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
