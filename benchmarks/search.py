@@ -1,0 +1,93 @@
+"""Ways to spend the same compute on a puzzle at test time, one checkpoint, side by side.
+
+    python benchmarks/search.py results/sudoku-6x6/short/seed-0 --kind sudoku --times 8 \
+        --out results/search/sudoku-6x6.csv
+
+Each way makes `--times` as many supervision steps of a puzzle as an evaluation does: in one long
+rollout, or in as many rollouts as the training's, which differ by noise, start states or views.
+Compute is counted, not timed: every row but the first has the same FLOP.
+"""
+
+from __future__ import annotations
+
+import argparse
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from trm.config.compose import load_train_config
+from trm.data.batches import PuzzleData, take_examples
+from trm.errors import run_cli
+from trm.evaluate.loading import load_result
+from trm.evaluate.rollouts import Searcher
+from trm.evaluate.search import (
+    Boards,
+    drawn_sample,
+    flop_of_step,
+    search_sample,
+    table_of,
+    views_of,
+    write_table,
+)
+from trm.evaluate.weights import find_weights
+from trm.model.act import to_batch
+from trm.puzzles.kinds import kinds
+from trm.runtime.ranks import joined
+from trm.study.files import ResultFile
+from trm.study.search import Search
+
+NOISES = (0.1, 0.3, 1.0)
+
+
+def ways(times: int, steps: int) -> dict[str, Search]:
+    """The searches by their names, the evaluation first."""
+    several = {"rollouts": times}
+    searches = {
+        "evaluation": Search(rollouts=1, noise=0),
+        "one long rollout": Search(rollouts=1, noise=0, steps=steps * times),
+        "random starts": Search(**several, noise=0, start="random"),
+        "views": Search(**several, noise=0, views=times),
+    }
+    for noise in NOISES:
+        searches[f"noise {noise:g}"] = Search(**several, noise=noise)
+        searches[f"noise {noise:g} on z_H"] = Search(**several, noise=noise, on=["z_H"])
+        searches[f"noise {noise:g} and views"] = Search(**several, noise=noise, views=times)
+    return searches
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("result", type=Path, help="results/BENCHMARK/VARIANT/seed-N")
+    parser.add_argument("--kind", choices=list(kinds()), required=True)
+    parser.add_argument("--times", type=int, default=8, help="of an evaluation's compute")
+    parser.add_argument("--sample", type=int, default=1000, help="test puzzles to draw")
+    parser.add_argument("--threshold", type=float, default=0.0, help="logit above which one halts")
+    parser.add_argument("--out", type=Path, required=True, help="the CSV file to write")
+    args = parser.parse_args()
+    config = args.result / ResultFile.CONFIG
+    dataset = Path(load_train_config(config).test_paths[0])
+    data = PuzzleData.load([str(dataset)], "test")
+    boards = Boards.of(dataset, args.kind, data.metadata)
+    rows = []
+    with joined("auto") as ranks:
+        model, trained = load_result(find_weights(args.result), config, dataset, data)
+        model = model.to(ranks.device).eval()
+        total = sum(len(arrays.inputs) for arrays in data.sets)
+        examples = drawn_sample(total, args.sample, 0)
+        flop = flop_of_step(model, to_batch(take_examples(data, np.arange(1)), ranks.device))
+        print(f"{date.today()}, {args.result}, {len(examples)} of {total} puzzles, {ranks.device}")
+        for name, search in ways(args.times, trained.arch.halt_max_steps).items():
+            search = search.model_copy(update={"halting_threshold": args.threshold})
+            views = views_of(boards, args.kind, search)
+            searcher = Searcher(model, search, views, ranks.device, trained.global_batch_size)
+            tally = search_sample(searcher, data, boards, examples, ranks)
+            table = table_of(tally, flop * searcher.steps, searcher.steps)
+            rows.append({"way": name, **table.iloc[-1]})
+            print(pd.DataFrame(rows[-1:]).to_string(header=len(rows) == 1, index=False), flush=True)
+    write_table(args.out, pd.DataFrame(rows))
+
+
+if __name__ == "__main__":
+    run_cli(main)
