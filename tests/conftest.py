@@ -52,12 +52,14 @@ TINY = {
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test is slow because of its folder. The longest files come first, as the workers take them
-    in this order: so they end at about the same time.
+    in this order: so they end at about the same time. Of the two that start a Slurm cluster, one
+    at a time, the second comes later.
     """
     for item in items:
         if item.path.is_relative_to(SLOW):
             item.add_marker("slow")
-    items.sort(key=lambda item: item.path.parent.name in ("unit", "golden"))
+    short = ("unit", "golden")
+    items.sort(key=lambda i: (i.path.parent.name in short, i.path.name == "test_slurm.py"))
 
 
 @pytest.fixture(scope="session")

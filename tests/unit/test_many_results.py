@@ -34,7 +34,8 @@ def write(path: Path, text: str, before: int = 0) -> None:
 
 
 def results(count: int) -> list[str]:
-    names = Study.load(CONFIG).result_names()
+    study = Study.load(CONFIG)
+    names = [name for name in study.result_names() if name not in study.weights_names()]
     return [f"{names[i % len(names)]}/seed-{i // len(names)}" for i in range(count)]
 
 

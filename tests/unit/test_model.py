@@ -402,6 +402,7 @@ def test_a_training_starts_without_compilers() -> None:
     in_a_fresh_python("""if True:
         import sys, torch
         import trm.training.trainer, trm.report.examples, trm.scoring.gallery
+        from trm.model.layers import eagerly
         from trm.training.optim import make_optimizer
         layer = torch.nn.Linear(2, 2)
         optimizer = make_optimizer("adam_atan2", layer, (0.9, 0.95), 0.1)
@@ -412,6 +413,8 @@ def test_a_training_starts_without_compilers() -> None:
         assert layer.weight.grad is None
         optimizer.load_state_dict(optimizer.state_dict())
         assert optimizer.state[layer.weight]["step"] == 2
+        with eagerly(layer):  # as an evaluation with early exit
+            layer(torch.ones(2))
         loaded = {"torch._dynamo", "numba"} & set(sys.modules)
         assert not loaded, loaded
     """)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.unit.test_model import batch, small
-from trm.config.architectures import architecture_names
+from trm.config.architectures import architecture_names, options_of
 from trm.model import layers
 from trm.model.act import act_step, initial_carry
 from trm.model.layers import Linear, SwiGLU, product
@@ -38,8 +38,14 @@ class TypesOfProducts(TorchDispatchMode):
 
 
 @pytest.mark.usefixtures("no_instructions")
-@pytest.mark.parametrize("mlp_t", [False, True])
-@pytest.mark.parametrize("architecture", architecture_names())
+@pytest.mark.parametrize(
+    ("architecture", "mlp_t"),
+    [
+        (name, mlp_t)
+        for name in architecture_names()
+        for mlp_t in ([False, True] if "mlp_t" in options_of(name) else [False])
+    ],
+)
 def test_no_product_of_a_step_is_left_in_bfloat16(architecture: str, mlp_t: bool) -> None:
     model = build_model(small(architecture, forward_dtype="bfloat16", mlp_t=mlp_t))
     with TypesOfProducts() as noted:

@@ -27,6 +27,7 @@ from trm.evaluate.early_exit import answer_until_sure
 from trm.evaluate.settings import Settings, TaskIds
 from trm.model.act import Batch, Carry, StepOutput, supervision_steps, to_batch
 from trm.model.base import RecursiveModel
+from trm.model.layers import eagerly
 from trm.model.loss import act_loss
 from trm.progress import Progress
 from trm.runtime.ranks import Ranks
@@ -148,8 +149,8 @@ def evaluate_until_sure(
 
     # The batch shrinks by halves at the end: compiled, each size would be a graph of its own, and
     # torch gives up after eight, for training too.
-    eagerly = torch.compiler.set_stance("force_eager")
-    with eagerly, Progress(last - first, "evaluating", "examples", shown=ranks.is_main) as progress:
+    shown = Progress(last - first, "evaluating", "examples", shown=ranks.is_main)
+    with eagerly(model), shown as progress:
         own = answer_until_sure(
             model, rows_of, last - first, settings, ranks, progress, before_batch
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -355,3 +356,11 @@ def run_eagerly(model: nn.Module) -> None:
         module._compiled_call_impl = None
         if isinstance(module, Attention):
             module.written_out_below = 0
+
+
+def eagerly(model: nn.Module) -> AbstractContextManager:
+    """A block in which a model runs eagerly even if it is compiled. torch's compiler, which takes
+    seconds to import, is left alone where nothing is."""
+    if all(module._compiled_call_impl is None for module in model.modules()):
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")

@@ -3,6 +3,7 @@ keeps accounts, by slurmdbd and MariaDB."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -346,8 +347,16 @@ def open_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """One cluster at a time on this machine: all have the same ports and the same configuration."""
+    with (Path(tempfile.gettempdir()) / "trm-cluster-of-tests").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def running(kind: type[Cluster]) -> Iterator[Cluster]:
-    with open_folder() as folder:
+    with alone(), open_folder() as folder:
         cluster = kind(folder / "cluster")
         try:
             cluster.up()

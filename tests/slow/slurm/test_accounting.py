@@ -131,7 +131,7 @@ def test_jobs_that_end_before_their_time_end_in_a_result_or_a_reason(
         f"train:slurm_extra='--signal=TERM@90 --nodelist=' + {node}",
     ]
     targets = [RESULT.format(name) for name in (*EVENTS, "little-memory", "bad")]
-    words = ("--retries", "1", "--set-resources", *resources, "--", *targets)
+    words = ("--set-resources", *resources, "--", *targets)
     with snakemake(project, *words, name="disturbed") as run:
         disturb(project, accounting_cluster, run)
     said = run.said.read_text()
@@ -154,7 +154,7 @@ def test_jobs_that_end_before_their_time_end_in_a_result_or_a_reason(
     assert ends["replaced"] == ["PREEMPTED", "COMPLETED"]
     assert ends["requeued"][-1] == "COMPLETED" and len(ends["requeued"]) == 3
     assert len({job["JobID"] for job in trainings["requeued"]}) == 1  # put back into the queue
-    assert ends["little-memory"] == ends["bad"] == ["FAILED", "FAILED"]
+    assert ends["little-memory"] == ends["bad"] == ["FAILED"] * 3  # `retries: 2`
     got = trainings["requeued"][0]
     assert {"cpu=1", "mem=1500M", "gres/gpu=1"} < {*got["AllocTRES"].split(",")}
     assert (got["Timelimit"], got["QOS"]) == ("00:10:00", "low")
