@@ -146,12 +146,12 @@ def _count(
         tally.steps_to_halt[number] += min(int(first.halted_at.min()), steps)
 
 
+@torch.no_grad()
 def flop_of_step(model: RecursiveModel, row: Batch) -> int:
-    """FLOP of one supervision step of one puzzle, counted in a step of the batch `row`."""
-    with torch.compiler.set_stance("force_eager"), torch.no_grad():
-        counter = FlopCounterMode(display=False)
-        with counter:
-            act_step(model, initial_carry(model, row), row)
+    """FLOP of one supervision step of one puzzle, counted in a step of the batch `row` by plain
+    code: no counter sees into compiled nets and fused kernels."""
+    with FlopCounterMode(display=False) as counter:
+        act_step(model, initial_carry(model, row), row)
     return counter.get_total_flops() // len(row.inputs)
 
 
@@ -219,7 +219,7 @@ def main() -> None:
         rows_at_once = max(1, trained.global_batch_size // ranks.world_size)
         model = model.to(ranks.device).eval()
         row = to_batch(take_examples(data, np.zeros(1, dtype=np.int64)), ranks.device)
-        flop = flop_of_step(model, row)  # of the plain code: no counter sees into fused kernels
+        flop = flop_of_step(model, row)
         searcher = Searcher(model, search, views, ranks.device, rows_at_once)
         total = sum(len(arrays.inputs) for arrays in data.sets)
         examples = drawn_sample(total, args.sample, search.seed)
