@@ -85,6 +85,8 @@ def test_a_command_runs(done: dict[str, subprocess.CompletedProcess], line: str)
         assert json.loads(result.stdout)["kind"] == "sudoku"
     if "--task-id" in line:
         assert "6ea4a07e is one it was trained on; votes of 2 augmentations" in result.stdout
+    if "--rollouts" in line:
+        assert re.search(r"; \d+ of 32 rollouts agree; confidence .*%, 96 steps", result.stdout)
     if "mine.json" in line:
         assert re.search(r"learned in \d+ step", result.stdout)
 
@@ -93,7 +95,7 @@ def test_what_is_exported_answers_the_same(done: dict[str, subprocess.CompletedP
     grids = {
         result.stdout.rsplit(",", 1)[0]  # all but the seconds
         for line, result in done.items()
-        if "--sudoku" in line and "--steps" not in line and "--json" not in line
+        if "--sudoku" in line and not {"--steps", "--json", "--rollouts"} & {*line.split()}
     }
     assert len(grids) == 1
 
