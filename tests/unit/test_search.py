@@ -457,6 +457,18 @@ def test_the_table_counts_right_answers(data, sudoku_data) -> None:
     assert (table["seconds"] > 0).all()
 
 
+def test_the_steps_to_halt_are_those_of_the_first_rollout_that_halts(
+    data, model, sudoku_data
+) -> None:
+    boards, examples = Boards.of(sudoku_data, "sudoku", data.metadata), np.arange(20)
+    searcher = searcher_of(model, rows=40, rollouts=2, noise=0.5)
+    tally = search_sample(searcher, data, boards, examples, ALONE)
+    at = np.array([r.halted_at for r in roll_out(searcher, data, examples)])  # [20, 2]
+    assert (at[:, 0] != at[:, 1]).any()
+    assert tally.steps_to_halt[1] == np.minimum(at[:, 0], 5).sum()
+    assert tally.steps_to_halt[2] == np.minimum(at.min(axis=1), 5).sum()
+
+
 def _half_solved(arrays) -> np.ndarray:
     """Of every ten examples, the first five have their answer as the question."""
     solved = (np.arange(len(arrays.inputs)) % 10 < 5)[:, None]
