@@ -16,13 +16,16 @@ from tests.runs import ALONE
 from trm.config.compose import compose
 from trm.data.batches import PuzzleData, take_examples
 from trm.evaluate.loop import evaluate
+from trm.evaluate.rollouts import Searcher
 from trm.evaluate.settings import Settings
 from trm.evaluate.step_by_step import think
 from trm.model.act import act_step, initial_carry, to_batch
 from trm.model.layers import Net
 from trm.model.loss import act_loss
 from trm.model.registry import build_model, model_for
+from trm.puzzles.views import plain_view
 from trm.solve.answer import predict
+from trm.study.search import Search
 
 LOSS = "stablemax_cross_entropy"
 
@@ -60,4 +63,8 @@ def test_an_evaluation_adds_no_graph(sudoku_data: Path) -> None:
     evaluate(model, data, Settings(LOSS, 50), ALONE)
     think(model, rows, ALONE.device)
     predict(model, rows.inputs, rows.puzzle_identifiers, ALONE.device)
+    views = plain_view(rows.inputs.shape[1], data.metadata.vocab_size)
+    for start in ("trained", "random"):
+        searcher = Searcher(model, Search(rollouts=3, start=start), views, ALONE.device, 50)
+        assert len([*searcher.roll_out(rows, np.arange(50))]) == 50
     assert graphs() == before
