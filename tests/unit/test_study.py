@@ -304,6 +304,16 @@ def test_mistake_in_the_table_names_the_files_and_the_row(
     assert str(error.value).startswith(f"{CONFIG} with {path}: ")
 
 
+def test_a_change_of_one_row_stays_in_that_row(tmp_path: Path) -> None:
+    """arc-agi-2 names arc-agi-1's overrides by a YAML anchor."""
+    path = tmp_path / "changes.yaml"
+    path.write_text("benchmarks: {arc-agi-1: {overrides: {lr: 0.5}, resources: {threads: 7}}}")
+    before, after = Study.load(CONFIG), Study.load(CONFIG, path)
+    assert after.benchmarks["arc-agi-1"].overrides["lr"] == 0.5
+    assert after.benchmarks["arc-agi-1"].resources.threads == 7
+    assert after.benchmarks["arc-agi-2"] == before.benchmarks["arc-agi-2"]
+
+
 def test_numbers_survive_json(tmp_path) -> None:
     content = yaml.safe_load(CONFIG.read_text())
     content["benchmarks"]["sudoku-6x6"]["overrides"]["lr"] = 1e-5

@@ -168,11 +168,13 @@ def _read_table(path: Path) -> dict[str, Any]:
 
 def _lay_over(table: dict[str, Any], change: dict[str, Any]) -> None:
     for key, value in change.items():
-        below = table.get(key)
-        if isinstance(value, dict) and isinstance(below, dict):
-            _lay_over(below, value)
+        if isinstance(value, dict):
+            # A dict of its own for each place: what YAML's anchors name is shared between rows.
+            below = table.get(key)
+            table[key] = below if isinstance(below, dict) else {}
+            _lay_over(table[key], value)
         else:
-            table[key] = copy.deepcopy(value)  # YAML's anchors are shared between rows
+            table[key] = copy.deepcopy(value)
 
 
 def seed_of(word: str, name: str) -> int | None:
