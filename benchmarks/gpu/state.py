@@ -21,7 +21,7 @@ from trm.training.snapshot import read_snapshot, write_snapshot
 from trm.training.state import pack, unpack
 from trm.training.step import Meter, TrainState, train_step
 
-ROWS, SEQ_LEN, VOCAB, PUZZLES = 12, 7, 5, 4
+ROWS, SEQ_LEN, VOCAB, PUZZLES = 12, 9, 5, 4
 SMALL = (
     "arch.hidden_size=32",
     "arch.num_heads=2",
