@@ -19,23 +19,26 @@ from tests.runs import ALONE, config_of
 from trm.errors import TrmError, WriteError
 from trm.runtime import locks
 from trm.runtime.gpus import claim_gpus
-from trm.runtime.locks import is_locked, try_lock
+from trm.runtime.locks import is_locked, try_lock, try_lock_among_hosts
 from trm.runtime.signals import Signals
 from trm.study.run_folder import is_held
 from trm.training.folder import wait_for_lock
 from trm.training.trainer import train
 
 HOLD = """
-import errno, fcntl, sys
+import errno, fcntl, socket, sys
 from pathlib import Path
-from trm.runtime.locks import try_lock
+from trm.runtime.locks import try_lock, try_lock_among_hosts
 
 def flock(*_):
     raise OSError(errno.ENOLCK, "No locks available")
 
 if sys.argv[2] == "without":
     fcntl.flock = flock
-lock = try_lock(Path(sys.argv[1]))
+if sys.argv[2] == "elsewhere":  # its flock is not seen here
+    fcntl.flock, socket.gethostname = lambda *_: None, lambda: "another.host"
+hold = try_lock_among_hosts if sys.argv[2] == "elsewhere" else try_lock
+lock = hold(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()
 lock.release()
@@ -119,6 +122,38 @@ def test_a_process_with_the_number_of_a_dead_owner_is_not_the_owner(
     owner_elsewhere(tmp_path / "lock", host=locks.socket.gethostname(), pid=os.getpid())
     assert not is_locked(tmp_path / "lock")
     assert try_lock(tmp_path / "lock") is not None
+
+
+def test_a_holder_on_another_host_whose_flock_does_not_reach_here_holds(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    holder = another_process_holds(path, "elsewhere")
+    assert try_lock_among_hosts(path) is None and is_locked(path)
+    assert locks.holder_of(path) == f" (process {holder.pid} on another.host)"
+    holder.communicate()
+    assert not is_locked(path)
+    with try_lock_among_hosts(path):
+        assert (tmp_path / "lock.owner").exists()
+        assert try_lock_among_hosts(path) is None
+    assert not (tmp_path / "lock.owner").exists()
+
+
+def test_a_holder_that_was_killed_on_another_host_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(locks.time, "monotonic", lambda: now)
+    path = tmp_path / "lock"
+    path.touch()
+    owner_elsewhere(path, time=time.time() - 1)
+    assert is_locked(path)
+    assert try_lock_among_hosts(path) is None
+    with try_lock(path):  # what one refused attempt held is released
+        pass
+    owner_elsewhere(path, time=time.time() - locks.SECONDS_WITHOUT_A_BEAT - 1)
+    assert not is_locked(path)
+    assert try_lock_among_hosts(path) is None  # its clock may be behind
+    now += locks.SECONDS_WITHOUT_A_BEAT
+    assert try_lock_among_hosts(path) is not None
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])

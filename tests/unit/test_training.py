@@ -393,7 +393,7 @@ def test_one_run_folder_one_process(
     monkeypatch.setattr("trm.training.folder.SECONDS_TO_WAIT_FOR_LOCK", 0.5)
     with (
         wait_for_lock(tmp_path, Signals()),
-        pytest.raises(TrmError, match="another process is training into"),
+        pytest.raises(TrmError, match=r"another process \(process \d+ on .*\) is training into"),
     ):
         train(config_for(sudoku_data, tmp_path), ALONE)
 

@@ -84,5 +84,6 @@ def _link(weights: Path, path: Path) -> None:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.unlink(missing_ok=True)
-        temporary.symlink_to(os.path.relpath(weights, path.parent))
+        # Between the real folders: checkpoints/ may itself be a link to another file system.
+        temporary.symlink_to(os.path.relpath(weights.resolve(), path.parent.resolve()))
         temporary.replace(path)

@@ -2,6 +2,8 @@
 
 A lock by flock ends with the last process that has the file open. Where the file system has none
 (Lustre, NFS without lockd), FILE.owner names the holder: host, process and a time that it renews.
+Some file systems have it for the processes of one host only (NFS with `local_lock`, Lustre with
+`localflock`), and do not say so: `try_lock_among_hosts` keeps FILE.owner too.
 """
 
 from __future__ import annotations
@@ -49,6 +51,13 @@ class Lock:
         if self._beat is None:
             fcntl.flock(self._file, fcntl.LOCK_SH)
 
+    @property
+    def has_beat(self) -> bool:
+        return self._beat is not None
+
+    def with_beat(self, beat: _Beat) -> Lock:
+        return Lock(self.path, self._file, beat)
+
     def release(self) -> None:
         if self._beat is not None:
             self._beat.stop()
@@ -94,6 +103,19 @@ def try_lock(path: Path) -> Lock | None:
         return Lock(path, file, beat)
 
 
+def try_lock_among_hosts(path: Path) -> Lock | None:
+    """`try_lock`, also where flock does not reach the other hosts that have the file. A holder that
+    was killed on another host keeps it for SECONDS_WITHOUT_A_BEAT."""
+    lock = try_lock(path)
+    if lock is None or lock.has_beat:
+        return lock
+    beat = _take(_owner_file(path))
+    if beat is None:
+        lock.release()
+        return None
+    return lock.with_beat(beat)
+
+
 def join_lock(path: Path) -> Lock | None:
     """Hold `path` beside the process that shares it; None where the file system has no flock."""
     with suppress(OSError), ExitStack() as unless_held:
@@ -127,23 +149,22 @@ def held(path: Path, what: str) -> Iterator[None]:
 
 def is_locked(path: Path) -> bool:
     """Whether another process holds `path`, as far as can be seen at a glance from here."""
+    owner = _read_owner(_owner_file(path))
     try:
         with path.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go of as the file is closed
     except BlockingIOError:
         return True
     except OSError as error:
-        if error.errno not in NOT_SUPPORTED:
-            return False
-        owner = _read_owner(_owner_file(path))
-        if owner is None:
+        if error.errno not in NOT_SUPPORTED or owner is None:
             return False
         return owner.is_alive() if owner.is_here() else owner.age() < SECONDS_OF_A_GLANCE
-    return False
+    # Nobody holds it here. On another host the clock may differ, but not by much.
+    return owner is not None and not owner.is_here() and owner.age() < SECONDS_WITHOUT_A_BEAT
 
 
 def holder_of(path: Path) -> str:
-    """The owner, as ` (process 123 on node7)`, where the file system has no locks; else empty."""
+    """The owner, as ` (process 123 on node7)`, where a file names one; else empty."""
     owner = _read_owner(_owner_file(path))
     return "" if owner is None else f" (process {owner.pid} on {owner.host})"
 

@@ -12,7 +12,7 @@ from trm.errors import TrmError
 from trm.files import RunFile, write_json, writing
 from trm.model.run_record import RunRecord, read_record
 from trm.progress import say
-from trm.runtime.locks import Lock, holder_of, try_lock
+from trm.runtime.locks import Lock, holder_of, try_lock_among_hosts
 from trm.runtime.signals import Signals
 from trm.study.run_folder import LOCK, discard_snapshots, newest_facts
 from trm.training.setup import Datasets, Run
@@ -33,7 +33,7 @@ def wait_for_lock(folder: Path, signals: Signals) -> Lock:
         folder.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + SECONDS_TO_WAIT_FOR_LOCK
     told = False
-    while (lock := try_lock(folder / LOCK)) is None:
+    while (lock := try_lock_among_hosts(folder / LOCK)) is None:
         holder = holder_of(folder / LOCK)
         if time.monotonic() >= deadline:
             raise TrmError(

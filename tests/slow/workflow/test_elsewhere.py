@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy
 import pytest
+import yaml
 
 from tests.project import TINY, Project, copy_project
 
@@ -70,6 +73,43 @@ def test_a_result_is_made_from_another_folder(project: Project, tmp_path: Path) 
     assert (tmp_path / target).is_file()
     for rule in ("train", "evaluate", "thinking"):
         assert MARK in (tmp_path / f"logs/tiny/{rule}/sudoku-6x6/mlp/seed-0.log").read_text()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a file system")
+def test_data_and_checkpoints_may_be_on_another_file_system(tmp_path: Path) -> None:
+    """As links, from which a link within them is resolved: that of given weights."""
+    root, disk = tmp_path / "project", tmp_path / "disk"
+    copy_project(root)
+    overlay = root / "given.yaml"
+    mlp = {"arch.mlp_t": True, "arch.pos_encodings": "none"}
+    theirs = {"weights": {"path": "mine.pt"}, "overrides": mlp}
+    overlay.write_text(
+        yaml.safe_dump({"benchmarks": {"sudoku-6x6": {"variants": {"theirs": theirs}}}})
+    )
+    project = Project(root, (overlay,))
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "none", str(disk)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs here: {mounted.stderr}")
+    try:
+        for name in ("data", "checkpoints"):
+            (disk / "deeper" / name).mkdir(parents=True)
+            (root / name).symlink_to(disk / "deeper" / name)
+        exact = []
+        for name in ("mlp", "theirs"):
+            metrics = f"results/tiny/sudoku-6x6/{name}/seed-0/metrics.json"
+            done = project.snakemake(metrics)
+            assert done.returncode == 0, done.stderr[-3000:]
+            exact.append(json.loads((root / metrics).read_text())["accuracy"])
+            final = root / "checkpoints/tiny/sudoku-6x6" / name / "seed-0/final"
+            assert os.path.samestat(
+                final.parent.stat(), (disk / "deeper" / final.parent.relative_to(root)).stat()
+            )
+            shutil.copy(final, root / "mine.pt")
+        assert exact[0] == exact[1]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 CONDA = """#!{python}
