@@ -185,14 +185,19 @@ def score_answers(dataset_dir: Path, answers: Answers, ks: Sequence[int] = PASS_
     Raises:
         TrmError: the dataset is not an ARC dataset, or the answers are not to its test inputs.
     """
-    puzzles = read_test_puzzles(Path(dataset_dir))
+    return _score(_puzzles_of(Path(dataset_dir), answers), answers, ks)
+
+
+def _puzzles_of(dataset_dir: Path, answers: Answers) -> TestPuzzles:
+    """The test puzzles that were answered; TrmError where the answers are not to them."""
+    puzzles = read_test_puzzles(dataset_dir)
     n_questions = len(_questions(puzzles))
     if answers.n_questions != n_questions:
         raise TrmError(
             f"there are answers to {answers.n_questions} test inputs, but {dataset_dir} has "
             f"{n_questions}: they are of another dataset; evaluate the checkpoint on this one again"
         )
-    return _score(puzzles, answers, ks)
+    return puzzles
 
 
 def _score(test_puzzles: TestPuzzles, answers: Answers, ks: Sequence[int]) -> ArcScore:
@@ -313,8 +318,9 @@ def score_by_votes(
             "dataset; evaluate the checkpoint on this one again"
         )
     q = halting_probability(q_halt_logits)
+    puzzles = _puzzles_of(Path(dataset_dir), answers)
     scores = {
-        n: score_answers(dataset_dir, answers.by(places < n, q))
+        n: _score(puzzles, answers.by(places < n, q), PASS_KS)
         for n in sorted({min(n, largest_group) for n in counts})
     }
     return {n: {**score.metrics, "ARC/tasks": score.n_tasks} for n, score in scores.items()}
@@ -351,7 +357,7 @@ def pooled_scores(
     for one in predictions:
         test.poll(votes, one.preds, one.q_halt_logits)
         alone, pooled = (
-            score_answers(dataset_dir, votes.answers(first_row), ks) for first_row in (n_rows, 0)
+            _score(test.test_puzzles, votes.answers(first_row), ks) for first_row in (n_rows, 0)
         )
         renamed = {f"ARC/pooled_pass@{k}": pooled.metrics[f"ARC/pass@{k}"] for k in ks}
         yield PooledScore(alone, replace(pooled, metrics=renamed))
