@@ -410,6 +410,8 @@ def test_missing_or_damaged_predictions_are_refused(tmp_path):
     np.savez(path, preds=np.zeros((1, 4), np.uint8))
     with pytest.raises(TrmError, match="q_halt_logits"):
         load_predictions(path)
-    path.write_bytes(b"no zip")
-    with pytest.raises(TrmError, match="cannot be read"):
-        load_predictions(path)
+    cut_off = path.read_bytes()[:150]
+    for content in (b"no zip", b"", cut_off):
+        path.write_bytes(content)
+        with pytest.raises(TrmError, match="cannot be read"):
+            load_predictions(path)

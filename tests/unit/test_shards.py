@@ -142,6 +142,9 @@ def test_shards_that_do_not_belong_together_are_refused(run: Path, tmp_path: Pat
         evaluated(run, named([first, first]), *out)
     with pytest.raises(TrmError, match="all_config.yaml is not a shard of an evaluation"):
         evaluated(run, named([run / "all_config.yaml", second]), *out)
+    (tmp_path / "cut-off.npz").write_bytes(first.read_bytes()[:300])
+    with pytest.raises(TrmError, match="cut-off.npz is not a shard of an evaluation"):
+        evaluated(run, named([tmp_path / "cut-off.npz", second]), *out)
     words = ["shard=2/2", f"shard_out={tmp_path}/other.npz", "global_batch_size=8"]
     evaluated(run, *words)
     with pytest.raises(TrmError, match="were not evaluated with the same weights, batch size"):

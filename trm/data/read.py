@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 DAMAGES = (LookupError, ValueError, TypeError, OSError, EOFError, NotImplementedError)
 """What numpy and zipfile raise at damaged files."""
+ARCHIVE_DAMAGES = (*DAMAGES, zipfile.BadZipFile, zlib.error)
+"""The same at archives of arrays, .npz."""
 
 
 def load_split(folder: Path, split: str) -> Split:
@@ -129,7 +131,7 @@ def _painted(
         return painted_examples(
             path, indices["puzzle_indices"], indices["group_indices"], metadata.seq_len
         )
-    except (*DAMAGES, zipfile.BadZipFile, zlib.error) as error:
+    except ARCHIVE_DAMAGES as error:
         raise _damaged(path, str(error)) from None
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from trm.data.batches import PuzzleData
+from trm.data.read import ARCHIVE_DAMAGES
 from trm.errors import TrmError
 from trm.evaluate.loop import Evaluation, add_up
 from trm.evaluate.settings import Settings
@@ -75,7 +76,7 @@ def load_shard(path: Path) -> ShardResult:
             facts = json.loads(str(arrays["facts"]))
         cost = Cost(**facts.pop("cost"))
         return ShardResult(predictions=predictions, cost=cost, **facts)
-    except (KeyError, ValueError, TypeError, OSError, EOFError) as error:
+    except ARCHIVE_DAMAGES as error:
         raise TrmError(
             f"{path} is not a shard of an evaluation ({error}): evaluate it with shard=K/N"
         ) from None

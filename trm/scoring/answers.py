@@ -17,14 +17,13 @@ Best first: by votes, then by mean_q, then by first appearance in the test split
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from trm.data.read import ARCHIVE_DAMAGES
 from trm.errors import TrmError
 from trm.files import atomic_write
 
@@ -144,7 +143,7 @@ def load_answers(path: Path) -> Answers:
             )
     except FileNotFoundError:
         raise TrmError(f"{path} is missing: evaluate the run first") from None
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except ARCHIVE_DAMAGES as error:
         raise TrmError(f"{path} cannot be read ({error}): evaluate the run again") from None
     return answers
 

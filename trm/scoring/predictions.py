@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trm.data.read import ARCHIVE_DAMAGES
 from trm.errors import TrmError
 from trm.files import atomic_write
 
@@ -32,7 +33,7 @@ def load_predictions(path: Path) -> Predictions:
             return Predictions(arrays["preds"], arrays["q_halt_logits"])
     except FileNotFoundError:
         raise TrmError(f"{path} is missing: evaluate the run first") from None
-    except (KeyError, ValueError, OSError, EOFError) as error:
+    except ARCHIVE_DAMAGES as error:
         raise TrmError(f"{path} cannot be read ({error}): evaluate the run again") from None
 
 
