@@ -14,25 +14,23 @@ import argparse
 from datetime import date
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from trm.config.compose import load_train_config
-from trm.data.batches import PuzzleData, take_examples
+from trm.data.batches import PuzzleData
 from trm.errors import run_cli
+from trm.evaluate.compiling import first_example, flop_of_step
 from trm.evaluate.loading import load_result
 from trm.evaluate.rollouts import Searcher
 from trm.evaluate.search import (
     Boards,
     drawn_sample,
-    flop_of_step,
     search_sample,
     table_of,
     views_of,
     write_table,
 )
 from trm.evaluate.weights import find_weights
-from trm.model.act import to_batch
 from trm.puzzles.kinds import kinds
 from trm.runtime.ranks import joined
 from trm.study.files import ResultFile
@@ -74,9 +72,9 @@ def main() -> None:
     with joined("auto") as ranks:
         model, trained = load_result(find_weights(args.result), config, dataset, data)
         model = model.to(ranks.device).eval()
-        total = sum(len(arrays.inputs) for arrays in data.sets)
+        total = data.n_examples
         examples = drawn_sample(total, args.sample, 0)
-        flop = flop_of_step(model, to_batch(take_examples(data, np.arange(1)), ranks.device))
+        flop = flop_of_step(model, first_example(data, ranks.device))
         print(f"{date.today()}, {args.result}, {len(examples)} of {total} puzzles, {ranks.device}")
         for name, search in ways(args.times, trained.arch.halt_max_steps).items():
             search = search.model_copy(update={"halting_threshold": args.threshold})

@@ -27,12 +27,12 @@ from trm.data.batches import PuzzleData, take_examples
 from trm.data.generate import random_board
 from trm.errors import TrmError
 from trm.evaluate import search as command
+from trm.evaluate.compiling import flop_of_step
 from trm.evaluate.loop import evaluate
 from trm.evaluate.rollouts import Searcher, keys_of_rollouts
 from trm.evaluate.search import (
     Boards,
     drawn_sample,
-    flop_of_step,
     numbers_of_rollouts,
     search_sample,
     table_of,

@@ -52,6 +52,10 @@ class PuzzleData:
         )
         return PuzzleData(merged, tuple(a for s in splits for a in s.sets.values()))
 
+    @property
+    def n_examples(self) -> int:
+        return sum(len(arrays.inputs) for arrays in self.sets)
+
     def total_steps(self, epochs: int, global_batch_size: int) -> int:
         """int(epochs · total_groups · mean_puzzle_examples / global_batch_size)."""
         m = self.metadata

@@ -79,9 +79,9 @@ def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ran
                 model.to(ranks.device)
                 choose_kernels(model, trained.kernels, ranks.device)
                 times = 1 if config.task_ids_out is None else 3
-                compile_for(config.compile, model, data, settings, ranks, times)
+                compile_for(config.compile, model, data, settings, ranks, trained.kernels, times)
             by_ids = _evaluate_under_ids(config, model, data, settings, ranks)
-        examples += sum(len(arrays.inputs) for arrays in data.sets)
+        examples += data.n_examples
         own = by_ids["own"]
         if not math.isfinite(own.metrics["lm_loss"]):
             raise TrmError(

@@ -8,14 +8,12 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from trm.config.types import Kernels
 from trm.data.batches import PuzzleData, take_examples
-from trm.errors import TrmError
 from trm.evaluate.settings import Compile, Settings
 from trm.model.act import Batch, act_step, initial_carry, to_batch
 from trm.model.base import RecursiveModel
-from trm.model.compiling import compile_and_try, note_giving_up, worth_compiling
-from trm.model.layers import run_eagerly
-from trm.progress import say
+from trm.model.compiling import compile_or_run_eagerly, compiling_pays
 from trm.runtime.ranks import Ranks
 
 FLOP_THAT_PAY_ON_A_GPU = 3e15
@@ -30,6 +28,7 @@ def compile_for(
     data: PuzzleData,
     settings: Settings,
     ranks: Ranks,
+    kernels: Kernels,
     times: float = 1,
 ) -> bool:
     """Compile the nets to evaluate `data` `times` times, where `choice` says so; returns whether
@@ -43,39 +42,33 @@ def compile_for(
         return False
     if choice == "auto" and not _pays(model, data, ranks, times):
         return False
-    note_giving_up()
     rows = settings.global_batch_size // ranks.world_size
-    problem = compile_and_try(model, ranks.device, lambda: _try_a_step(model, data, rows, ranks))
-    if not ranks.any([problem is not None])[0]:
-        return True
-    if choice == "on":
-        raise TrmError(
-            "compile=on, but the nets cannot be compiled here: "
-            f"{problem or 'another process cannot'}; compile=auto runs them eagerly then"
-        )
-    run_eagerly(model)
-    if problem is not None:
-        say(f"note: the nets cannot be compiled here, and run eagerly: {problem}")
-    return False
+    batch = first_example(data, ranks.device, rows)
+    return compile_or_run_eagerly(
+        model, ranks, choice, kernels, lambda: _evaluate_a_step(model, batch)
+    )
 
 
 def _pays(model: RecursiveModel, data: PuzzleData, ranks: Ranks, times: float) -> bool:
-    examples = times * sum(len(arrays.inputs) for arrays in data.sets)
+    flop_of_row = flop_of_step(model, first_example(data, ranks.device))
+    flop = flop_of_row * model.config.halt_max_steps * times * data.n_examples
+    return compiling_pays(ranks, flop, "an evaluation", FLOP_THAT_PAY_ON_A_GPU)
+
+
+def flop_of_step(model: RecursiveModel, batch: Batch) -> int:
+    """FLOP of one supervision step of one puzzle, counted in a step of `batch` by plain code: no
+    counter sees into compiled nets and fused kernels."""
     with FlopCounterMode(display=False) as counter:
-        _try_a_step(model, data, 1, ranks)
-    flop = counter.get_total_flops() * model.config.halt_max_steps * examples
-    chosen = ranks.same_everywhere(worth_compiling(ranks.device, flop, FLOP_THAT_PAY_ON_A_GPU))
-    if chosen and ranks.is_main:
-        say(
-            f"compiling the nets, for an evaluation of about {flop / 1e12:.0f} TFLOP "
-            "(compile=off runs them eagerly)"
-        )
-    return chosen
+        _evaluate_a_step(model, batch)
+    return counter.get_total_flops() // len(batch.inputs)
+
+
+def first_example(data: PuzzleData, device: torch.device, rows: int = 1) -> Batch:
+    """A batch of the first example, `rows` times."""
+    return to_batch(take_examples(data, np.zeros(rows, dtype=np.int64)), device)
 
 
 @torch.no_grad()
-def _try_a_step(model: RecursiveModel, data: PuzzleData, rows: int, ranks: Ranks) -> None:
-    """One supervision step, as an evaluation makes it, on the first example `rows` times."""
-    row = to_batch(take_examples(data, np.zeros(1, dtype=np.int64)), ranks.device)
-    batch = Batch(*(t.repeat(rows, *[1] * (t.ndim - 1)) for t in row.tensors))
+def _evaluate_a_step(model: RecursiveModel, batch: Batch) -> None:
+    """One supervision step, as an evaluation makes it."""
     act_step(model.eval(), initial_carry(model, batch), batch)

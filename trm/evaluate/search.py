@@ -22,19 +22,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pydantic
-import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from trm.data.batches import IGNORE_LABEL, PuzzleData, take_examples
 from trm.data.dataset import DatasetMetadata
 from trm.errors import TrmError, explain, run_cli
-from trm.evaluate.compiling import compile_for
+from trm.evaluate.compiling import compile_for, first_example, flop_of_step
 from trm.evaluate.loading import load_result
 from trm.evaluate.rollouts import Searcher, checked_by_rules
 from trm.evaluate.settings import Settings
 from trm.files import atomic_write, check_writable
-from trm.model.act import Batch, act_step, initial_carry, to_batch
-from trm.model.base import RecursiveModel
 from trm.model.kernels import choose_kernels
 from trm.progress import Progress
 from trm.puzzles.kind import BoardKind
@@ -146,15 +142,6 @@ def _count(
         tally.steps_to_halt[number] += min(int(first.halted_at.min()), steps)
 
 
-@torch.no_grad()
-def flop_of_step(model: RecursiveModel, row: Batch) -> int:
-    """FLOP of one supervision step of one puzzle, counted in a step of the batch `row` by plain
-    code: no counter sees into compiled nets and fused kernels."""
-    with FlopCounterMode(display=False) as counter:
-        act_step(model, initial_carry(model, row), row)
-    return counter.get_total_flops() // len(row.inputs)
-
-
 def table_of(tally: Tally, flop_of_rollout: int, steps: int) -> pd.DataFrame:
     """search-N.csv: a row for each number of rollouts, with the cost of a puzzle and, by choice,
     the share of puzzles that are right in full."""
@@ -218,16 +205,14 @@ def main() -> None:
         model, trained = load_result(args.weights, args.train_config, args.dataset, data)
         rows_at_once = max(1, trained.global_batch_size // ranks.world_size)
         model = model.to(ranks.device).eval()
-        row = to_batch(take_examples(data, np.zeros(1, dtype=np.int64)), ranks.device)
-        flop = flop_of_step(model, row)
+        flop = flop_of_step(model, first_example(data, ranks.device))
         searcher = Searcher(model, search, views, ranks.device, rows_at_once)
-        total = sum(len(arrays.inputs) for arrays in data.sets)
-        examples = drawn_sample(total, args.sample, search.seed)
+        examples = drawn_sample(data.n_examples, args.sample, search.seed)
         choose_kernels(model, trained.kernels, ranks.device)
         settings = Settings(trained.arch.loss.loss_type, rows_at_once * ranks.world_size)
         steps = searcher.steps * search.rollouts * len(examples)
-        times = steps / (model.config.halt_max_steps * total)
-        compile_for("auto", model, data, settings, ranks, times)
+        times = steps / (model.config.halt_max_steps * data.n_examples)
+        compile_for("auto", model, data, settings, ranks, trained.kernels, times)
         tally = search_sample(searcher, data, boards, examples, ranks)
         if ranks.is_main:
             write_table(args.out, table_of(tally, flop * searcher.steps, searcher.steps))

@@ -103,13 +103,12 @@ def load_shards(paths: Sequence[Path], weights: Path) -> list[ShardResult]:
 
 def put_together(shards: Sequence[ShardResult], data: PuzzleData) -> Evaluation:
     """The evaluation of all shards; TrmError where they are those of another number of examples."""
-    examples = sum(len(arrays.inputs) for arrays in data.sets)
     preds = np.concatenate([shard.predictions.preds for shard in shards])
     q_halt = np.concatenate([shard.predictions.q_halt_logits for shard in shards])
-    if len(preds) != examples:
+    if len(preds) != data.n_examples:
         raise TrmError(
-            f"the shards have {len(preds)} examples, and the test split has {examples}: give the "
-            "dataset that they were evaluated on"
+            f"the shards have {len(preds)} examples, and the test split has {data.n_examples}: "
+            "give the dataset that they were evaluated on"
         )
     of_ranks = zip(*(shard.by_batch for shard in shards), strict=True)
     by_rank = [[metrics for part in of_rank for metrics in part] for of_rank in of_ranks]

@@ -11,10 +11,13 @@ from collections.abc import Callable
 
 import torch
 
-from trm.errors import first_line
+from trm.config.types import Kernels
+from trm.errors import TrmError, first_line
 from trm.model.base import RecursiveModel
-from trm.model.layers import compile_model
+from trm.model.kernels import choose_kernels
+from trm.model.layers import compile_model, run_eagerly
 from trm.progress import say
+from trm.runtime.ranks import Ranks
 
 FLOP_THAT_PAY = 4e12
 """From this many FLOP on it pays to compile on the CPU: about a minute of eager work of
@@ -88,18 +91,49 @@ DYNAMO = "torch._dynamo.convert_frame"  # the logger of that warning
 GIVES_UP = GivesUp()
 
 
-def note_giving_up() -> None:
-    """Print a note once torch compiles a function no more."""
-    logging.getLogger(DYNAMO).addFilter(GIVES_UP)
+def compile_or_run_eagerly(
+    model: RecursiveModel,
+    ranks: Ranks,
+    wanted: str,
+    kernels: Kernels,
+    trial: Callable[[], None],
+) -> bool:
+    """Compile the nets as `wanted` (`auto`, `on` or `max`) says, and try them by `trial`, which
+    calls them in the shapes to come; returns whether they are compiled.
 
-
-def compile_and_try(
-    model: RecursiveModel, device: torch.device, trial: Callable[[], None], tuned: bool = False
-) -> str | None:
-    """Compile the nets and try them by `trial`, which calls them in the shapes to come.
-
-    Returns why they cannot be compiled (no compiler, an old GPU), None if they can.
+    Where one process cannot, all run eagerly, with a note by `auto`; else with a TrmError.
     """
+    logging.getLogger(DYNAMO).addFilter(GIVES_UP)
+    problem = _compile_and_try(model, ranks.device, trial, tuned=wanted == "max")
+    if not ranks.any([problem is not None])[0]:
+        return True
+    if wanted != "auto":
+        raise TrmError(
+            f"compile={wanted}, but the nets cannot be compiled here: "
+            f"{problem or 'another process cannot'}; compile=auto runs them eagerly then"
+        )
+    run_eagerly(model)
+    choose_kernels(model, kernels, ranks.device)
+    if problem is not None:
+        say(f"note: the nets cannot be compiled here, and run eagerly: {problem}")
+    return False
+
+
+def compiling_pays(ranks: Ranks, flop: float, what: str, flop_on_a_gpu: float = 0) -> bool:
+    """What `compile: auto` chooses for `what`, which takes `flop`; the same on every rank."""
+    chosen = ranks.same_everywhere(worth_compiling(ranks.device, flop, flop_on_a_gpu))
+    if chosen and ranks.is_main:
+        say(
+            f"compiling the nets, for {what} of about {flop / 1e12:.0f} TFLOP "
+            "(compile=off runs them eagerly)"
+        )
+    return chosen
+
+
+def _compile_and_try(
+    model: RecursiveModel, device: torch.device, trial: Callable[[], None], tuned: bool
+) -> str | None:
+    """Why the nets cannot be compiled (no compiler, an old GPU), None if they can."""
     compile_model(model, device, tuned)
     try:
         trial()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 
-from trm.errors import TrmError
 from trm.model.act import act_step, initial_carry
 from trm.model.base import RecursiveModel
-from trm.model.compiling import compile_and_try, note_giving_up, worth_compiling
+from trm.model.compiling import compile_or_run_eagerly, compiling_pays
 from trm.model.kernels import choose_kernels
-from trm.model.layers import run_eagerly
 from trm.model.loss import act_loss
 from trm.progress import say
 from trm.training.memory import StepEstimate
@@ -33,22 +31,9 @@ def compile_nets(run: Run, model: RecursiveModel, estimate: StepEstimate, resume
         return False
     if not demanded and not _pays(run, estimate, resumed):
         return False
-    note_giving_up()
-    problem = compile_and_try(
-        model, ranks.device, lambda: _try_a_step(run, model), tuned=config.compile == "max"
+    return compile_or_run_eagerly(
+        model, ranks, config.compile, config.kernels, lambda: _try_a_step(run, model)
     )
-    if not ranks.any([problem is not None])[0]:
-        return True
-    if demanded:
-        raise TrmError(
-            f"compile={config.compile}, but the nets cannot be compiled here: "
-            f"{problem or 'another process cannot'}; compile=auto runs them eagerly then"
-        )
-    run_eagerly(model)
-    choose_kernels(model, config.kernels, ranks.device)
-    if problem is not None:
-        say(f"note: the nets cannot be compiled here, and run eagerly: {problem}")
-    return False
 
 
 def _pays(run: Run, estimate: StepEstimate, resumed: Resumed) -> bool:
@@ -60,13 +45,7 @@ def _pays(run: Run, estimate: StepEstimate, resumed: Resumed) -> bool:
         return resumed.facts.get("compiled", ranks.device.type == "cuda")
     # The backward pass takes twice the forward's, but only of the last cycle.
     flop = 2 * estimate.flop_per_row * run.steps * run.config.global_batch_size
-    chosen = ranks.same_everywhere(worth_compiling(ranks.device, flop))
-    if chosen and ranks.is_main:
-        say(
-            f"compiling the nets, for a training of about {flop / 1e12:.0f} TFLOP "
-            "(compile=off runs them eagerly)"
-        )
-    return chosen
+    return compiling_pays(ranks, flop, "a training")
 
 
 def _try_a_step(run: Run, model: RecursiveModel) -> None:
