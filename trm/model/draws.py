@@ -13,12 +13,11 @@ import math
 import torch
 from torch import Tensor
 
+from trm.model.layers import DEVIATION_AFTER_CUT
+
 KEYS = 2**32
 """Keys are whole numbers below this."""
 CUT = 2.0  # σ, of truncated normals
-_DEVIATION = math.sqrt(  # of a normal of deviation 1 that is cut there
-    1 - 2 * CUT * math.exp(-(CUT**2) / 2) / math.sqrt(2 * math.pi) / math.erf(CUT / math.sqrt(2))
-)
 
 
 def hashed(x: Tensor) -> Tensor:
@@ -63,4 +62,4 @@ class Draws:
     def truncated_normal(self, shape: tuple[int, ...]) -> Tensor:
         """The same from one that is cut at 2σ and of deviation 1 after the cut, as weights are."""
         inner = self.uniform(shape) * math.erf(CUT / math.sqrt(2))
-        return math.sqrt(2) / _DEVIATION * torch.erfinv(inner)
+        return math.sqrt(2) / DEVIATION_AFTER_CUT * torch.erfinv(inner)

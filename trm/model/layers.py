@@ -19,6 +19,11 @@ from torch import Tensor, nn
 
 from trm.runtime.processor import keep_code_by_processor
 
+DEVIATION_AFTER_CUT = math.sqrt(  # 1 − 4·φ(2) / P(|X| < 2)
+    1 - 4 * (math.exp(-2.0) / math.sqrt(2 * math.pi)) / math.erf(math.sqrt(2.0))
+)
+"""Standard deviation of a standard normal that is cut at ±2."""
+
 
 def truncated_normal_(tensor: Tensor, std: float) -> Tensor:
     """Fill `tensor` with a normal cut at ±2σ whose standard deviation, after the cut, is `std`.
@@ -28,9 +33,7 @@ def truncated_normal_(tensor: Tensor, std: float) -> Tensor:
     """
     if std == 0:
         return tensor.zero_()
-    density = math.exp(-2.0) / math.sqrt(2 * math.pi)  # φ(2)
-    mass = math.erf(math.sqrt(2.0))  # P(|X| < 2)
-    scale = std / math.sqrt(1 - 4 * density / mass)
+    scale = std / DEVIATION_AFTER_CUT
     return nn.init.trunc_normal_(tensor, std=scale, a=-2 * scale, b=2 * scale)
 
 
@@ -176,10 +179,15 @@ Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Values for queries, keys and values, each [B, h, S, d]."""
 
 
-def written_out_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # [B, h, S, d]
-    """softmax(q k^T / √d) v, scores in fp32 at least: no less exact than torch's fused kernel."""
+def attention_weights(q: Tensor, k: Tensor) -> Tensor:  # [B, h, S, d] -> [B, h, S, S]
+    """softmax(q k^T / √d), in fp32 at least."""
     scores = at_least_fp32(q) @ at_least_fp32(k).transpose(-1, -2) * q.shape[-1] ** -0.5
-    return torch.softmax(scores, dim=-1).to(v.dtype) @ v  # scores [B, h, S, S]
+    return torch.softmax(scores, dim=-1)
+
+
+def written_out_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # [B, h, S, d]
+    """softmax(q k^T / √d) v: no less exact than torch's fused kernel."""
+    return attention_weights(q, k).to(v.dtype) @ v
 
 
 class Attention(nn.Module):

@@ -19,6 +19,7 @@ from trm.model.layers import (
     RotaryPositions,
     SwiGLU,
     at_least_fp32,
+    attention_weights,
     rms_norm,
     truncated_normal_,
 )
@@ -31,11 +32,10 @@ def dropped_attention(q: Tensor, k: Tensor, v: Tensor, draws: Draws, dropout: fl
 
     q, k, v [B·A, h, S, d] for keys of B rows.
     """
-    scores = at_least_fp32(q) @ at_least_fp32(k).transpose(-1, -2) * q.shape[-1] ** -0.5
-    each = scores.numel() // len(draws.keys)
-    kept = draws.uniform((each,)).view(scores.shape) > 2 * dropout - 1
-    weights = torch.softmax(scores, dim=-1) * kept / (1 - dropout)
-    return weights.to(v.dtype) @ v
+    weights = attention_weights(q, k)
+    each = weights.numel() // len(draws.keys)
+    kept = draws.uniform((each,)).view(weights.shape) > 2 * dropout - 1
+    return (weights * kept / (1 - dropout)).to(v.dtype) @ v
 
 
 class SymbolBlock(AnyBlock):
