@@ -10,7 +10,7 @@ to the user: it is never overwritten.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,14 +65,14 @@ class RawFolder:
             return
         with held(self.path.with_name(f".{self.path.name}.lock"), f"fetching {self.path}"):
             record = self.record()
-            fetched = {
-                path: file
-                for path in (self.path / name for name in self.names)
-                if (file := self._fetch(path, origin, record, right(record), get)) is not None
-            }
-            for path, file in fetched.items():
-                _put_in_place(file, path)
-            self._write_record(origin)
+            fetched = [
+                self._fetch(self.path / name, origin, record, right(record), get)
+                for name in self.names
+            ]
+            for name, (file, _) in zip(self.names, fetched, strict=True):
+                if file is not None:
+                    _put_in_place(file, self.path / name)
+            self._write_record(origin, [sha256 for _, sha256 in fetched])
 
     def _is_right(self, origin: str, right: Callable[[Record], Checksums]) -> bool:
         """Whether all files are those of `origin`, and recorded."""
@@ -92,12 +92,12 @@ class RawFolder:
         record: Record,
         right: Checksums,
         get: Callable[[Path], Path],
-    ) -> Path | None:
-        """The file to put at `path`; None where the right one is there."""
+    ) -> tuple[Path | None, str]:
+        """The file to put at `path`, None where the right one is there; and its SHA-256."""
         name = path.name
         found = file_sha256(path) if path.is_file() else None
         if found is not None and found == right.get(name):
-            return None
+            return None, found
         is_ours = found is not None and found == record.sha256.get(name)
         if found is not None and name in right and not is_ours:
             raise self._users_own(path, origin, found, right[name])
@@ -115,12 +115,12 @@ class RawFolder:
                 "record"
             )
         if found == fetched:
-            return None
+            return None, fetched
         if found is not None and not is_ours:
             raise self._users_own(path, origin, found, fetched)
         if found is None and (path.exists() or path.is_symlink()):
             raise TrmError(f"{path} is in the way of the file that belongs there: move it away")
-        return file
+        return file, fetched
 
     def _users_own(self, path: Path, origin: str, found: str, expected: str) -> TrmError:
         return TrmError(
@@ -128,12 +128,12 @@ class RawFolder:
             f"{expected}. Nothing was overwritten. {self.remedy}"
         )
 
-    def _write_record(self, origin: str) -> None:
+    def _write_record(self, origin: str, sha256: Sequence[str]) -> None:
         lines = [f"# {origin}"]
-        for path in (self.path / name for name in self.names):
+        for name, hashed in zip(self.names, sha256, strict=True):
             lines += [
-                f"# {path.name}: {path.stat().st_size} bytes",
-                f"{file_sha256(path)}  {path.name}",
+                f"# {name}: {(self.path / name).stat().st_size} bytes",
+                f"{hashed}  {name}",
             ]
         path, content = self.path / CHECKSUMS, "\n".join([*lines, ""]).encode()
         if not (path.is_file() and path.read_bytes() == content):
