@@ -32,7 +32,7 @@ rule figures:
 
 
 # Given weights have no history, and so no learning curve.
-rule figures_of_weights:
+use rule figures as figures_of_weights with:
     input:
         files_of_result(*(file for file in DRAWN if not file.of_training)),
         data=dataset_of,
@@ -40,19 +40,8 @@ rule figures_of_weights:
     output:
         figures=[in_report(file) for file in FIGURES_OF_ALL if not file.of_training],
         gallery=f"{RESULT}/{ResultFile.GALLERY}",
-    log:
-        paths.log("figures", NAME),
     wildcard_constraints:
         benchmark=benchmark_pattern(study, study.weights_names()),
-    conda:
-        ENV
-    params:
-        kind=lambda wildcards: row(wildcards).kind,
-        result=subpath(input.metrics, parent=True),
-    shell:
-        '"$PYTHON" "$SCRIPTS/figures.py" --result {params.result} --dataset {input.data} '
-        "--kind {params.kind} --out-figures {output.figures} --out-gallery {output.gallery} "
-        "2> >(tee {log} >&2)"
 
 
 # Each other figure by a rule of its own, as what it is drawn from does not exist for every result:
