@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from trm.config.compose import load_train_config, note_other_architecture
@@ -12,7 +13,16 @@ from trm.model.base import RecursiveModel
 from trm.model.checkpoint import embedding_rows, fit_weights, read_state_dict
 from trm.model.registry import build_model, model_for
 from trm.progress import say
+from trm.puzzles.kinds import kinds
 from trm.study.puzzle_names import why_other_puzzles
+
+
+def add_result_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `load_result` needs to know, and the kind of the puzzles."""
+    parser.add_argument("--dataset", type=Path, required=True, help="data/NAME")
+    parser.add_argument("--kind", choices=list(kinds()), required=True)
+    parser.add_argument("--weights", type=Path, required=True, help="a checkpoint")
+    parser.add_argument("--train-config", type=Path, required=True, help="its all_config.yaml")
 
 
 def load_result(

@@ -27,14 +27,14 @@ from trm.data.batches import IGNORE_LABEL, PuzzleData, take_examples
 from trm.data.dataset import DatasetMetadata
 from trm.errors import TrmError, explain, run_cli
 from trm.evaluate.compiling import compile_for, first_example, flop_of_step
-from trm.evaluate.loading import load_result
+from trm.evaluate.loading import add_result_arguments, load_result
 from trm.evaluate.rollouts import Searcher, checked_by_rules
 from trm.evaluate.settings import Settings
 from trm.files import atomic_write, check_writable
 from trm.model.kernels import choose_kernels
 from trm.progress import Progress
 from trm.puzzles.kind import BoardKind
-from trm.puzzles.kinds import kind_named, kind_of_boards, kinds
+from trm.puzzles.kinds import kind_named, kind_of_boards
 from trm.puzzles.views import Views
 from trm.runtime.ranks import Ranks, joined
 from trm.scoring.arc import refuse_without_solutions
@@ -185,10 +185,7 @@ def views_of(boards: Boards, kind: str, search: Search) -> Views:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dataset", type=Path, required=True, help="data/NAME")
-    parser.add_argument("--kind", choices=list(kinds()), required=True)
-    parser.add_argument("--weights", type=Path, required=True, help="a checkpoint")
-    parser.add_argument("--train-config", type=Path, required=True, help="its all_config.yaml")
+    add_result_arguments(parser)
     parser.add_argument("--sample", type=int, required=True, help="test puzzles to draw")
     parser.add_argument("--search", default="{}", help="settings, as a JSON object")
     parser.add_argument("--out", type=Path, required=True, help="the CSV file to write")

@@ -15,11 +15,10 @@ import torch
 
 from trm.data.batches import PuzzleData, Rows, take_examples
 from trm.errors import run_cli
-from trm.evaluate.loading import load_result
+from trm.evaluate.loading import add_result_arguments, load_result
 from trm.files import check_writable
 from trm.model.act import supervision_steps, to_batch
 from trm.model.base import RecursiveModel
-from trm.puzzles.kinds import kinds
 from trm.runtime.ranks import start
 from trm.scoring.gallery import save_gallery, thinking_of, thinking_rows
 from trm.scoring.predictions import Predictions, load_predictions
@@ -38,10 +37,7 @@ def think(model: RecursiveModel, rows: Rows, device: torch.device) -> Prediction
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dataset", type=Path, required=True, help="data/NAME")
-    parser.add_argument("--kind", choices=list(kinds()), required=True)
-    parser.add_argument("--weights", type=Path, required=True, help="a checkpoint")
-    parser.add_argument("--train-config", type=Path, required=True, help="its all_config.yaml")
+    add_result_arguments(parser)
     parser.add_argument("--predictions", type=Path, required=True, help="its predictions.npz")
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
     args = parser.parse_args()
