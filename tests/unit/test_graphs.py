@@ -11,8 +11,8 @@ from torch import Tensor
 from torch._dynamo import config as dynamo
 from torch._dynamo.utils import counters
 
+from tests.unit.test_model import small as small_config
 from trm.config.architectures import architecture_names, options_of
-from trm.config.types import ArchConfig, ModelConfig
 from trm.model.act import Batch, act_step, initial_carry, supervision_steps
 from trm.model.base import RecursiveModel
 from trm.model.kernels import choose_kernels
@@ -26,21 +26,9 @@ MIXING = [name for name in architecture_names() if "mlp_t" in options_of(name)]
 
 
 def small(architecture: str, length: int = LENGTH, **changes: object) -> RecursiveModel:
-    base = {
-        "name": architecture,
-        "hidden_size": 16,
-        "num_heads": 2,
-        "puzzle_emb_ndim": 16,
-        "puzzle_emb_len": 1,
-        "H_cycles": 2,
-        "L_cycles": 3,
-        "H_layers": 2,
-        "L_layers": 2,
-        "halt_max_steps": 3,
-        "forward_dtype": "float64",
-    }
+    deeper = {"L_cycles": 3, "H_layers": 2, "L_layers": 2, "forward_dtype": "float64"}
     torch.manual_seed(0)
-    return build_model(ModelConfig.of(ArchConfig(**(base | changes)), length, VOCAB, 3))
+    return build_model(small_config(architecture, length, **(deeper | changes)))
 
 
 def three_steps(model: RecursiveModel) -> list[Tensor]:

@@ -26,7 +26,7 @@ from trm.training.optim import AdamATan2, SignSGD, scheduled_lr, sums, sums_in_o
 CPU = Ranks(0, 1, torch.device("cpu"))
 
 
-def small(architecture: str = "trm", **changes: object) -> ModelConfig:
+def small(architecture: str = "trm", length: int = 5, **changes: object) -> ModelConfig:
     base = {
         "name": architecture,
         "hidden_size": 16,
@@ -41,7 +41,7 @@ def small(architecture: str = "trm", **changes: object) -> ModelConfig:
         "forward_dtype": "float32",
     }
     arch = ArchConfig(**(base | changes))
-    return ModelConfig.of(arch, seq_len=5, vocab_size=7, num_puzzle_identifiers=4)
+    return ModelConfig.of(arch, seq_len=length, vocab_size=7, num_puzzle_identifiers=4)
 
 
 def batch(rows: int = 3, seed: int = 0) -> Batch:
