@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.trainings import Run, train_as, words
 from trm.study.run_folder import snapshots_of
@@ -72,3 +74,22 @@ def test_two_processes_let_examples_go_with_the_answers_of_one(
         )
         answers.append(np.load(file))
     assert all(np.array_equal(answers[0][0], of_size) for both in answers for of_size in both)
+
+
+def leave_with_a_compiler(arguments: list[str]) -> None:
+    """Import what a training may import, part from the others, and write which threads are left."""
+    from trm.runtime.ranks import joined
+
+    with joined("cpu") as ranks:
+        import_module("torch._dynamo")
+        ranks.barrier()
+    threads = [file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm")]
+    Path(arguments[0], str(ranks.rank)).write_text("\n".join(threads))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are read from /proc")
+def test_no_thread_of_gloo_outlives_the_group(tmp_path: Path) -> None:
+    """One that ends with the interpreter aborts the process."""
+    assert Run([str(tmp_path)], 2, leave_with_a_compiler).wait(120) == [0, 0]
+    for rank in ("0", "1"):
+        assert "gloo" not in (tmp_path / rank).read_text()

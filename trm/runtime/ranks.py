@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 from typing import Any, TypeVar
 
 import torch
@@ -183,6 +184,10 @@ def start(wanted_device: str) -> Ranks:
     device = choose_device(wanted_device, _local_rank())
     if device.type == "mps":
         device = torch.device("cpu")  # gloo cannot reduce MPS tensors
+    # Its functions have the default group as a default argument. Imported later (by torch._dynamo,
+    # say), they would keep the group after `close`, and gloo's threads would end with the
+    # interpreter, which aborts the process now and then.
+    import_module("torch.distributed.nn.functional")
     try:
         dist.init_process_group("gloo", timeout=TIMEOUT)
         tensors = None
