@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import runpy
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -260,6 +261,23 @@ def test_any_other_file_is_named_too(tmp_path: Path, capsys: pytest.CaptureFixtu
         run_cli(lambda: (tmp_path / "none").read_text())
     assert ended.value.code == 2
     assert capsys.readouterr().err == f"error: {tmp_path / 'none'}: No such file or directory\n"
+
+
+AT_EXIT = """
+import atexit, os, signal
+from trm.errors import TrmError, run_cli
+def fail():
+    raise TrmError("another process has ended")
+atexit.register(lambda: os.kill(os.getpid(), signal.SIGTERM))
+run_cli(fail)
+"""
+
+
+def test_a_signal_at_exit_shows_no_traceback() -> None:
+    """torchrun sends one to a process that has said why it ends."""
+    ended = subprocess.run([sys.executable, "-c", AT_EXIT], capture_output=True, text=True)
+    assert ended.stderr == "error: another process has ended\n"
+    assert ended.returncode == -signal.SIGTERM
 
 
 def test_a_file_that_is_read_meanwhile_is_not_blamed_on_what_is_written(tmp_path: Path) -> None:
