@@ -26,7 +26,13 @@ from trm.report.drawing import Source, draw_figure
 from trm.report.figures import save_figure
 from trm.report.results import Result
 from trm.report.state import runs_of
-from trm.report.tables import NO_PUBLISHED_FIGURE, NOT_RUN, VERDICT_RULE, summarise
+from trm.report.tables import (
+    NO_PUBLISHED_FIGURE,
+    NOT_RUN,
+    VERDICT_RULE,
+    SummaryRow,
+    summary_rows,
+)
 from trm.scoring.gallery import Gallery, load_gallery
 from trm.scoring.metrics import Form, all_metrics, entry_of
 from trm.study.files import FIGURES, ResultFile
@@ -67,6 +73,7 @@ class OverviewLine:
     difference: str
     verdict: str  # empty where there is nothing to compare
     n_test: str
+    remark: str  # on a figure that was published for something else
 
 
 @dataclass(frozen=True)
@@ -138,8 +145,7 @@ def render_page(
     """
     results = list(results)
     overview = [
-        _overview_line(row, results, benchmarks, study)
-        for row in summarise(results, benchmarks).itertuples(index=False)
+        _overview_line(row, results, benchmarks, study) for row in summary_rows(results, benchmarks)
     ]
     views = [
         _benchmark_view(row, [r for r in results if r.benchmark == name])
@@ -171,7 +177,7 @@ def render_page(
 
 
 def _overview_line(
-    row: Any, results: list[Result], benchmarks: dict[str, Benchmark], study: Study | None
+    row: SummaryRow, results: list[Result], benchmarks: dict[str, Benchmark], study: Study | None
 ) -> OverviewLine:
     runs = [r for r in results if (r.benchmark, r.variant) == (row.benchmark, row.variant)]
     intervals = [
@@ -190,14 +196,25 @@ def _overview_line(
         ours=NOT_RUN if row.status == NOT_RUN else format_percent(row.ours_percent),
         intervals=[interval for interval in intervals if interval.value != _DASH],
         published=format_percent(row.published_percent),
-        source="" if pd.isna(row.published_source) else row.published_source,
+        source=(row.published_source or "") if row.elsewhere is None else "",
         difference=format_points(row.difference_points),
         verdict="" if row.verdict in (NOT_RUN, NO_PUBLISHED_FIGURE) else row.verdict,
-        n_test=_DASH if pd.isna(row.n_test) else f"{row.n_test:,}",
+        n_test=_DASH if row.n_test is None else f"{row.n_test:,}",
+        remark="" if row.elsewhere is None else _said_elsewhere(row.elsewhere, row),
     )
 
 
-def _states(runs: list[Result], row: Any, study: Study | None) -> list[str]:
+def _said_elsewhere(other: SummaryRow, row: SummaryRow) -> str:
+    """A figure that was published by another metric, or for a subset, beside ours by that metric,
+    in one line: it belongs in no column of the others."""
+    published = f"{other.measure}: published {format_percent(other.published_percent)}"
+    source = f" ({row.published_source})" if row.published_source else ""
+    if other.ours_percent is None:
+        return published + source
+    return f"{published}{source}, ours {format_percent(other.ours_percent)}, {other.verdict}"
+
+
+def _states(runs: list[Result], row: SummaryRow, study: Study | None) -> list[str]:
     """How far the runs of one line are: those in the report, then those on their way."""
     shown = {run.seed for run in runs}
     begun = runs_of(study, row.benchmark, row.variant) if study else []

@@ -25,7 +25,7 @@ from trm.errors import TrmError, explain, suggest
 from trm.files import RunFile
 from trm.puzzles.kinds import kind_named
 from trm.puzzles.views import refuse_more_views
-from trm.scoring.metrics import entry_of, scores_of
+from trm.scoring.metrics import scores_of
 from trm.study.files import ResultFile, Shown, files_of_all_kinds, files_of_one_kind
 from trm.study.paths import SEED, Paths, result_name
 from trm.study.search import Search
@@ -33,6 +33,7 @@ from trm.study.search import Search
 Scalar = bool | int | float | str | list | None  # of a training option
 Steps = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
 STDIN = Path("-")
+PUBLISHED = ("published", "published_metric", "published_subset", "published_source")
 NAME = r"[\w=@%][\w.=@%#-]*"
 
 
@@ -80,9 +81,21 @@ class Variant(Strict):
     weights: WeightsSource | None = None  # in place of a training
     starts_from: str | None = None  # BENCHMARK/VARIANT whose weights the training starts from
     published: float | None = Field(None, ge=0, le=100)  # percent
+    published_metric: str | None = None  # that it is measured by; default: the benchmark's
+    published_subset: int | None = Field(None, ge=1)  # test puzzles that it is of; default: all
     published_source: str | None = None
     resources: Resources | None = None  # default: the benchmark's
     search: Search | None = None  # default: the benchmark's
+
+    @model_validator(mode="after")
+    def _something_is_published(self) -> Variant:
+        for name in ("published_metric", "published_subset"):
+            if self.published is None and getattr(self, name) is not None:
+                raise ValueError(f"{name} says what `published` is of: give that figure too")
+        return self
+
+    def without_published(self) -> Variant:
+        return self.model_copy(update=dict.fromkeys(PUBLISHED))
 
 
 class Benchmark(Strict):
@@ -115,18 +128,11 @@ class Benchmark(Strict):
         """Published figures and weights are of the benchmark itself, never of a stand-in for it."""
         if self.stand_in:
             self.variants = {
-                name: variant
+                name: variant.without_published()
                 for name, variant in self.variants.items()
                 if variant.weights is None or not variant.weights.is_published
             }
-            for variant in self.variants.values():
-                variant.published = variant.published_source = None
         return self
-
-    @property
-    def n_metric(self) -> str:
-        """The metric that counts what `metric` averages over."""
-        return entry_of(self.metric).over
 
 
 class Raw(Strict):
@@ -282,11 +288,17 @@ class Study(Strict):
                 f"is built by {spec.builder}, whose puzzles are of kind {spec.kind}"
             )
         scores = scores_of(benchmark.kind)
-        if benchmark.metric not in scores:
-            raise ValueError(
-                f"benchmark {name}: no metric {benchmark.metric!r}"
-                f"{suggest(benchmark.metric, scores)}; there are {', '.join(scores)}"
-            )
+        measured_by = {f"benchmark {name}": benchmark.metric} | {
+            f"{name}/{variant}: published_metric": row.published_metric
+            for variant, row in benchmark.variants.items()
+            if row.published_metric is not None
+        }
+        for where, metric in measured_by.items():
+            if metric not in scores:
+                raise ValueError(
+                    f"{where}: no metric {metric!r}{suggest(metric, scores)}; there are "
+                    f"{', '.join(scores)}"
+                )
         for variant in benchmark.variants:
             row = self.row(name, variant)
             try:
