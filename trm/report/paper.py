@@ -147,8 +147,8 @@ def _columns_elsewhere(summaries: Sequence[SummaryRow]) -> list[_Column]:
         if all(other.subset is None for other in others):
             columns += [
                 _Column(f"Ours, {measure}", [_number(s.ours_percent) for s in others]),
-                _Column("Over seeds", [_over_seeds(s) for s in others]),
-                _Column("Test sample", [_test_sample(s) for s in others]),
+                _Column(f"Over seeds, {measure}", [_over_seeds(s) for s in others]),
+                _Column(f"Test sample, {measure}", [_test_sample(s) for s in others]),
             ]
         columns.append(_Column(f"Published, {measure}", published))
     return columns
