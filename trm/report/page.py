@@ -33,9 +33,20 @@ from trm.report.tables import (
     SummaryRow,
     summary_rows,
 )
+from trm.report.time_to_quality import (
+    FULL,
+    OURS,
+    Entry,
+    Spent,
+    describe_board,
+    draw_board,
+    entries_of,
+)
+from trm.report.time_to_quality import RULE as BOARD_RULE
 from trm.scoring.gallery import Gallery, load_gallery
 from trm.scoring.metrics import Form, all_metrics, entry_of
 from trm.study.files import FIGURES, ResultFile
+from trm.study.paths import result_name
 from trm.study.table import Benchmark, Study
 
 UNKNOWN = "not recorded"
@@ -127,6 +138,31 @@ class BenchmarkView:
     results: list[ResultView]
 
 
+@dataclass(frozen=True)
+class BoardLine:
+    """One training on the board, ready to print."""
+
+    benchmark: str
+    name: str
+    anchor: str | None  # of its result; None where it is not ours
+    best: str
+    device: str
+    reached: list[list[str]]  # for each threshold the time, device-hours and FLOP that are known
+    source: str
+    note: str
+
+
+@dataclass(frozen=True)
+class BoardView:
+    """The board of time to quality, ready to print."""
+
+    picture: str  # a data URI
+    alt: str
+    thresholds: list[str]
+    lines: list[BoardLine]
+    rule: str
+
+
 def render_page(
     results: Iterable[Result], benchmarks: dict[str, Benchmark], study: Study | None = None
 ) -> str:
@@ -166,6 +202,7 @@ def render_page(
         run=[line for line in overview if line.states],
         not_run=[line for line in overview if not line.states],
         verdict_rule=VERDICT_RULE,
+        board=_board_view(results, study) if study else None,
         benchmarks=views,
         script=Markup(script),
         script_sha256=b64encode(sha256(script.encode()).digest()).decode("ascii"),
@@ -241,6 +278,54 @@ def _gpu_hours_of(provenance: dict[str, Any]) -> float:
     device, seconds = provenance.get("device") or "cpu", provenance.get("train_wall_s") or 0
     is_gpu = not device.startswith(("cpu", "mps"))
     return seconds * provenance.get("world_size", 1) / 3600 if is_gpu else 0.0
+
+
+def _board_view(results: list[Result], study: Study) -> BoardView | None:
+    """The board of the benchmarks that have a result here; None where none has a time."""
+    entries = entries_of(results, study)
+    ours = {entry.benchmark for entry in entries if entry.by == OURS}
+    entries = [entry for entry in entries if entry.benchmark in ours]
+    if not entries:
+        return None
+    with TemporaryDirectory() as scratch:
+        path = Path(scratch) / "board.svg"
+        save_figure(draw_board(entries, study), path, describe_board(entries))
+        picture = _data_uri(path.read_bytes())
+    thresholds = study.board.thresholds
+    return BoardView(
+        picture,
+        describe_board(entries),
+        [f"{threshold:g} %" for threshold in thresholds],
+        [_board_line(entry, thresholds, study) for entry in entries],
+        BOARD_RULE,
+    )
+
+
+def _board_line(entry: Entry, thresholds: list[float], study: Study) -> BoardLine:
+    is_ours = entry.by == OURS
+    name = result_name(entry.benchmark, entry.name, entry.seed or 0).replace("/", "-")
+    subset = "" if entry.test_set == FULL else "of a subset of the test set"
+    by_other = entry.metric != study.benchmarks[entry.benchmark].metric
+    notes = [entry.metric if by_other else "", subset, entry.note]
+    return BoardLine(
+        benchmark=study.benchmarks[entry.benchmark].title,
+        name=f"{entry.name}, seed {entry.seed}" if is_ours else entry.name,
+        anchor=name if is_ours else None,
+        best=format_percent(entry.best_percent),
+        device=f"{entry.devices} × {entry.device}",
+        reached=[_said_of(entry.reached.get(t), is_ours) for t in thresholds],
+        source=entry.source,
+        note="; ".join(filter(None, notes)),
+    )
+
+
+def _said_of(spent: Spent | None, is_ours: bool) -> list[str]:
+    """What was spent until a threshold; a published time is as exact as its source."""
+    if spent is None:
+        return []
+    time = format_duration(3600 * spent.hours) if is_ours else f"≤ {spent.hours:g} h"
+    flop = [] if spent.flop is None else [f"{spent.flop:.2e} FLOP"]
+    return [time, f"{spent.device_hours:.3g} device-hours", *flop]
 
 
 def _benchmark_view(row: Benchmark, results: list[Result]) -> BenchmarkView:
@@ -357,11 +442,15 @@ def _picture(path: Path, name: str, result: Result, has_gallery: bool) -> Pictur
     figure = FIGURES.get(name)
     title = figure.title if figure else path.stem.replace("_", " ").capitalize()
     return Picture(
-        uri=f"data:image/svg+xml;base64,{b64encode(content).decode('ascii')}",
+        uri=_data_uri(content),
         title=title,
         alt=description or f"{title} of {result.name}",
         without_script=has_gallery and name == ResultFile.EXAMPLES,
     )
+
+
+def _data_uri(svg: bytes) -> str:
+    return f"data:image/svg+xml;base64,{b64encode(svg).decode('ascii')}"
 
 
 def _puzzles(

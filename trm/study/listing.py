@@ -59,11 +59,17 @@ def listing(study: Study, words: Sequence[str] = ()) -> str:
         [
             *(given if study.weights_names() else []),
             (study.paths.report, f"the report of {made} and every other existing result"),
+            (study.paths.board(), f"time to {_thresholds(study)} of each benchmark, also as .svg"),
             ("tables", "all tables"),
             ("complete", "every result, table and report there is"),
         ]
     )
     return "\n".join(lines)
+
+
+def _thresholds(study: Study) -> str:
+    *others, last = (f"{threshold:g}" for threshold in study.board.thresholds)
+    return f"{', '.join(others)} and {last} %" if others else f"{last} %"
 
 
 def _describe_dataset(spec: DatasetSpec) -> str:
