@@ -54,6 +54,7 @@ localrules:
     summary,
     table,
     tables,
+    board,
     report,
     status,
     list,
@@ -69,6 +70,7 @@ rule complete:
         all_files(study),
         expand(paths.summary("{benchmark}"), benchmark=study.benchmarks),
         rules.tables.input,
+        paths.board(),
         paths.report,
 
 

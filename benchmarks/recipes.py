@@ -28,18 +28,14 @@ from pathlib import Path
 
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from torch.utils.flop_counter import FlopCounterMode
 
 from trm.config.compose import hydra_word, resolve
-from trm.config.types import DepthStage, TrainConfig
-from trm.data.batches import PuzzleData, train_batches
+from trm.config.types import TrainConfig
+from trm.data.batches import PuzzleData
 from trm.errors import run_cli, suggest
-from trm.model.act import to_batch
-from trm.model.registry import build_model, model_for
-from trm.runtime.ranks import Ranks
+from trm.model.registry import model_for
 from trm.study.table import Study
-from trm.training.optim import SignSGD, make_optimizer
-from trm.training.step import TrainState, train_step
+from trm.training.flop import TrainingFlop
 
 ROOT = Path(__file__).resolve().parents[1]
 DEEPER = [
@@ -190,33 +186,7 @@ def flop_until(steps: float, config: TrainConfig, dataset: str) -> float:
     """FLOP of training `steps` steps, each at the depth that its schedule gives it."""
     data = PuzzleData.load([dataset], "train")
     total = data.total_steps(config.epochs, config.global_batch_size)
-    whole = DepthStage(start=0, H_cycles=config.arch.H_cycles, L_cycles=config.arch.L_cycles)
-    stages = config.depth_schedule or [whole]
-    ends = [stage.start * total for stage in stages[1:]] + [float("inf")]
-    return sum(
-        max(0.0, min(steps, end) - stage.start * total) * flop_of_step(config, data, stage)
-        for stage, end in zip(stages, ends, strict=True)
-    )
-
-
-def flop_of_step(config: TrainConfig, data: PuzzleData, stage: DepthStage) -> int:
-    ranks = Ranks(0, 1, torch.device("cpu"))
-    size = config.global_batch_size
-    batch = next(train_batches(data, 0, 1, config.epochs_per_iteration, size, slice(0, size)))
-    model = build_model(model_for(config, data)).train()
-    state = TrainState(
-        model=model,
-        optimizer=make_optimizer(config.optimizer, model, (0.9, 0.95), 0.0),
-        puzzle_optimizer=SignSGD(model.puzzle_emb.weights, 0.0, ranks),
-        ema=None,
-        generator=torch.Generator(),
-        total_steps=1,
-    )
-    with FlopCounterMode(display=False) as counter:
-        whole_run = stage.model_copy(update={"start": 0.0})
-        at_stage = config.model_copy(update={"depth_schedule": [whole_run]})
-        train_step(at_stage, state, to_batch(batch, ranks.device), ranks)
-    return counter.get_total_flops()
+    return TrainingFlop.counted(config, model_for(config, data), total).until(steps)
 
 
 def record(path: Path, what: tuple, outcome: Outcome) -> None:

@@ -19,7 +19,6 @@ import pandas as pd
 from trm.config.compose import load_train_config
 from trm.data.batches import PuzzleData
 from trm.errors import run_cli
-from trm.evaluate.compiling import first_example, flop_of_step
 from trm.evaluate.loading import load_result
 from trm.evaluate.rollouts import Searcher
 from trm.evaluate.search import (
@@ -31,6 +30,7 @@ from trm.evaluate.search import (
     write_table,
 )
 from trm.evaluate.weights import find_weights
+from trm.model.flop import flop_of_step
 from trm.puzzles.kinds import kinds
 from trm.runtime.ranks import joined
 from trm.study.files import ResultFile
@@ -74,7 +74,7 @@ def main() -> None:
         model = model.to(ranks.device).eval()
         total = data.n_examples
         examples = drawn_sample(total, args.sample, 0)
-        flop = flop_of_step(model, first_example(data, ranks.device))
+        flop = flop_of_step(model.config)
         print(f"{date.today()}, {args.result}, {len(examples)} of {total} puzzles, {ranks.device}")
         for name, search in ways(args.times, trained.arch.halt_max_steps).items():
             search = search.model_copy(update={"halting_threshold": args.threshold})

@@ -76,6 +76,8 @@ wildcard_constraints:
     seed=SEED,
 
 
+# What the board reads of a result.
+BOARD_FILES = (ResultFile.METRICS, ResultFile.HISTORY, ResultFile.PROVENANCE)
 ENV = f"../envs/{study.env}.yaml"  # of every rule, with --sdm conda
 # A scale of its own (config/tiny.yaml) keeps its files apart from those of the full study.
 paths = study.paths
@@ -260,22 +262,35 @@ def given_results(benchmark):
     return finished(rows)
 
 
-def table_results(table_name):
-    """Result folders of a table's rows: those that exist, or every seed of the rows."""
-    rows = study.tables[table_name].rows
+def results_taken(rows):
+    """Result folders of BENCHMARK/VARIANT `rows`: those that exist, or every seed."""
     if study.tables_take == "all":
         return [folder for row in rows for folder in study.results_of(*row.split("/"))]
     return finished(rows)
 
 
-def table_inputs(wildcards):
-    """Nothing where a table takes what exists: it must not train again what it finds."""
+def inputs_taken(folders, *files):
+    """Nothing where existing results are taken: a table must not train again what it finds."""
     if study.tables_take == "existing":
         return []
-    return [
-        f"{folder}/{ResultFile.METRICS}"
-        for folder in table_results(wildcards.table_name)
-    ]
+    return [f"{folder}/{file}" for folder in folders for file in files]
+
+
+def table_results(table_name):
+    return results_taken(study.tables[table_name].rows)
+
+
+def table_inputs(wildcards):
+    return inputs_taken(table_results(wildcards.table_name), ResultFile.METRICS)
+
+
+def board_results():
+    """Result folders of the board, which needs a training's history."""
+    return results_taken(study.trained_names())
+
+
+def board_inputs(wildcards):
+    return inputs_taken(board_results(), *BOARD_FILES)
 
 
 def report_inputs(wildcards):
@@ -336,6 +351,16 @@ def in_tables(path, what):
         caption="../workflow/report/table.rst",
         category="Tables of the paper",
         labels={"table": "{table_name}", "figure": what},
+    )
+
+
+def on_board(path, what):
+    """The same, of the board."""
+    return report(
+        path,
+        caption="../workflow/report/board.rst",
+        category="Time to quality",
+        labels={"figure": what},
     )
 
 

@@ -192,6 +192,28 @@ rule tables:
         ),
 
 
+# When each training reached which quality, from the existing results, as a table.
+rule board:
+    input:
+        board_inputs,
+        study=paths.study,
+    output:
+        csv=on_board(paths.board("csv"), "values"),
+        figure=on_board(paths.board("svg"), "drawn"),
+    log:
+        f"{LOGS}/board.log",
+    conda:
+        ENV
+    params:
+        results=lambda wildcards: board_results(),
+        seen=lambda wildcards: what_was_seen(
+            f"{folder}/{file}" for folder in board_results() for file in BOARD_FILES
+        ),
+    shell:
+        '"$PYTHON" "$SCRIPTS/board.py" --config {input.study} --results {params.results} '
+        "--out-csv {output.csv} --out-figure {output.figure} 2> >(tee {log} >&2)"
+
+
 # The default results are made for the report; it also shows every other result that
 # exists when Snakemake starts, which is not input, for the same reason as of a table.
 rule report:

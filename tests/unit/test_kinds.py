@@ -218,7 +218,7 @@ def study(metric: str = "valid") -> Study:
 
 
 def test_it_is_a_row_of_the_study(binairo) -> None:
-    assert study().benchmarks["b"].n_metric == "count"
+    assert study().benchmarks["b"].kind == "binairo"
     with pytest.raises(TrmError, match="no metric 'valid_path'.*there are .*valid"):
         study("valid_path")
 

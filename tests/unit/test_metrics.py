@@ -10,11 +10,6 @@ from trm.puzzles.metric import Form, Metric
 from trm.report.compare import Comparison
 from trm.report.page import format_metric
 from trm.scoring.metrics import entry_of, scores_of
-from trm.study.table import Benchmark
-
-
-def benchmark(metric: str, kind: str) -> Benchmark:
-    return Benchmark(title="B", kind=kind, dataset="d", metric=metric, variants={"v": {}})
 
 
 def test_a_new_metric_is_its_entry(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,7 +20,7 @@ def test_a_new_metric_is_its_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(kind_named("boards")), "metrics", (new,))
     assert new.name in scores_of("boards") and new.name not in scores_of("maze")
     assert format_metric(new.name, 0.5).startswith("50.00")
-    assert benchmark(new.name, "boards").n_metric == "ARC/tasks"
+    assert entry_of(new.name).over == "ARC/tasks"
     assert Comparison(new.name, "step", ()).is_share
 
 
@@ -45,8 +40,8 @@ def test_what_a_benchmark_may_be_judged_by(kind: str, names: list[str]) -> None:
 
 
 def test_an_average_is_over_what_its_metric_counts() -> None:
-    assert benchmark("ARC/pass@2", "arc").n_metric == "ARC/tasks"
-    assert benchmark("exact_accuracy", "arc").n_metric == "count"
+    assert entry_of("ARC/pass@2").over == "ARC/tasks"
+    assert entry_of("exact_accuracy").over == "count"
 
 
 def test_votes_of_any_number_are_known() -> None:

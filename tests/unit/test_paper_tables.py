@@ -26,7 +26,7 @@ from trm.report.paper import (
     to_markdown,
 )
 from trm.report.results import existing_results, load_results
-from trm.report.tables import VERDICT_RULE, SummaryRow, summarise
+from trm.report.tables import VERDICT_RULE, SummaryRow, summarise, write_frame
 from trm.study.table import Study
 from trm.study.targets import explain_target, unknown_target_pattern
 
@@ -187,14 +187,152 @@ def test_markdown_is_aligned_and_holds_the_numbers(tmp_path):
     att, mlp, own = (
         [cell.strip() for cell in line.replace(r"\|", "¦").split("|")[1:-1]] for line in lines[2:]
     )
-    assert att == ["Easy boards", "attention", *"–––", "74.7", "–", "0", "–", "not run"]
+    assert att == ["Easy boards", "attention", *"–––", "74.7", "–", "0", *"–––", "not run"]
     assert mlp[:4] == ["Easy boards", "T = 3 ¦ n = 6", "87.1", "86.9–87.3"]
-    assert mlp[5:] == ["87.4", "−0.3", "3", "10,000", "reproduced"]
+    assert mlp[5:] == ["87.4", "−0.3", "3", "10,000", "–", "–", "reproduced"]
     assert own[-1] == "not run"
     assert VERDICT_RULE in " ".join(text.split())
     assert max(map(len, text.split("\n\n")[-1].splitlines())) <= 100
     assert "None" not in text
     assert "nan" not in text
+
+
+# --- figures that were published for something else ---------------------------------------------
+
+
+def study_with(**variant: object) -> Study:
+    """The variant easy/own with these settings, in the table of all three."""
+    config = copy.deepcopy(CONFIG)
+    config["benchmarks"]["easy"]["variants"]["own"] = variant
+    return Study.of(config)
+
+
+def rows_with(folders: list[Path], **variant: object) -> list[PaperRow]:
+    study = study_with(**variant)
+    return paper_rows(
+        study.tables["one"], existing_results(folders, study.benchmarks), study.benchmarks
+    )
+
+
+def own_result(root: Path, seeds: int = 2) -> list[Path]:
+    folders = [make_result(root, f"easy/own/seed-{seed}", 0.5) for seed in range(seeds)]
+    for folder in folders:
+        metrics = {"exact_accuracy": 0.5, "accuracy": 0.9, "count": 10_000}
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+    return folders
+
+
+CELLS = {"published": 91.0, "published_metric": "accuracy", "published_source": "elsewhere"}
+
+
+def test_a_figure_by_another_metric_has_columns_of_its_own(tmp_path: Path) -> None:
+    """It is compared by that metric, and never stands among figures by the benchmark's."""
+    rows = rows_with(own_result(tmp_path), **CELLS)
+    frame = paper_frame(rows).set_index("variant")
+    assert frame.published_percent["own"] != frame.published_percent["own"]  # no figure
+    assert frame.ours_percent["own"] == 50
+    assert frame["published_percent:accuracy"].to_dict()["own"] == 91
+    assert frame["ours_percent:accuracy"]["own"] == pytest.approx(90)
+    assert frame["difference_points:accuracy"]["own"] == pytest.approx(-1)
+    assert frame["published_percent:accuracy"].isna().tolist() == [True, True, False]
+    assert frame.verdict["own"] == "reproduced"
+    assert frame.published_source["own"] == "elsewhere"
+    lines = to_markdown("One", rows).splitlines()
+    cells = dict(zip(_cells(lines[2]), _cells(lines[6]), strict=True))
+    assert (cells["Ours"], cells["Published"]) == ("50.0", "–")
+    assert (cells["Ours, accuracy"], cells["Published, accuracy"]) == ("90.0", "91.0")
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.replace(r"\|", "¦").split("|")[1:-1]]
+
+
+def test_a_figure_of_a_subset_is_compared_with_nothing(tmp_path: Path) -> None:
+    rows = rows_with(own_result(tmp_path), published=85.5, published_subset=38_400)
+    frame = paper_frame(rows).set_index("variant")
+    column = "published_percent:exact_accuracy of 38,400 puzzles"
+    assert [name for name in frame.columns if ":" in name] == [column]
+    assert frame[column]["own"] == 85.5
+    assert frame.ours_percent["own"] == 50
+    assert frame.verdict["own"] == "published for a subset"
+    assert describe_table("One", rows).endswith("1 published for a subset, 2 not run.")
+
+
+def test_a_row_without_a_result_still_shows_its_figure() -> None:
+    frame = paper_frame(rows_with([], **CELLS)).set_index("variant")
+    assert frame["published_percent:accuracy"]["own"] == 91
+    assert frame.verdict["own"] == "not run"
+
+
+def test_the_figure_draws_it_on_a_line_of_its_own(tmp_path: Path) -> None:
+    axes, marks, _ = drawn(rows_with(own_result(tmp_path), **CELLS))
+    labels = [t.get_text() for t in axes.get_yticklabels()]
+    assert labels[-2:] == ["own", "the same, accuracy"]
+    assert marks == {"o": [3, 4], "D": [1, 2, 4]}
+    assert [t.get_text() for t in axes.texts][-2:] == ["no published figure", "✓ reproduced"]
+    assert "accuracy" in axes.get_xlabel().split(", ")[-1]
+
+
+def test_the_page_says_so_beside_the_metric(tmp_path: Path) -> None:
+    study = study_with(**CELLS)
+    folders = own_result(tmp_path)
+    page = render_page(existing_results(folders, study.benchmarks), study.benchmarks)
+    said = "accuracy: published 91.0 % (elsewhere), ours 90.0 %, reproduced"
+    assert said in page.replace("\u202f", " ")
+
+
+@pytest.mark.parametrize(
+    ("variant", "message"),
+    [
+        (
+            {"published": 1.0, "published_metric": "acuracy"},
+            "easy/own: published_metric: no metric "
+            "'acuracy'; did you mean 'accuracy'.*there are exact_accuracy, ",
+        ),
+        ({"published_metric": "accuracy"}, "published_metric says what `published` is of"),
+        ({"published_subset": 5}, "published_subset says what `published` is of"),
+        ({"published": 1.0, "published_subset": 0}, "published_subset"),
+    ],
+)
+def test_what_a_published_figure_is_of_is_checked(variant: dict, message: str) -> None:
+    with pytest.raises(TrmError, match=message):
+        study_with(**variant)
+
+
+def test_a_stand_in_has_no_published_figure_of_any_kind() -> None:
+    config = copy.deepcopy(CONFIG)
+    config["benchmarks"]["easy"]["variants"]["own"] = CELLS
+    config["benchmarks"]["easy"]["stand_in"] = True
+    variants = Study.of(config).benchmarks["easy"].variants.values()
+    assert {v.published for v in variants} | {v.published_metric for v in variants} == {None}
+
+
+def test_the_figures_of_urm_are_those_of_one_attempt() -> None:
+    study = Study.load(ROOT / "config/config.yaml")
+    rows = paper_rows(study.tables["successors"], [], study.benchmarks)
+    found = {f"{r.summary.benchmark}/{r.summary.variant}": r.summary.compared for r in rows}
+    assert found["arc-agi-1/urm"].metric == found["arc-agi-2/urm"].metric == "ARC/pass@1"
+    one = paper_frame(rows)["published_percent:ARC/pass@1"].dropna()
+    assert sorted(one) == [16.0, 53.8]
+    assert not {16.0, 53.8} & {*paper_frame(rows).published_percent}
+
+
+# --- FLOP ---------------------------------------------------------------------------------------
+
+
+def test_flop_are_means_over_the_seeds_that_know_theirs(tmp_path: Path) -> None:
+    folders = own_result(tmp_path, seeds=3)
+    for folder, flop in zip(folders, (1e18, 3e18), strict=False):
+        known = {"train_flop": flop, "evaluate_flop_per_puzzle": 4e11}
+        (folder / "provenance.json").write_text(json.dumps(known))
+    rows = rows_with(folders)
+    write_frame(tmp_path / "one.csv", paper_frame(rows))
+    written = pd.read_csv(tmp_path / "one.csv", dtype=str)
+    assert written.train_flop.dropna().tolist() == ["2e+18"]
+    assert written.evaluate_flop_per_puzzle.dropna().tolist() == ["4e+11"]
+    lines = to_markdown("One", rows).splitlines()
+    cells = dict(zip(_cells(lines[2]), _cells(lines[6]), strict=True))
+    assert (cells["Training FLOP"], cells["FLOP per puzzle"]) == ("2.00e+18", "4.00e+11")
 
 
 # --- figure -------------------------------------------------------------------------------------

@@ -27,7 +27,6 @@ from trm.data.batches import PuzzleData, take_examples
 from trm.data.generate import random_board
 from trm.errors import TrmError
 from trm.evaluate import search as command
-from trm.evaluate.compiling import flop_of_step
 from trm.evaluate.loop import evaluate
 from trm.evaluate.rollouts import Searcher, keys_of_rollouts
 from trm.evaluate.search import (
@@ -473,17 +472,6 @@ def _half_solved(arrays) -> np.ndarray:
     """Of every ten examples, the first five have their answer as the question."""
     solved = (np.arange(len(arrays.inputs)) % 10 < 5)[:, None]
     return np.where(solved, arrays.labels, arrays.inputs)
-
-
-def test_flop_are_those_of_a_step(data, model) -> None:
-    one, many = (to_batch(take_examples(data, np.arange(n)), torch.device("cpu")) for n in (1, 4))
-    flop = flop_of_step(model, one)
-    assert flop == flop_of_step(model, many)
-    config = model.config
-    passes = config.H_cycles * (config.L_cycles + 1)
-    weights = sum(p.numel() for p in model.L_level.parameters())
-    matrices = 2 * (config.seq_len + config.prefix_len) * weights * passes
-    assert matrices < flop < 1.6 * matrices  # attention and the heads come on top
 
 
 # --- the table of experiments, and the figure -----------------------------------------------------

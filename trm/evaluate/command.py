@@ -16,13 +16,13 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
 
 from trm.config.compose import note_other_architecture
-from trm.config.types import TrainConfig
+from trm.config.types import ModelConfig, TrainConfig
 from trm.data.batches import PuzzleData
 from trm.errors import TrmError
 from trm.evaluate.compiling import compile_for
@@ -38,6 +38,7 @@ from trm.model.checkpoint import (
     read_state_dict,
     with_mean_embeddings,
 )
+from trm.model.flop import flop_of_step
 from trm.model.kernels import choose_kernels
 from trm.model.registry import build_model, model_for
 from trm.progress import say
@@ -58,7 +59,7 @@ def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ran
     shards = load_shards(config.shards, config.checkpoint) if config.shards else []
     meter = CostMeter(ranks)
     meter.before = cost_of(shards)
-    examples = 0
+    examples, compute = 0, Compute()
     paths = config.data_paths or trained.test_paths
     _check_datasets(config, [Path(path) for path in paths])
     settings = _settings_of(config, trained, ranks)
@@ -91,6 +92,9 @@ def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ran
         if config.shard_out is not None:
             write_shard(config.shard_out, config.checkpoint, own, settings, meter)
             return
+        if config.cost_out is not None:
+            sizes = model_for(trained, data)
+            compute.add(flop_of_step(sizes), _mean_steps(own, settings, sizes), data.n_examples)
         if ranks.is_main:
             metrics = own.metrics | further_metrics(config, data, own)
             if config.puzzle_embeddings == "reinitialise":
@@ -104,7 +108,34 @@ def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ran
     if ranks.is_main:
         write_metrics(config, results, cost["evaluate_wall_s"], ranks)
         if config.cost_out is not None:
-            write_json(config.cost_out, cost)
+            write_json(config.cost_out, cost | compute.facts())
+
+
+@dataclass
+class Compute:
+    """FLOP of an evaluation, as means over the examples of all its data paths."""
+
+    examples: int = 0
+    of_steps: float = 0.0  # sum over examples of the FLOP of one supervision step
+    of_puzzles: float = 0.0  # sum over examples of the FLOP of all their steps
+
+    def add(self, flop_of_step: int, steps: float, examples: int) -> None:
+        """Add examples that took `steps` supervision steps on average."""
+        self.examples += examples
+        self.of_steps += flop_of_step * examples
+        self.of_puzzles += flop_of_step * steps * examples
+
+    def facts(self) -> dict[str, float | None]:
+        """The means under the names of provenance.json; None where the steps are not known."""
+        return {
+            "evaluate_flop_per_step": self.of_steps / self.examples,
+            "evaluate_flop_per_puzzle": self.of_puzzles / self.examples or None,
+        }
+
+
+def _mean_steps(result: Evaluation, settings: Settings, sizes: ModelConfig) -> float:
+    """Supervision steps of an example; the metric counts only examples with solutions."""
+    return result.metrics["steps"] if settings.halting == "act" else sizes.halt_max_steps
 
 
 def _evaluate_under_ids(

@@ -6,7 +6,6 @@ import os
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from trm.config.types import Kernels
 from trm.data.batches import PuzzleData, take_examples
@@ -14,6 +13,7 @@ from trm.evaluate.settings import Compile, Settings
 from trm.model.act import Batch, act_step, initial_carry, to_batch
 from trm.model.base import RecursiveModel
 from trm.model.compiling import compile_or_run_eagerly, compiling_pays
+from trm.model.flop import flop_of_step
 from trm.runtime.ranks import Ranks
 
 FLOP_THAT_PAY_ON_A_GPU = 3e15
@@ -43,27 +43,19 @@ def compile_for(
     if choice == "auto" and not _pays(model, data, ranks, times):
         return False
     rows = settings.global_batch_size // ranks.world_size
-    batch = first_example(data, ranks.device, rows)
+    batch = _first_example(data, ranks.device, rows)
     return compile_or_run_eagerly(
         model, ranks, choice, kernels, lambda: _evaluate_a_step(model, batch)
     )
 
 
 def _pays(model: RecursiveModel, data: PuzzleData, ranks: Ranks, times: float) -> bool:
-    flop_of_row = flop_of_step(model, first_example(data, ranks.device))
-    flop = flop_of_row * model.config.halt_max_steps * times * data.n_examples
+    flop_of_puzzle = flop_of_step(model.config) * model.config.halt_max_steps
+    flop = flop_of_puzzle * times * data.n_examples
     return compiling_pays(ranks, flop, "an evaluation", FLOP_THAT_PAY_ON_A_GPU)
 
 
-def flop_of_step(model: RecursiveModel, batch: Batch) -> int:
-    """FLOP of one supervision step of one puzzle, counted in a step of `batch` by plain code: no
-    counter sees into compiled nets and fused kernels."""
-    with FlopCounterMode(display=False) as counter:
-        _evaluate_a_step(model, batch)
-    return counter.get_total_flops() // len(batch.inputs)
-
-
-def first_example(data: PuzzleData, device: torch.device, rows: int = 1) -> Batch:
+def _first_example(data: PuzzleData, device: torch.device, rows: int) -> Batch:
     """A batch of the first example, `rows` times."""
     return to_batch(take_examples(data, np.zeros(rows, dtype=np.int64)), device)
 

@@ -26,11 +26,12 @@ import pydantic
 from trm.data.batches import IGNORE_LABEL, PuzzleData, take_examples
 from trm.data.dataset import DatasetMetadata
 from trm.errors import TrmError, explain, run_cli
-from trm.evaluate.compiling import compile_for, first_example, flop_of_step
+from trm.evaluate.compiling import compile_for
 from trm.evaluate.loading import add_result_arguments, load_result
 from trm.evaluate.rollouts import Searcher, checked_by_rules
 from trm.evaluate.settings import Settings
 from trm.files import atomic_write, check_writable
+from trm.model.flop import flop_of_step
 from trm.model.kernels import choose_kernels
 from trm.progress import Progress
 from trm.puzzles.kind import BoardKind
@@ -202,7 +203,6 @@ def main() -> None:
         model, trained = load_result(args.weights, args.train_config, args.dataset, data)
         rows_at_once = max(1, trained.global_batch_size // ranks.world_size)
         model = model.to(ranks.device).eval()
-        flop = flop_of_step(model, first_example(data, ranks.device))
         searcher = Searcher(model, search, views, ranks.device, rows_at_once)
         examples = drawn_sample(data.n_examples, args.sample, search.seed)
         choose_kernels(model, trained.kernels, ranks.device)
@@ -212,7 +212,8 @@ def main() -> None:
         compile_for("auto", model, data, settings, ranks, trained.kernels, times)
         tally = search_sample(searcher, data, boards, examples, ranks)
         if ranks.is_main:
-            write_table(args.out, table_of(tally, flop * searcher.steps, searcher.steps))
+            flop = flop_of_step(model.config) * searcher.steps
+            write_table(args.out, table_of(tally, flop, searcher.steps))
 
 
 if __name__ == "__main__":

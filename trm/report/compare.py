@@ -40,7 +40,7 @@ from trm.study.files import ResultFile
 
 Against = Literal["step", "elapsed_s"]
 DEFAULT_METRICS = ("ARC/pass@2", "exact_accuracy", "accuracy", "loss")  # the most telling first
-NO_METRICS = ("step", "split", "elapsed_s", "count")
+NO_METRICS = ("step", "split", "elapsed_s", "train_flop", "count")
 SPLITS = ("test", "train", "test-raw")  # the first that a run has values for is drawn
 
 # Each run differs in colour, in line and in marker.

@@ -26,10 +26,27 @@ from trm.report.drawing import Source, draw_figure
 from trm.report.figures import save_figure
 from trm.report.results import Result
 from trm.report.state import runs_of
-from trm.report.tables import NO_PUBLISHED_FIGURE, NOT_RUN, VERDICT_RULE, summarise
+from trm.report.tables import (
+    NO_PUBLISHED_FIGURE,
+    NOT_RUN,
+    VERDICT_RULE,
+    SummaryRow,
+    summary_rows,
+)
+from trm.report.time_to_quality import (
+    FULL,
+    OURS,
+    Entry,
+    Spent,
+    describe_board,
+    draw_board,
+    entries_of,
+)
+from trm.report.time_to_quality import RULE as BOARD_RULE
 from trm.scoring.gallery import Gallery, load_gallery
 from trm.scoring.metrics import Form, all_metrics, entry_of
 from trm.study.files import FIGURES, ResultFile
+from trm.study.paths import result_name
 from trm.study.table import Benchmark, Study
 
 UNKNOWN = "not recorded"
@@ -67,6 +84,7 @@ class OverviewLine:
     difference: str
     verdict: str  # empty where there is nothing to compare
     n_test: str
+    remark: str  # on a figure that was published for something else
 
 
 @dataclass(frozen=True)
@@ -120,6 +138,31 @@ class BenchmarkView:
     results: list[ResultView]
 
 
+@dataclass(frozen=True)
+class BoardLine:
+    """One training on the board, ready to print."""
+
+    benchmark: str
+    name: str
+    anchor: str | None  # of its result; None where it is not ours
+    best: str
+    device: str
+    reached: list[list[str]]  # for each threshold the time, device-hours and FLOP that are known
+    source: str
+    note: str
+
+
+@dataclass(frozen=True)
+class BoardView:
+    """The board of time to quality, ready to print."""
+
+    picture: str  # a data URI
+    alt: str
+    thresholds: list[str]
+    lines: list[BoardLine]
+    rule: str
+
+
 def render_page(
     results: Iterable[Result], benchmarks: dict[str, Benchmark], study: Study | None = None
 ) -> str:
@@ -138,8 +181,7 @@ def render_page(
     """
     results = list(results)
     overview = [
-        _overview_line(row, results, benchmarks, study)
-        for row in summarise(results, benchmarks).itertuples(index=False)
+        _overview_line(row, results, benchmarks, study) for row in summary_rows(results, benchmarks)
     ]
     views = [
         _benchmark_view(row, [r for r in results if r.benchmark == name])
@@ -160,6 +202,7 @@ def render_page(
         run=[line for line in overview if line.states],
         not_run=[line for line in overview if not line.states],
         verdict_rule=VERDICT_RULE,
+        board=_board_view(results, study) if study else None,
         benchmarks=views,
         script=Markup(script),
         script_sha256=b64encode(sha256(script.encode()).digest()).decode("ascii"),
@@ -171,7 +214,7 @@ def render_page(
 
 
 def _overview_line(
-    row: Any, results: list[Result], benchmarks: dict[str, Benchmark], study: Study | None
+    row: SummaryRow, results: list[Result], benchmarks: dict[str, Benchmark], study: Study | None
 ) -> OverviewLine:
     runs = [r for r in results if (r.benchmark, r.variant) == (row.benchmark, row.variant)]
     intervals = [
@@ -190,14 +233,25 @@ def _overview_line(
         ours=NOT_RUN if row.status == NOT_RUN else format_percent(row.ours_percent),
         intervals=[interval for interval in intervals if interval.value != _DASH],
         published=format_percent(row.published_percent),
-        source="" if pd.isna(row.published_source) else row.published_source,
+        source=(row.published_source or "") if row.elsewhere is None else "",
         difference=format_points(row.difference_points),
         verdict="" if row.verdict in (NOT_RUN, NO_PUBLISHED_FIGURE) else row.verdict,
-        n_test=_DASH if pd.isna(row.n_test) else f"{row.n_test:,}",
+        n_test=_DASH if row.n_test is None else f"{row.n_test:,}",
+        remark="" if row.elsewhere is None else _said_elsewhere(row.elsewhere, row),
     )
 
 
-def _states(runs: list[Result], row: Any, study: Study | None) -> list[str]:
+def _said_elsewhere(other: SummaryRow, row: SummaryRow) -> str:
+    """A figure that was published by another metric, or for a subset, beside ours by that metric,
+    in one line: it belongs in no column of the others."""
+    published = f"{other.measure}: published {format_percent(other.published_percent)}"
+    source = f" ({row.published_source})" if row.published_source else ""
+    if other.ours_percent is None:
+        return published + source
+    return f"{published}{source}, ours {format_percent(other.ours_percent)}, {other.verdict}"
+
+
+def _states(runs: list[Result], row: SummaryRow, study: Study | None) -> list[str]:
     """How far the runs of one line are: those in the report, then those on their way."""
     shown = {run.seed for run in runs}
     begun = runs_of(study, row.benchmark, row.variant) if study else []
@@ -224,6 +278,54 @@ def _gpu_hours_of(provenance: dict[str, Any]) -> float:
     device, seconds = provenance.get("device") or "cpu", provenance.get("train_wall_s") or 0
     is_gpu = not device.startswith(("cpu", "mps"))
     return seconds * provenance.get("world_size", 1) / 3600 if is_gpu else 0.0
+
+
+def _board_view(results: list[Result], study: Study) -> BoardView | None:
+    """The board of the benchmarks that have a result here; None where none has a time."""
+    entries = entries_of(results, study)
+    ours = {entry.benchmark for entry in entries if entry.by == OURS}
+    entries = [entry for entry in entries if entry.benchmark in ours]
+    if not entries:
+        return None
+    with TemporaryDirectory() as scratch:
+        path = Path(scratch) / "board.svg"
+        save_figure(draw_board(entries, study), path, describe_board(entries))
+        picture = _data_uri(path.read_bytes())
+    thresholds = study.board.thresholds
+    return BoardView(
+        picture,
+        describe_board(entries),
+        [f"{threshold:g} %" for threshold in thresholds],
+        [_board_line(entry, thresholds, study) for entry in entries],
+        BOARD_RULE,
+    )
+
+
+def _board_line(entry: Entry, thresholds: list[float], study: Study) -> BoardLine:
+    is_ours = entry.by == OURS
+    name = result_name(entry.benchmark, entry.name, entry.seed or 0).replace("/", "-")
+    subset = "" if entry.test_set == FULL else "of a subset of the test set"
+    by_other = entry.metric != study.benchmarks[entry.benchmark].metric
+    notes = [entry.metric if by_other else "", subset, entry.note]
+    return BoardLine(
+        benchmark=study.benchmarks[entry.benchmark].title,
+        name=f"{entry.name}, seed {entry.seed}" if is_ours else entry.name,
+        anchor=name if is_ours else None,
+        best=format_percent(entry.best_percent),
+        device=f"{entry.devices} × {entry.device}",
+        reached=[_said_of(entry.reached.get(t), is_ours) for t in thresholds],
+        source=entry.source,
+        note="; ".join(filter(None, notes)),
+    )
+
+
+def _said_of(spent: Spent | None, is_ours: bool) -> list[str]:
+    """What was spent until a threshold; a published time is as exact as its source."""
+    if spent is None:
+        return []
+    time = format_duration(3600 * spent.hours) if is_ours else f"≤ {spent.hours:g} h"
+    flop = [] if spent.flop is None else [f"{spent.flop:.2e} FLOP"]
+    return [time, f"{spent.device_hours:.3g} device-hours", *flop]
 
 
 def _benchmark_view(row: Benchmark, results: list[Result]) -> BenchmarkView:
@@ -340,11 +442,15 @@ def _picture(path: Path, name: str, result: Result, has_gallery: bool) -> Pictur
     figure = FIGURES.get(name)
     title = figure.title if figure else path.stem.replace("_", " ").capitalize()
     return Picture(
-        uri=f"data:image/svg+xml;base64,{b64encode(content).decode('ascii')}",
+        uri=_data_uri(content),
         title=title,
         alt=description or f"{title} of {result.name}",
         without_script=has_gallery and name == ResultFile.EXAMPLES,
     )
+
+
+def _data_uri(svg: bytes) -> str:
+    return f"data:image/svg+xml;base64,{b64encode(svg).decode('ascii')}"
 
 
 def _puzzles(

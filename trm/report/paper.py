@@ -21,11 +21,13 @@ from trm.report.tables import (
     NO_PUBLISHED_FIGURE,
     NOT_REPRODUCED,
     NOT_RUN,
+    OF_A_SUBSET,
     REPRODUCED,
     TOLERANCE_POINTS,
     UNDECIDED,
     VERDICT_RULE,
     SummaryRow,
+    by_measure_elsewhere,
     summary_rows,
     to_frame,
 )
@@ -37,6 +39,7 @@ _SIGNS = {
     NOT_REPRODUCED: "✗ ",
     UNDECIDED: "? ",
     NO_PUBLISHED_FIGURE: "",
+    OF_A_SUBSET: "",
     NOT_RUN: "",
 }
 _DASH = "–"
@@ -86,79 +89,102 @@ def paper_frame(rows: Sequence[PaperRow]) -> pd.DataFrame:
 
 def describe_table(title: str, rows: Sequence[PaperRow]) -> str:
     """How many rows have which verdict, in one sentence."""
-    counts = Counter(row.summary.verdict for row in rows)
+    counts = Counter(row.summary.compared.verdict for row in rows)
     said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in _SIGNS if counts[verdict])
     return f"{title}: of {len(rows)} rows {said}."
 
 
 # --- Markdown -----------------------------------------------------------------------------------
 
-_HEADINGS = (
-    "Benchmark",
-    "Variant",
-    "Ours",
-    "Over seeds",
-    "Test sample",
-    "Published",
-    "Difference",
-    "Seeds",
-    "Test size",
-    "Verdict",
-)
-_RIGHT = {"Ours", "Over seeds", "Test sample", "Published", "Difference", "Seeds", "Test size"}
+
+@dataclass(frozen=True)
+class _Column:
+    heading: str
+    cells: list[str]
+    is_text: bool = False  # aligned to the left
+
+    def padded(self) -> list[str]:
+        """Heading, rule and cells in one width."""
+        cells = [cell.replace("|", r"\|") for cell in (self.heading, *self.cells)]
+        width = max(map(len, cells))
+        heading, *rest = (c.ljust(width) if self.is_text else c.rjust(width) for c in cells)
+        rule = "-" * (width + 1) + ("-" if self.is_text else ":")
+        return [f" {heading} ", rule, *(f" {cell} " for cell in rest)]
 
 
 def to_markdown(title: str, rows: Sequence[PaperRow]) -> str:
     """The table in Markdown, its columns aligned for readers of the plain text."""
-    cells = [list(_HEADINGS), *(_cells(row) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [_line(line, widths) for line in cells]
-    lines.insert(1, _rule(widths))
+    columns = [column.padded() for column in _columns(rows)]
+    lines = [f"|{'|'.join(cells)}|" for cells in zip(*columns, strict=True)]
     return "\n".join([f"# {title}", "", *lines, "", *textwrap.wrap(_notes(rows), 100), ""])
 
 
-def _cells(row: PaperRow) -> list[str]:
-    s = row.summary
-    texts = [
-        row.benchmark,
-        row.label,
-        _number(s.ours_percent),
-        _range(s.seeds_low_percent, s.seeds_high_percent),
-        _range(s.sample_low_percent, s.sample_high_percent),
-        _number(s.published_percent),
-        format_points(s.difference_points),
-        f"{s.n_seeds}",
-        _DASH if s.n_test is None else f"{s.n_test:,}",
-        s.verdict,
+def _columns(rows: Sequence[PaperRow]) -> list[_Column]:
+    summaries = [row.summary for row in rows]
+    return [
+        _Column("Benchmark", [row.benchmark for row in rows], is_text=True),
+        _Column("Variant", [row.label for row in rows], is_text=True),
+        _Column("Ours", [_number(s.ours_percent) for s in summaries]),
+        _Column("Over seeds", [_over_seeds(s) for s in summaries]),
+        _Column("Test sample", [_test_sample(s) for s in summaries]),
+        _Column("Published", [_number(s.published_percent) for s in summaries]),
+        _Column("Difference", [format_points(s.difference_points) for s in summaries]),
+        *_columns_elsewhere(summaries),
+        _Column("Seeds", [f"{s.n_seeds}" for s in summaries]),
+        _Column("Test size", [_DASH if s.n_test is None else f"{s.n_test:,}" for s in summaries]),
+        _Column("Training FLOP", [_flop(s.train_flop) for s in summaries]),
+        _Column("FLOP per puzzle", [_flop(s.evaluate_flop_per_puzzle) for s in summaries]),
+        _Column("Verdict", [s.compared.verdict for s in summaries], is_text=True),
     ]
-    return [text.replace("|", r"\|") for text in texts]
 
 
-def _line(cells: list[str], widths: list[int]) -> str:
-    padded = [
-        cell.rjust(width) if heading in _RIGHT else cell.ljust(width)
-        for heading, cell, width in zip(_HEADINGS, cells, widths, strict=True)
-    ]
-    return f"| {' | '.join(padded)} |"
+def _columns_elsewhere(summaries: Sequence[SummaryRow]) -> list[_Column]:
+    """Figures by another metric than the benchmark's, or of a subset, each in its own columns."""
+    columns = []
+    for measure, found in by_measure_elsewhere(summaries).items():
+        others = [other or _NOTHING for other in found]
+        published = [_number(other.published_percent) for other in others]
+        if all(other.subset is None for other in others):
+            columns += [
+                _Column(f"Ours, {measure}", [_number(s.ours_percent) for s in others]),
+                _Column(f"Over seeds, {measure}", [_over_seeds(s) for s in others]),
+                _Column(f"Test sample, {measure}", [_test_sample(s) for s in others]),
+            ]
+        columns.append(_Column(f"Published, {measure}", published))
+    return columns
 
 
-def _rule(widths: list[int]) -> str:
-    marks = [
-        f"{'-' * (width + 1)}{':' if heading in _RIGHT else '-'}"
-        for heading, width in zip(_HEADINGS, widths, strict=True)
-    ]
-    return f"|{'|'.join(marks)}|"
+_NOTHING = SummaryRow("", "", NOT_RUN, "", 0)
+
+
+def _over_seeds(row: SummaryRow) -> str:
+    return _range(row.seeds_low_percent, row.seeds_high_percent)
+
+
+def _test_sample(row: SummaryRow) -> str:
+    return _range(row.sample_low_percent, row.sample_high_percent)
 
 
 def _notes(rows: Sequence[PaperRow]) -> str:
-    metrics = dict.fromkeys(row.summary.metric for row in rows)
+    metrics = dict.fromkeys(_metrics(rows))
     sources = dict.fromkeys(filter(None, (row.summary.published_source for row in rows)))
     return (
         f"All figures in percent ({', '.join(metrics)}), differences in percentage points. "
         "Ours: mean over seeds. Over seeds: Student's 95 % interval, from two seeds on. "
-        f"Test sample: Wilson's 95 % interval. {VERDICT_RULE}"
+        f"Test sample: Wilson's 95 % interval. {VERDICT_RULE} FLOP: counted, of the whole training "
+        "and of a test puzzle in all its supervision steps, mean over seeds."
         + (f" Published figures: {'; '.join(sources)}." if sources else "")
     )
+
+
+def _metrics(rows: Sequence[PaperRow]) -> list[str]:
+    """The metrics of all figures of a table, those of the benchmarks first."""
+    summaries = [row.summary for row in rows]
+    return [*dict.fromkeys(s.metric for s in [*summaries, *(s.compared for s in summaries)])]
+
+
+def _flop(value: float | None) -> str:
+    return _DASH if value is None else f"{value:.2e}"
 
 
 def _number(value: float | None) -> str:
@@ -194,18 +220,19 @@ _PUBLISHED = {
 def draw_table(title: str, rows: Sequence[PaperRow]) -> Figure:
     """Ours with the interval that decides, the published figure with the author's tolerance.
 
-    One line per row, from top to bottom, under its benchmark's title; the verdict at its right.
+    One line per row, from top to bottom, under its benchmark's title; the verdict at its right. A
+    figure by another metric, or of a subset, has a line of its own below its row.
     """
     lines = _lines(rows)
     with mpl.rc_context(STYLE):
         figure = new_figure(7.6, 1.3 + 0.27 * len(lines))
         axes = figure.add_subplot()
         for y, line in enumerate(lines):
-            if isinstance(line, PaperRow):
+            if isinstance(line, _Line):
                 _draw_row(axes, y, line.summary)
         _label_lines(axes, lines)
         axes.set_xlim(*_limits(rows))
-        axes.set_xlabel(f"percent ({', '.join(dict.fromkeys(r.summary.metric for r in rows))})")
+        axes.set_xlabel(f"percent ({', '.join(_metrics(rows))})")
         axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right", "left"]].set_visible(False)
@@ -213,15 +240,26 @@ def draw_table(title: str, rows: Sequence[PaperRow]) -> Figure:
     return figure
 
 
-def _lines(rows: Sequence[PaperRow]) -> list[PaperRow | str]:
+@dataclass(frozen=True)
+class _Line:
+    """A line of the figure: a row, or what it has by another measure than its benchmark's."""
+
+    label: str
+    summary: SummaryRow
+
+
+def _lines(rows: Sequence[PaperRow]) -> list[_Line | str]:
     """The rows, each benchmark's after its title."""
-    lines: list[PaperRow | str] = []
+    lines: list[_Line | str] = []
     title = None
     for row in rows:
         if row.benchmark != title:
             title = row.benchmark
             lines.append(title)
-        lines.append(row)
+        lines.append(_Line(row.label, row.summary))
+        other = row.summary.elsewhere
+        if other is not None:
+            lines.append(_Line(f"the same, {other.measure}", other))
     return lines
 
 
@@ -238,7 +276,7 @@ def _draw_row(axes: Axes, y: int, row: SummaryRow) -> None:
     axes.text(
         1.02,
         y,
-        f"{_SIGNS[row.verdict]}{row.verdict}",
+        f"{_SIGNS.get(row.verdict, '')}{row.verdict}",
         transform=axes.get_yaxis_transform(),
         va="center",
         color=GREY if row.verdict == NOT_RUN else INK,
@@ -246,8 +284,8 @@ def _draw_row(axes: Axes, y: int, row: SummaryRow) -> None:
     )
 
 
-def _label_lines(axes: Axes, lines: list[PaperRow | str]) -> None:
-    labels = [line.label if isinstance(line, PaperRow) else line for line in lines]
+def _label_lines(axes: Axes, lines: list[_Line | str]) -> None:
+    labels = [line.label if isinstance(line, _Line) else line for line in lines]
     axes.set_yticks(range(len(lines)), labels)
     axes.tick_params(axis="y", length=0)
     for line, text in zip(lines, axes.get_yticklabels(), strict=True):
@@ -258,8 +296,9 @@ def _label_lines(axes: Axes, lines: list[PaperRow | str]) -> None:
 
 def _limits(rows: Sequence[PaperRow]) -> tuple[float, float]:
     """Multiples of _GRID_POINTS around everything drawn, within 0..100 and a mark's width."""
-    values = [0.0, 100.0] if all(_is_empty(row.summary) for row in rows) else []
-    for summary in (row.summary for row in rows):
+    summaries = [s for row in rows for s in (row.summary, row.summary.elsewhere) if s]
+    values = [0.0, 100.0] if all(map(_is_empty, summaries)) else []
+    for summary in summaries:
         values += [v for v in (summary.ours_percent, *(summary.interval or ())) if v is not None]
         if summary.published_percent is not None:
             published = summary.published_percent

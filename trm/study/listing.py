@@ -59,11 +59,17 @@ def listing(study: Study, words: Sequence[str] = ()) -> str:
         [
             *(given if study.weights_names() else []),
             (study.paths.report, f"the report of {made} and every other existing result"),
+            (study.paths.board(), f"time to {_thresholds(study)} of each benchmark, also as .svg"),
             ("tables", "all tables"),
             ("complete", "every result, table and report there is"),
         ]
     )
     return "\n".join(lines)
+
+
+def _thresholds(study: Study) -> str:
+    *others, last = (f"{threshold:g}" for threshold in study.board.thresholds)
+    return f"{', '.join(others)} and {last} %" if others else f"{last} %"
 
 
 def _describe_dataset(spec: DatasetSpec) -> str:
@@ -77,10 +83,18 @@ def _describe_dataset(spec: DatasetSpec) -> str:
 def _describe_variant(variant: Variant) -> str:
     published = ""
     if variant.published is not None:
-        published = f"published {variant.published:g} % ({variant.published_source})"
+        published = f"published {variant.published:g} % {_measure(variant)}"
+        published += f"({variant.published_source})"
     weights = "" if variant.weights is None else f"weights {variant.weights}"
     start = "" if variant.starts_from is None else f"starts from {variant.starts_from}"
     return "; ".join(part for part in (variant.description, published, weights, start) if part)
+
+
+def _measure(variant: Variant) -> str:
+    """What a figure is of, where that is not the benchmark's metric on the whole test set."""
+    subset = variant.published_subset
+    of = [variant.published_metric, subset and f"of {subset:,} puzzles"]
+    return "".join(f"{part} " for part in of if part)
 
 
 def _columns(rows: Sequence[tuple[str, str]], indent: int = 2) -> list[str]:

@@ -10,6 +10,7 @@ SEED = "0|[1-9][0-9]*"  # as it is written in paths
 SUMMARY = "summary.csv"
 WEIGHTS = "weights"
 TABLE_ENDINGS = ("csv", "md", "svg")
+BOARD_ENDINGS = ("csv", "svg")
 
 
 def result_name(benchmark: str, variant: str, seed: int | str) -> str:
@@ -80,6 +81,9 @@ class Paths:
 
     def table(self, name: str, ending: str = "csv") -> str:
         return f"{self.results}/tables/{name}.{ending}"
+
+    def board(self, ending: str = "csv") -> str:
+        return f"{self.results}/board.{ending}"
 
 
 def run_of_result(folder: Path) -> Path | None:

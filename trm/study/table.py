@@ -25,7 +25,8 @@ from trm.errors import TrmError, explain, suggest
 from trm.files import RunFile
 from trm.puzzles.kinds import kind_named
 from trm.puzzles.views import refuse_more_views
-from trm.scoring.metrics import entry_of, scores_of
+from trm.scoring.metrics import scores_of
+from trm.study.board import Board, PublishedRun
 from trm.study.files import ResultFile, Shown, files_of_all_kinds, files_of_one_kind
 from trm.study.paths import SEED, Paths, result_name
 from trm.study.search import Search
@@ -33,6 +34,7 @@ from trm.study.search import Search
 Scalar = bool | int | float | str | list | None  # of a training option
 Steps = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
 STDIN = Path("-")
+PUBLISHED = ("published", "published_metric", "published_subset", "published_source")
 NAME = r"[\w=@%][\w.=@%#-]*"
 
 
@@ -80,9 +82,21 @@ class Variant(Strict):
     weights: WeightsSource | None = None  # in place of a training
     starts_from: str | None = None  # BENCHMARK/VARIANT whose weights the training starts from
     published: float | None = Field(None, ge=0, le=100)  # percent
+    published_metric: str | None = None  # that it is measured by; default: the benchmark's
+    published_subset: int | None = Field(None, ge=1)  # test puzzles that it is of; default: all
     published_source: str | None = None
     resources: Resources | None = None  # default: the benchmark's
     search: Search | None = None  # default: the benchmark's
+
+    @model_validator(mode="after")
+    def _something_is_published(self) -> Variant:
+        for name in ("published_metric", "published_subset"):
+            if self.published is None and getattr(self, name) is not None:
+                raise ValueError(f"{name} says what `published` is of: give that figure too")
+        return self
+
+    def without_published(self) -> Variant:
+        return self.model_copy(update=dict.fromkeys(PUBLISHED))
 
 
 class Benchmark(Strict):
@@ -115,18 +129,11 @@ class Benchmark(Strict):
         """Published figures and weights are of the benchmark itself, never of a stand-in for it."""
         if self.stand_in:
             self.variants = {
-                name: variant
+                name: variant.without_published()
                 for name, variant in self.variants.items()
                 if variant.weights is None or not variant.weights.is_published
             }
-            for variant in self.variants.values():
-                variant.published = variant.published_source = None
         return self
-
-    @property
-    def n_metric(self) -> str:
-        """The metric that counts what `metric` averages over."""
-        return entry_of(self.metric).over
 
 
 class Raw(Strict):
@@ -183,6 +190,15 @@ def seed_of(word: str, name: str) -> int | None:
     return int(seed[1]) if seed else None
 
 
+def _check_metric(metric: str, kind: Kind, where: str) -> None:
+    """ValueError where results with puzzles of this kind have no such score."""
+    scores = scores_of(kind)
+    if metric not in scores:
+        raise ValueError(
+            f"{where}: no metric {metric!r}{suggest(metric, scores)}; there are {', '.join(scores)}"
+        )
+
+
 class Study(Strict):
     default: list[str]
     scale: str = Field("full", pattern="^[a-z0-9-]+$")
@@ -194,6 +210,7 @@ class Study(Strict):
     datasets: dict[str, DatasetSpec]
     benchmarks: dict[str, Benchmark] = Field(min_length=1)
     tables: dict[str, Table] = {}
+    board: Board = Board()
 
     @staticmethod
     def of(config: dict[str, Any], name: str = "config/config.yaml") -> Study:
@@ -245,7 +262,25 @@ class Study(Strict):
             self._check_result(result)
         for name, paper_table in self.tables.items():
             self._check_rows(name, paper_table)
+        self._check_board()
         return self
+
+    def _check_board(self) -> None:
+        for name, runs in self.board.published.items():
+            where = f"board.published.{name}"
+            if name not in self.benchmarks:
+                raise ValueError(
+                    f"{where}: no benchmark {name!r}{suggest(name, list(self.benchmarks))}; there "
+                    f"are {', '.join(self.benchmarks)}"
+                )
+            for run in runs:
+                if run.metric is not None:
+                    _check_metric(run.metric, self.benchmarks[name].kind, where)
+
+    def published_runs(self, benchmark: str) -> list[PublishedRun]:
+        """What others have published of a benchmark; nothing of a stand-in for it."""
+        stands_in = self.benchmarks[benchmark].stand_in
+        return [] if stands_in else self.board.published.get(benchmark, [])
 
     def _leave_out_stand_ins_without_start(self) -> None:
         """A stand-in has no published weights, and so no row that starts from them."""
@@ -281,12 +316,11 @@ class Study(Strict):
                 f"benchmark {name}: kind is {benchmark.kind}, but its dataset {benchmark.dataset} "
                 f"is built by {spec.builder}, whose puzzles are of kind {spec.kind}"
             )
-        scores = scores_of(benchmark.kind)
-        if benchmark.metric not in scores:
-            raise ValueError(
-                f"benchmark {name}: no metric {benchmark.metric!r}"
-                f"{suggest(benchmark.metric, scores)}; there are {', '.join(scores)}"
-            )
+        _check_metric(benchmark.metric, benchmark.kind, f"benchmark {name}")
+        for variant, settings in benchmark.variants.items():
+            if settings.published_metric is not None:
+                where = f"{name}/{variant}: published_metric"
+                _check_metric(settings.published_metric, benchmark.kind, where)
         for variant in benchmark.variants:
             row = self.row(name, variant)
             try:

@@ -13,7 +13,7 @@ from trm.study.files import (
     files_of_all_kinds,
     files_of_one_kind,
 )
-from trm.study.paths import SEED, SUMMARY, TABLE_ENDINGS, WEIGHTS
+from trm.study.paths import BOARD_ENDINGS, SEED, SUMMARY, TABLE_ENDINGS, WEIGHTS
 from trm.study.table import Study
 
 PUBLISHED_WEIGHTS = "published_weights"
@@ -68,6 +68,7 @@ def unknown_target_pattern(study: Study) -> str:
     paths = study.paths
     targets = [paths.report, paths.study, *map(paths.summary, study.benchmarks)]
     targets += [paths.table(name, end) for name in study.tables for end in TABLE_ENDINGS]
+    targets += map(paths.board, BOARD_ENDINGS)
     known = [re.escape(path.removeprefix(f"{paths.results}/")) for path in targets]
     known += [_known_files(study, name) for name in study.result_names()]
     return rf"(?!(?:{'|'.join(known)}|{_any(study.datasets)})$).+"
@@ -105,7 +106,7 @@ def explain_target(study: Study, target: str) -> str:
         return _explain_given_weights(study, name, target)
     return (
         f"no rule makes {target}{suggest(target, _like(study, target))}; targets are "
-        f"{', '.join([paths.report, *tables])}, "
+        f"{', '.join([paths.report, paths.board(), *tables])}, "
         f"{paths.summary('BENCHMARK')} and {paths.result('BENCHMARK/VARIANT/seed-N')}/FILE with "
         f"BENCHMARK/VARIANT of {', '.join(study.result_names())} and FILE of "
         f"{', '.join(files_of_all_kinds())}, for ARC also {', '.join(files_of_one_kind('arc'))}"
@@ -129,4 +130,6 @@ def _like(study: Study, target: str) -> list[str]:
     if seed := re.search(rf"/seed-(?:{SEED})/", target):
         files = [re.sub(r"/seed-\d+/", seed[0], file) for file in files]
     tables = [paths.table(name, end) for name in study.tables for end in TABLE_ENDINGS]
-    return [*files, *map(paths.summary, study.benchmarks), *tables, paths.report, paths.study]
+    boards = [*map(paths.board, BOARD_ENDINGS)]
+    alone = [*boards, paths.report, paths.study]
+    return [*files, *map(paths.summary, study.benchmarks), *tables, *alone]

@@ -21,6 +21,7 @@ from trm.runtime.provenance import code_and_packages
 from trm.runtime.ranks import Ranks
 from trm.scoring.arc import lacks_solutions, score_arc, without_accuracy, write_submission
 from trm.study.run_folder import clear_interrupted, mark_interrupted
+from trm.training.flop import TrainingFlop
 from trm.training.memory import StepEstimate
 from trm.training.setup import Run
 from trm.training.state import Part
@@ -89,6 +90,9 @@ class Records(Silent):
         run, resumed = part.run, part.resumed
         self.run, self.datasets, self.state = run, part.datasets, part.state
         self.resumed, self.cost = resumed, part.cost
+        self.flop = TrainingFlop.counted(
+            run.config, self.state.model.config, self.state.total_steps
+        )
         self.progress: Progress | None = None  # before and after `counting`
         self.record = self._open_run_record()
         (run.folder / RunFile.PROVENANCE).unlink(missing_ok=True)  # of a run that had ended
@@ -174,13 +178,16 @@ class Records(Silent):
     def averaged(self, averages: Averages) -> None:
         lr = lr_at(self.run.config, self.state, self.run.config.lr)
         record = {**averages.metrics, "lr": lr, "examples_per_s": averages.examples_per_s}
-        record |= {"elapsed_s": self.cost.elapsed()}
+        record |= {"elapsed_s": self.cost.elapsed(), "train_flop": self._flop_so_far()}
         self._add_row("train", record)
         self.tracker.log({f"train/{k}": v for k, v in record.items()}, self.state.step)
 
     def _add_row(self, split: str, metrics: dict[str, float]) -> None:
         where = {"step": self.state.step, "split": split, "elapsed_s": self.cost.elapsed()}
-        self.history.add(where | metrics)
+        self.history.add(where | {"train_flop": self._flop_so_far()} | metrics)
+
+    def _flop_so_far(self) -> float:
+        return self.flop.until(self.state.step)
 
     # --- checkpoints and evaluations ------------------------------------------------------------
 
@@ -261,6 +268,7 @@ class Records(Silent):
             "num_params": self._num_params(),
             "starts": self.resumed.starts,
             **cost,
+            **self._flop_used(),
             "data_paths": run.config.data_paths,
             "dataset_sha256": self.datasets.sha256,
             "test_in_train": run.overlap.facts(),
@@ -274,6 +282,11 @@ class Records(Silent):
         say(f"trained {state.step} steps in {duration(self.cost.elapsed())}: {run.folder}")
         if offline:
             say(f"W&B was offline; to upload: wandb sync {offline}")
+
+    def _flop_used(self) -> dict[str, float]:
+        """FLOP of the training under the names of provenance.json; of a row at a step, the mean."""
+        used, rows = self._flop_so_far(), self.state.step * self.run.config.global_batch_size
+        return {"train_flop": used, "train_flop_per_row": used / rows}
 
 
 def save_outputs(run: Run, step: int, path: str, result: Evaluation) -> None:

@@ -52,6 +52,7 @@ COLUMNS = (
     "lr",
     "examples_per_s",
     "elapsed_s",
+    "train_flop",
 )
 
 

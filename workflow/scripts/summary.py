@@ -10,9 +10,8 @@ import argparse
 from pathlib import Path
 
 from trm.errors import TrmError, run_cli
-from trm.files import atomic_write
 from trm.report.results import load_results
-from trm.report.tables import summarise
+from trm.report.tables import summarise, write_frame
 from trm.study.table import Study
 
 
@@ -29,9 +28,7 @@ def main() -> None:
         known = ", ".join(benchmarks)
         raise TrmError(f"no benchmark {args.benchmark!r} in {args.config}; it has {known}")
     chosen = {args.benchmark: benchmarks[args.benchmark]}
-    table = summarise(load_results(args.results, chosen), chosen)
-    with atomic_write(args.out) as file:
-        table.to_csv(file, index=False, float_format="%.4f")
+    write_frame(args.out, summarise(load_results(args.results, chosen), chosen))
 
 
 if __name__ == "__main__":

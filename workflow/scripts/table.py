@@ -23,6 +23,7 @@ from trm.report.paper import (
     to_markdown,
 )
 from trm.report.results import existing_results
+from trm.report.tables import write_frame
 from trm.study.table import Study
 
 
@@ -44,8 +45,7 @@ def main() -> None:
     table = study.tables[args.table]
     results = existing_results(args.results, study.benchmarks)
     rows = paper_rows(table, results, study.benchmarks)
-    with atomic_write(args.out_csv) as file:
-        paper_frame(rows).to_csv(file, index=False, float_format="%.4f")
+    write_frame(args.out_csv, paper_frame(rows))
     with atomic_write(args.out_md) as file:
         file.write(to_markdown(table.title, rows).encode())
     save_figure(draw_table(table.title, rows), args.out_figure, describe_table(table.title, rows))

@@ -55,7 +55,8 @@ def completed(tmp_path_factory: pytest.TempPathFactory) -> Project:
         for file in STUDY.files_of(*name.split("/"))
     ]
     summaries = [f"results/tiny/{benchmark}/summary.csv" for benchmark in STUDY.benchmarks]
-    done = project.snakemake("results/tiny/report.html", *files, *summaries, "tables")
+    board = STUDY.paths.board()
+    done = project.snakemake("results/tiny/report.html", *files, *summaries, "tables", board)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return project
 
@@ -97,6 +98,23 @@ def test_tables_and_summaries_hold_every_result(completed: Project) -> None:
         assert rows.ours_percent.notna().all()
     for name, benchmark in STUDY.benchmarks.items():
         assert len(pd.read_csv(root / name / "summary.csv")) == len(benchmark.variants)
+
+
+def test_the_board_has_every_training_and_its_first_evaluation_at_a_threshold(
+    completed: Project,
+) -> None:
+    root = completed.root / "results/tiny"
+    board = pd.read_csv(root / "board.csv")
+    assert (root / "board.svg").is_file()
+    assert {*board.by} == {"ours"}  # nothing was published of what is tiny
+    assert {*(board.benchmark + "/" + board.entry)} == {*STUDY.trained_names()}
+    assert (board["flop"] > 0).all() and board.note.isna().all()
+    for row in board.itertuples():
+        assert (completed.root / row.source).is_file() and (completed.root / row.log).is_file()
+        history = pd.read_csv(completed.root / row.source)
+        tests = history[(history.split == "test") & (history[row.metric] >= 0.5)]
+        expected = tests.train_flop.iloc[0] if len(tests) else float("nan")
+        assert row.flop_to_50 == pytest.approx(expected, rel=1e-3, nan_ok=True)
 
 
 def test_the_report_has_every_default_result(completed: Project) -> None:
