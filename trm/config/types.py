@@ -280,7 +280,9 @@ class TrainConfig(Strict):
     weight_decay: float = Field(ge=0)
     beta1: float = Field(ge=0, lt=1)
     beta2: float = Field(ge=0, lt=1)
-    optimizer: Literal["adam_atan2", "adamw", "muon"] = "adam_atan2"
+    optimizer: Literal["adam_atan2", "adamw", "muon", "muon_adamw"] = "adam_atan2"
+    muon_lr: float | None = Field(None, ge=0)
+    muon_weight_decay: float | None = Field(None, ge=0)
     puzzle_emb_lr: float = Field(ge=0)
     puzzle_emb_weight_decay: float = Field(ge=0)
 
@@ -328,6 +330,9 @@ class TrainConfig(Strict):
                 f"epochs={self.epochs} is not a multiple of eval_interval={self.eval_interval}; "
                 f"the nearest are {_neighbours(self.epochs, self.eval_interval)}"
             )
+        for key in ("muon_lr", "muon_weight_decay"):
+            if getattr(self, key) is not None and not self.optimizer.startswith("muon"):
+                raise ValueError(f"{key} is an option of optimizer=muon and optimizer=muon_adamw")
         if self.freeze_weights and self.arch.puzzle_emb_ndim == 0:
             raise ValueError(
                 "freeze_weights=True with arch.puzzle_emb_ndim=0 leaves nothing to learn"

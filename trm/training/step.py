@@ -154,7 +154,7 @@ def _update(
     elif state.optimizer is not None:
         ranks.sum_([p.grad for p in model.parameters() if p.grad is not None])
         for group in state.optimizer.param_groups:
-            group["lr"] = lr_at(config, state, config.lr)
+            group["lr"] = lr_at(config, state, group.get("initial_lr", config.lr))
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
     if state.ema is not None:
