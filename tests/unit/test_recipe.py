@@ -51,9 +51,11 @@ def data(sudoku_data) -> PuzzleData:
 @contextmanager
 def gradients_of(model: torch.nn.Module) -> Iterator[dict[str, torch.Tensor]]:
     """Within the block, the gradients of the weights by name, as a training step adds them up."""
-    grads: dict[str, torch.Tensor] = {}
+    grads = dict.fromkeys(name for name, _ in model.named_parameters())
     handles = [
-        p.register_post_accumulate_grad_hook(lambda p, name=name: grads.update({name: p.grad}))
+        p.register_post_accumulate_grad_hook(
+            lambda p, name=name: grads.update({name: p.grad.clone()})
+        )
         for name, p in model.named_parameters()
     ]
     yield grads
@@ -176,6 +178,23 @@ def test_settings_of_muon_need_muon() -> None:
     for key in ("muon_lr", "muon_weight_decay"):
         with pytest.raises(TrmError, match=f"{key} is an option of optimizer=muon and"):
             config_of(**{key: 0.1})
+
+
+@pytest.mark.parametrize("limit", [None, 1e-3, 1e3])
+def test_a_long_gradient_is_shortened(data: PuzzleData, limit: float | None) -> None:
+    """All of it together, after the slices of a batch are added up."""
+    config = config_of(arch__forward_dtype="float64", lr=1.0, lr_warmup_steps=0, micro_batch_size=4)
+    config = config.model_copy(update={"max_grad_norm": limit})
+    state = state_of(config, data)
+    state.optimizer = torch.optim.SGD(state.model.parameters(), lr=1.0)
+    before = [p.detach().clone() for p in state.model.parameters()]
+    with gradients_of(state.model) as grads:
+        train_step(config, state, batch_of(data), ALONE)
+    norm = math.sqrt(sum(g.square().sum().item() for g in grads.values()))
+    assert 1e-3 < norm < 1e3
+    share = min(1.0, limit / (norm + 1e-6)) if limit else 1.0
+    for p, old, grad in zip(state.model.parameters(), before, grads.values(), strict=True):
+        torch.testing.assert_close(p.detach(), old - share * grad, rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "muon_adamw"])

@@ -283,6 +283,7 @@ class TrainConfig(Strict):
     optimizer: Literal["adam_atan2", "adamw", "muon", "muon_adamw"] = "adam_atan2"
     muon_lr: float | None = Field(None, ge=0)
     muon_weight_decay: float | None = Field(None, ge=0)
+    max_grad_norm: float | None = Field(None, gt=0)
     puzzle_emb_lr: float = Field(ge=0)
     puzzle_emb_weight_decay: float = Field(ge=0)
 

@@ -152,7 +152,10 @@ def _update(
     if state.optimizer is not None and state.step <= config.freeze_weights_for * state.total_steps:
         state.optimizer.zero_grad(set_to_none=True)
     elif state.optimizer is not None:
-        ranks.sum_([p.grad for p in model.parameters() if p.grad is not None])
+        trained = [p for p in model.parameters() if p.grad is not None]
+        ranks.sum_([p.grad for p in trained])
+        if config.max_grad_norm is not None:
+            torch.nn.utils.clip_grad_norm_(trained, config.max_grad_norm)
         for group in state.optimizer.param_groups:
             group["lr"] = lr_at(config, state, group.get("initial_lr", config.lr))
         state.optimizer.step()
