@@ -302,12 +302,35 @@ def test_smoothing_changes_training_but_not_what_evaluation_reports(data: Puzzle
     assert not np.isclose(losses[0], losses[1])
 
 
+# --- the halting head's share of the loss ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"supervision_decay": 0.7}, {"arch__no_ACT_continue": False}]
+)
+def test_the_loss_of_halting_is_weighed(data: PuzzleData, changes: dict[str, object]) -> None:
+    """The losses are lm + weight * q, which two weights give and a third one confirms."""
+    batch, double = batch_of(data), {"arch__forward_dtype": "float64", **changes}
+    losses = {}
+    for weight in (0.0, 0.05, 1.0):
+        config = config_of(arch__loss__halting_weight=weight, **double)
+        metrics = train_step(config, state_of(config, data), batch, ALONE)
+        losses[weight] = metrics["loss"].item()
+    halting = losses[1.0] - losses[0.0]
+    assert halting > 0.01
+    assert losses[0.05] == pytest.approx(losses[0.0] + 0.05 * halting, rel=1e-12)
+    if not changes:
+        assert losses[0.0] == pytest.approx(metrics["lm_loss"].item(), rel=1e-12)
+        assert halting == pytest.approx(metrics["q_halt_loss"].item(), rel=1e-6)
+
+
 def test_settings_of_an_older_run_have_their_defaults() -> None:
     """A snapshot of a version without these options is gone on with."""
     config = config_of()
     older = config.model_dump(mode="json")
-    for key in ("depth_schedule", "random_halt_prob", "ema_warmup"):
+    for key in ("depth_schedule", "random_halt_prob", "ema_warmup", "muon_lr", "max_grad_norm"):
         del older[key]
-    del older["arch"]["loss"]["label_smoothing"]
+    for key in ("label_smoothing", "halting_weight"):
+        del older["arch"]["loss"][key]
     assert config.differences(older) == []
     assert config.model_copy(update={"random_halt_prob": 0.5}).differences(older)

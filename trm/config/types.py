@@ -35,6 +35,7 @@ class LossConfig(Strict):
         "stablemax_cross_entropy"
     )
     label_smoothing: float = Field(0, ge=0, lt=1)
+    halting_weight: float = Field(0.5, ge=0)
 
 
 OWN_OPTIONS = (

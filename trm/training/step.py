@@ -69,6 +69,7 @@ def train_step(
             output,
             config.arch.loss.label_smoothing,
             _weights(config, state.carries[i]),
+            config.arch.loss.halting_weight,
         )
         # Already divided by the global batch size: slices and ranks only add up.
         (loss / config.global_batch_size).backward()
