@@ -234,6 +234,20 @@ def test_a_young_average_forgets_its_start() -> None:
     assert ema.shadow["weight"].item() == pytest.approx(0.001, rel=1e-4)
 
 
+def test_an_average_begins_where_it_is_told_to() -> None:
+    model = torch.nn.Linear(1, 1, bias=False).double()
+    ema = EMA(model, 0.9, start=2)
+    weights = (5.0, -3.0, 1.0, 2.0)
+    averages = []
+    for step, weight in enumerate(weights, start=1):
+        with torch.no_grad():
+            model.weight.fill_(weight)
+        ema.update(model, step)
+        averages.append(ema.shadow["weight"].item())
+    third = 0.9 * -3 + 0.1 * 1
+    assert averages == pytest.approx([5, -3, third, 0.9 * third + 0.1 * 2], rel=1e-15)
+
+
 # --- halting by chance ----------------------------------------------------------------------------
 
 

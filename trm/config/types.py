@@ -291,6 +291,7 @@ class TrainConfig(Strict):
     ema: bool = False
     ema_rate: float = Field(0.999, ge=0, lt=1)
     ema_warmup: bool = False
+    ema_start: int = Field(0, ge=0)
     depth_schedule: list[DepthStage] = []
     supervision_decay: float | None = Field(None, gt=0, le=1)
     random_halt_prob: float = Field(0, ge=0, lt=1)

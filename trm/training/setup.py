@@ -186,7 +186,9 @@ def initial_state(run: Run) -> TrainState:
         puzzle_optimizer=SignSGD(model.puzzle_emb.weights, config.puzzle_emb_weight_decay, ranks)
         if config.arch.puzzle_emb_ndim > 0
         else None,
-        ema=EMA(model, config.ema_rate, config.ema_warmup) if config.ema else None,
+        ema=EMA(model, config.ema_rate, config.ema_warmup, config.ema_start)
+        if config.ema
+        else None,
         generator=torch.Generator().manual_seed(config.seed),
         total_steps=run.data.total_steps(config.epochs, config.global_batch_size),
     )
