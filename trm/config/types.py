@@ -49,6 +49,7 @@ OWN_OPTIONS = (
     "add_tokens",
     "dropout",
     "equivariant_symbols",
+    "bounded_glu",
 )
 """Settings of single architectures, which list them as options. Those of another architecture do
 not have them in their files."""
@@ -91,6 +92,7 @@ class ArchConfig(Strict):
     add_tokens: int = Field(0, ge=0)
     dropout: float = Field(0, ge=0, lt=1)
     equivariant_symbols: bool = True
+    bounded_glu: bool = False
 
     @model_validator(mode="before")
     @classmethod

@@ -14,6 +14,7 @@ from trm.config.types import ModelConfig
 from trm.model.embedding import PuzzleEmbedding
 from trm.model.layers import (
     Block,
+    BoundedBlock,
     Embedding,
     Linear,
     Net,
@@ -148,9 +149,10 @@ class RecursiveModel(nn.Module, ABC):
 
     def make_net(self, num_layers: int) -> Net:
         c = self.config
+        block = BoundedBlock if c.bounded_glu else Block
         return Net(
             [
-                Block(c.hidden_size, self.length, c.num_heads, c.expansion, c.mlp_t, c.rms_norm_eps)
+                block(c.hidden_size, self.length, c.num_heads, c.expansion, c.mlp_t, c.rms_norm_eps)
                 for _ in range(num_layers)
             ]
         )
