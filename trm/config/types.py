@@ -50,6 +50,7 @@ OWN_OPTIONS = (
     "dropout",
     "equivariant_symbols",
     "bounded_glu",
+    "num_chains",
 )
 """Settings of single architectures, which list them as options. Those of another architecture do
 not have them in their files."""
@@ -93,6 +94,7 @@ class ArchConfig(Strict):
     dropout: float = Field(0, ge=0, lt=1)
     equivariant_symbols: bool = True
     bounded_glu: bool = False
+    num_chains: int = Field(4, ge=1)
 
     @model_validator(mode="before")
     @classmethod

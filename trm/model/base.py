@@ -192,9 +192,11 @@ class RecursiveModel(nn.Module, ABC):
         inputs: Tensor,
         puzzle_rows: Tensor | None,
         depth: Depth | None = None,
+        labels: Tensor | None = None,
     ) -> tuple[State, Heads]:
         """One supervision step (of the model's own depth, unless another is given); the returned
-        state is detached (docs/specification.md#recursion)."""
+        state is detached (docs/specification.md#recursion). `labels` [B, S] are for a model whose
+        chains compete in training."""
         x = self.embed(inputs, puzzle_rows)
         if self.positions_first:  # copied once a step, so that no call of a net has to
             x, state = _positions_first(x), tuple(map(_positions_first, state))
