@@ -15,7 +15,8 @@ from trm.config.architectures import architecture_names
 from trm.config.types import ArchConfig, ModelConfig
 from trm.model.act import Batch, Exploration, act_step, initial_carry, supervision_steps
 from trm.model.base import Depth, RecursiveModel
-from trm.model.layers import RotaryPositions, SwiGLU, truncated_normal_
+from trm.model.kernels import choose_kernels
+from trm.model.layers import BoundedGLU, RotaryPositions, SwiGLU, truncated_normal_
 from trm.model.loss import IGNORE_LABEL, act_loss, softmax_cross_entropy, stablemax_cross_entropy
 from trm.model.registry import build_model
 from trm.runtime.ranks import Ranks
@@ -88,6 +89,32 @@ def test_published_sizes() -> None:
 def test_swiglu_width_is_a_multiple_of_256() -> None:
     assert SwiGLU(512, 4).down_proj.weight.shape == (512, 1536)
     assert SwiGLU(97, 4).down_proj.weight.shape == (97, 512)
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_bounded_unit_is_its_formula(first: bool) -> None:
+    """Over the last axis, as the nets call it, and over the first."""
+    unit = BoundedGLU(24, 4, eps=1e-5).double()
+    x = torch.randn(5, 24, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    g, v = (unit.gate_up_proj.weight @ x.t()).chunk(2)  # [I, 5] each
+    rms = (g * v) / ((g * v).square().mean(0) + 1e-5).sqrt()
+    wanted = unit.down_proj.weight @ (rms / (1 + torch.exp(-g)))
+    got = unit.over_first(x.t()) if first else unit(x).t()
+    torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-14)
+
+
+def test_bounded_units_take_the_place_of_all_others() -> None:
+    for changes in ({"mlp_t": True}, {}):
+        model = build_model(small(bounded_glu=True, **changes))
+        units = [m for m in model.modules() if isinstance(m, SwiGLU)]
+        assert len(units) == 2 * model.config.L_layers - (not changes) * model.config.L_layers
+        assert all(isinstance(unit, BoundedGLU) for unit in units)
+        assert choose_kernels(model, "fused", CPU.device) == (
+            "they are for SwiGLU, which arch.bounded_glu replaces"
+        )
+        assert not any(unit.fused for unit in units)
+    with pytest.raises(ValueError, match="bounded_glu is an option of arch=trm"):
+        ArchConfig(name="hrm", bounded_glu=True)
 
 
 def test_rotary_keeps_lengths_and_depends_on_distance_only() -> None:

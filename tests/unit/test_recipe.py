@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -19,7 +22,7 @@ from trm.model.loss import IGNORE_LABEL, softmax_cross_entropy, stablemax_cross_
 from trm.model.registry import build_model, model_for
 from trm.runtime.ranks import Ranks
 from trm.training.ema import EMA
-from trm.training.optim import AdamATan2, MuonForMatrices, make_optimizer
+from trm.training.optim import AdamATan2, MuonForMatrices, MuonSettings, make_optimizer
 from trm.training.step import TrainState, depth_at, train_step
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -33,7 +36,8 @@ def config_of(**changes: object) -> TrainConfig:
 def state_of(config: TrainConfig, data: PuzzleData, total_steps: int = 10) -> TrainState:
     torch.manual_seed(0)
     model = build_model(model_for(config, data)).train()
-    optimizer = make_optimizer(config.optimizer, model, (0.9, 0.95), 0.1)
+    muon = MuonSettings(config.muon_lr, config.muon_weight_decay)
+    optimizer = make_optimizer(config.optimizer, model, (0.9, 0.95), config.weight_decay, muon)
     return TrainState(
         model, optimizer, None, None, torch.Generator().manual_seed(0), total_steps=total_steps
     )
@@ -42,6 +46,21 @@ def state_of(config: TrainConfig, data: PuzzleData, total_steps: int = 10) -> Tr
 @pytest.fixture(scope="module")
 def data(sudoku_data) -> PuzzleData:
     return PuzzleData.load([str(sudoku_data)], "train")
+
+
+@contextmanager
+def gradients_of(model: torch.nn.Module) -> Iterator[dict[str, torch.Tensor]]:
+    """Within the block, the gradients of the weights by name, as a training step adds them up."""
+    grads = dict.fromkeys(name for name, _ in model.named_parameters())
+    handles = [
+        p.register_post_accumulate_grad_hook(
+            lambda p, name=name: grads.update({name: p.grad.clone()})
+        )
+        for name, p in model.named_parameters()
+    ]
+    yield grads
+    for handle in handles:
+        handle.remove()
 
 
 def batch_of(data: PuzzleData):
@@ -119,8 +138,68 @@ def test_muon_takes_the_matrices_of_the_nets_and_adam_the_rest(data: PuzzleData)
     assert "lm_head.weight" in of_adam and "embed_tokens.embedding_weight" in of_adam
 
 
-def test_muon_goes_on_from_its_saved_state(data: PuzzleData) -> None:
-    config = config_of(optimizer="muon", lr=1e-2, lr_warmup_steps=0)
+SPLIT = {
+    "optimizer": "muon_adamw",
+    "lr": 1e-3,
+    "weight_decay": 1.0,
+    "muon_lr": 2e-2,
+    "muon_weight_decay": 5e-3,
+    "lr_warmup_steps": 0,
+    "lr_min_ratio": 0.0,
+}
+
+
+def test_muon_and_adamw_have_rates_and_decays_of_their_own(data: PuzzleData) -> None:
+    """The weights are those of torch's two optimisers; the rates end at 0 with the training."""
+    config, batch = config_of(**SPLIT), batch_of(data)
+    state = state_of(config, data, total_steps=3)
+    copies = {name: p.detach().clone() for name, p in state.model.named_parameters()}
+    matrices = [p for name, p in copies.items() if "proj" in name]
+    others = [p for name, p in copies.items() if "proj" not in name]
+    muon = torch.optim.Muon(matrices, weight_decay=5e-3, momentum=0.6, ns_steps=3)
+    adamw = torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=1.0)
+    for step in (1, 2, 3):
+        before = [p.detach().clone() for p in state.model.parameters()]
+        with gradients_of(state.model) as grads:
+            train_step(config, state, batch, ALONE)
+        share = 0.5 * (1 + math.cos(math.pi * step / 3))
+        for optimizer, rate in ((muon, 2e-2), (adamw, 1e-3)):
+            optimizer.param_groups[0]["lr"] = rate * share
+        for name, p in copies.items():
+            p.grad = grads[name]
+        muon.step()
+        adamw.step()
+        for p, wanted, old in zip(state.model.parameters(), copies.values(), before, strict=True):
+            torch.testing.assert_close(p, wanted, rtol=1e-6, atol=1e-7)
+            assert torch.equal(p, old) == (step == 3)
+
+
+def test_settings_of_muon_need_muon() -> None:
+    for key in ("muon_lr", "muon_weight_decay"):
+        with pytest.raises(TrmError, match=f"{key} is an option of optimizer=muon and"):
+            config_of(**{key: 0.1})
+
+
+@pytest.mark.parametrize("limit", [None, 1e-3, 1e3])
+def test_a_long_gradient_is_shortened(data: PuzzleData, limit: float | None) -> None:
+    """All of it together, after the slices of a batch are added up."""
+    config = config_of(arch__forward_dtype="float64", lr=1.0, lr_warmup_steps=0, micro_batch_size=4)
+    config = config.model_copy(update={"max_grad_norm": limit})
+    state = state_of(config, data)
+    state.optimizer = torch.optim.SGD(state.model.parameters(), lr=1.0)
+    before = [p.detach().clone() for p in state.model.parameters()]
+    with gradients_of(state.model) as grads:
+        train_step(config, state, batch_of(data), ALONE)
+    norm = math.sqrt(sum(g.square().sum().item() for g in grads.values()))
+    assert 1e-3 < norm < 1e3
+    share = min(1.0, limit / (norm + 1e-6)) if limit else 1.0
+    for p, old, grad in zip(state.model.parameters(), before, grads.values(), strict=True):
+        torch.testing.assert_close(p.detach(), old - share * grad, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "muon_adamw"])
+def test_muon_goes_on_from_its_saved_state(data: PuzzleData, optimizer: str) -> None:
+    config = config_of(optimizer=optimizer, lr=1e-2, lr_warmup_steps=0)
     batch = batch_of(data)
     one, other = state_of(config, data), state_of(config, data)
     for _ in range(2):
@@ -153,6 +232,20 @@ def test_a_young_average_forgets_its_start() -> None:
     ema.shadow["weight"].zero_()
     ema.update(model, step=10**6)
     assert ema.shadow["weight"].item() == pytest.approx(0.001, rel=1e-4)
+
+
+def test_an_average_begins_where_it_is_told_to() -> None:
+    model = torch.nn.Linear(1, 1, bias=False).double()
+    ema = EMA(model, 0.9, start=2)
+    weights = (5.0, -3.0, 1.0, 2.0)
+    averages = []
+    for step, weight in enumerate(weights, start=1):
+        with torch.no_grad():
+            model.weight.fill_(weight)
+        ema.update(model, step)
+        averages.append(ema.shadow["weight"].item())
+    third = 0.9 * -3 + 0.1 * 1
+    assert averages == pytest.approx([5, -3, third, 0.9 * third + 0.1 * 2], rel=1e-15)
 
 
 # --- halting by chance ----------------------------------------------------------------------------
@@ -223,12 +316,35 @@ def test_smoothing_changes_training_but_not_what_evaluation_reports(data: Puzzle
     assert not np.isclose(losses[0], losses[1])
 
 
+# --- the halting head's share of the loss ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"supervision_decay": 0.7}, {"arch__no_ACT_continue": False}]
+)
+def test_the_loss_of_halting_is_weighed(data: PuzzleData, changes: dict[str, object]) -> None:
+    """The losses are lm + weight * q, which two weights give and a third one confirms."""
+    batch, double = batch_of(data), {"arch__forward_dtype": "float64", **changes}
+    losses = {}
+    for weight in (0.0, 0.05, 1.0):
+        config = config_of(arch__loss__halting_weight=weight, **double)
+        metrics = train_step(config, state_of(config, data), batch, ALONE)
+        losses[weight] = metrics["loss"].item()
+    halting = losses[1.0] - losses[0.0]
+    assert halting > 0.01
+    assert losses[0.05] == pytest.approx(losses[0.0] + 0.05 * halting, rel=1e-12)
+    if not changes:
+        assert losses[0.0] == pytest.approx(metrics["lm_loss"].item(), rel=1e-12)
+        assert halting == pytest.approx(metrics["q_halt_loss"].item(), rel=1e-6)
+
+
 def test_settings_of_an_older_run_have_their_defaults() -> None:
     """A snapshot of a version without these options is gone on with."""
     config = config_of()
     older = config.model_dump(mode="json")
-    for key in ("depth_schedule", "random_halt_prob", "ema_warmup"):
+    for key in ("depth_schedule", "random_halt_prob", "ema_warmup", "muon_lr", "max_grad_norm"):
         del older[key]
-    del older["arch"]["loss"]["label_smoothing"]
+    for key in ("label_smoothing", "halting_weight"):
+        del older["arch"]["loss"][key]
     assert config.differences(older) == []
     assert config.model_copy(update={"random_halt_prob": 0.5}).differences(older)

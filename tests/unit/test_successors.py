@@ -40,11 +40,12 @@ from trm.training.setup import initial_state, set_up
 from trm.training.step import Averages, train_step
 from trm.training.trainer import train
 
-SUCCESSORS = ("urm", "eqr", "se_rrm")
+SUCCESSORS = ("urm", "eqr", "se_rrm", "trm_wta")
 SMALL = {
     "urm": {},
     "eqr": {"arch__mlp_t": True, "arch__pos_encodings": "none", "arch__noise_scale": 0.1},
     "se_rrm": {"arch__head_dim": 8, "arch__add_tokens": 2, "arch__dropout": 0.1},
+    "trm_wta": {"arch__num_chains": 3, "arch__bounded_glu": True},
 }
 
 
@@ -269,6 +270,9 @@ def test_an_interrupted_run_ends_as_one_that_was_not(
     boards: Path, tmp_path: Path, name: str
 ) -> None:
     changes = settings(name, save_every_steps=100, ema=True, random_halt_prob=0.1)
+    if name == "trm_wta":  # with the rest of its recipe
+        changes |= {"optimizer": "muon_adamw", "muon_lr": 0.02, "muon_weight_decay": 0.005}
+        changes |= {"max_grad_norm": 1.0, "ema_start": 7, "lr_min_ratio": 0.0}
     train(config_of(boards, tmp_path / "whole", **changes), ALONE)
     parts = config_of(boards, tmp_path / "parts", **changes)
     with pytest.raises(SystemExit):

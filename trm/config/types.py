@@ -35,6 +35,7 @@ class LossConfig(Strict):
         "stablemax_cross_entropy"
     )
     label_smoothing: float = Field(0, ge=0, lt=1)
+    halting_weight: float = Field(0.5, ge=0)
 
 
 OWN_OPTIONS = (
@@ -48,6 +49,8 @@ OWN_OPTIONS = (
     "add_tokens",
     "dropout",
     "equivariant_symbols",
+    "bounded_glu",
+    "num_chains",
 )
 """Settings of single architectures, which list them as options. Those of another architecture do
 not have them in their files."""
@@ -90,6 +93,8 @@ class ArchConfig(Strict):
     add_tokens: int = Field(0, ge=0)
     dropout: float = Field(0, ge=0, lt=1)
     equivariant_symbols: bool = True
+    bounded_glu: bool = False
+    num_chains: int = Field(4, ge=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -280,13 +285,17 @@ class TrainConfig(Strict):
     weight_decay: float = Field(ge=0)
     beta1: float = Field(ge=0, lt=1)
     beta2: float = Field(ge=0, lt=1)
-    optimizer: Literal["adam_atan2", "adamw", "muon"] = "adam_atan2"
+    optimizer: Literal["adam_atan2", "adamw", "muon", "muon_adamw"] = "adam_atan2"
+    muon_lr: float | None = Field(None, ge=0)
+    muon_weight_decay: float | None = Field(None, ge=0)
+    max_grad_norm: float | None = Field(None, gt=0)
     puzzle_emb_lr: float = Field(ge=0)
     puzzle_emb_weight_decay: float = Field(ge=0)
 
     ema: bool = False
     ema_rate: float = Field(0.999, ge=0, lt=1)
     ema_warmup: bool = False
+    ema_start: int = Field(0, ge=0)
     depth_schedule: list[DepthStage] = []
     supervision_decay: float | None = Field(None, gt=0, le=1)
     random_halt_prob: float = Field(0, ge=0, lt=1)
@@ -328,6 +337,9 @@ class TrainConfig(Strict):
                 f"epochs={self.epochs} is not a multiple of eval_interval={self.eval_interval}; "
                 f"the nearest are {_neighbours(self.epochs, self.eval_interval)}"
             )
+        for key in ("muon_lr", "muon_weight_decay"):
+            if getattr(self, key) is not None and not self.optimizer.startswith("muon"):
+                raise ValueError(f"{key} is an option of optimizer=muon and optimizer=muon_adamw")
         if self.freeze_weights and self.arch.puzzle_emb_ndim == 0:
             raise ValueError(
                 "freeze_weights=True with arch.puzzle_emb_ndim=0 leaves nothing to learn"

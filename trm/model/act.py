@@ -180,7 +180,9 @@ def act_step(
     carry = _replace_halted(model, carry, batch, _keys_of(model, batch) if keys is None else keys)
     current = carry.current
     rows = model.puzzle_rows(current.puzzle_identifiers, requires_grad=torch.is_grad_enabled())
-    state, (logits, q_halt, q_continue) = model(carry.state, current.inputs, rows, depth)
+    state, (logits, q_halt, q_continue) = model(
+        carry.state, current.inputs, rows, depth, current.labels
+    )
 
     target = None
     with torch.no_grad():

@@ -14,6 +14,7 @@ from trm.config.types import ModelConfig
 from trm.model.embedding import PuzzleEmbedding
 from trm.model.layers import (
     Block,
+    BoundedBlock,
     Embedding,
     Linear,
     Net,
@@ -148,9 +149,10 @@ class RecursiveModel(nn.Module, ABC):
 
     def make_net(self, num_layers: int) -> Net:
         c = self.config
+        block = BoundedBlock if c.bounded_glu else Block
         return Net(
             [
-                Block(c.hidden_size, self.length, c.num_heads, c.expansion, c.mlp_t, c.rms_norm_eps)
+                block(c.hidden_size, self.length, c.num_heads, c.expansion, c.mlp_t, c.rms_norm_eps)
                 for _ in range(num_layers)
             ]
         )
@@ -190,9 +192,11 @@ class RecursiveModel(nn.Module, ABC):
         inputs: Tensor,
         puzzle_rows: Tensor | None,
         depth: Depth | None = None,
+        labels: Tensor | None = None,
     ) -> tuple[State, Heads]:
         """One supervision step (of the model's own depth, unless another is given); the returned
-        state is detached (docs/specification.md#recursion)."""
+        state is detached (docs/specification.md#recursion). `labels` [B, S] are for a model whose
+        chains compete in training."""
         x = self.embed(inputs, puzzle_rows)
         if self.positions_first:  # copied once a step, so that no call of a net has to
             x, state = _positions_first(x), tuple(map(_positions_first, state))

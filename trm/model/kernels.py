@@ -45,6 +45,8 @@ def _lacking(model: RecursiveModel, device: torch.device) -> str | None:
     dtype = model.dtype
     if not any(isinstance(module, Block) for module in model.modules()):
         return "they are for TRM's blocks, and this architecture has others"
+    if model.config.bounded_glu:
+        return "they are for SwiGLU, which arch.bounded_glu replaces"
     if importlib.util.find_spec("triton") is None:
         return "Triton, which comes with torch's builds for CUDA, is not installed"
     if os.environ.get("TRITON_INTERPRET") == "1" and device.type == "cpu":

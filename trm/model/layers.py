@@ -237,7 +237,7 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # [..., D] -> [..., D]
         if not self.fused:
-            return self.down_proj(gated(self.gate_up_proj(x)))
+            return self.down_proj(self.gate(self.gate_up_proj(x)))
         weight = self.gate_up_proj.weight.to(x.dtype)
         inner = torch.ops.trm.gated_product(x.flatten(0, -2), weight)
         return self.down_proj(inner.unflatten(0, x.shape[:-1]))
@@ -247,7 +247,24 @@ class SwiGLU(nn.Module):
         w_gate_up, w_down = (p.weight.to(x.dtype) for p in (self.gate_up_proj, self.down_proj))
         if x.is_cuda:
             w_gate_up = in_aligned_rows(w_gate_up)
-        return product(w_down, gated(product(w_gate_up, x), dim=0))
+        return product(w_down, self.gate(product(w_gate_up, x), dim=0))
+
+    def gate(self, gate_and_up: Tensor, dim: int = -1) -> Tensor:  # [..., 2I] -> [..., I]
+        """What the unit makes of W_gate x and W_up x, side by side on one axis."""
+        return gated(gate_and_up, dim)
+
+
+class BoundedGLU(SwiGLU):
+    """W_down(sigmoid(W_gate x) · rms(W_gate x · W_up x)): SwiGLU with a norm in it, which bounds
+    what Muon's large updates would let grow (arXiv 2601.19085)."""
+
+    def __init__(self, dim: int, expansion: float, eps: float) -> None:
+        super().__init__(dim, expansion)
+        self.eps = eps
+
+    def gate(self, gate_and_up: Tensor, dim: int = -1) -> Tensor:
+        gate, up = gate_and_up.chunk(2, dim)
+        return torch.sigmoid(gate) * rms_norm(gate * up, self.eps, dim)
 
 
 class AnyBlock(nn.Module):
@@ -270,7 +287,7 @@ class Block(AnyBlock):
         super().__init__()
         self.eps = eps
         if mlp_t:
-            self.mlp_t = SwiGLU(length, expansion)
+            self.mlp_t = self.make_mlp(length, expansion)
         else:
             self.self_attn = Attention(dim, num_heads)
         self.mixes_with_mlp = mlp_t
@@ -298,6 +315,13 @@ class Block(AnyBlock):
         weights = mlp.gate_up_proj.weight, mlp.down_proj.weight
         mixed, _ = torch.ops.trm.mix_positions(columns, *weights, self.eps)
         return mixed
+
+
+class BoundedBlock(Block):
+    """The same with bounded gated units in place of SwiGLU."""
+
+    def make_mlp(self, dim: int, expansion: float) -> SwiGLU:
+        return BoundedGLU(dim, expansion, self.eps)
 
 
 class Net(nn.Module):

@@ -68,12 +68,13 @@ def act_loss(
     output: StepOutput,
     label_smoothing: float = 0,
     weights: Tensor | None = None,
+    halting_weight: float = 0.5,
 ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     """Loss summed over the rows, metrics as sums over rows, predictions [B, S].
 
-    `weights` [B] are of the rows in the loss, not in the metrics. Metrics other than losses count
-    only rows that halted at this step and have a label: divide them by `count`; divide the losses
-    by the global batch size.
+    `weights` [B] are of the rows in the loss, not in the metrics; `halting_weight` is that of the
+    losses of halting and continuing. Metrics other than losses count only rows that halted at this
+    step and have a label: divide them by `count`; divide the losses by the global batch size.
     """
     labels = carry.current.labels
     scored = labels != IGNORE_LABEL
@@ -99,9 +100,9 @@ def act_loss(
     q_losses = _q_losses(output, fully_right, "sum")
     metrics |= {"lm_loss": lm_loss.detach()} | {k: loss.detach() for k, loss in q_losses.items()}
     if weights is None:
-        return lm_loss + 0.5 * sum(q_losses.values()), metrics, preds
+        return lm_loss + halting_weight * sum(q_losses.values()), metrics, preds
     q_of_rows = sum(_q_losses(output, fully_right, "none").values())
-    return (weights * (token_losses.sum(-1) + 0.5 * q_of_rows)).sum(), metrics, preds
+    return (weights * (token_losses.sum(-1) + halting_weight * q_of_rows)).sum(), metrics, preds
 
 
 def _q_losses(output: StepOutput, fully_right: Tensor, reduction: str) -> dict[str, Tensor]:

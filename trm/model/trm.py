@@ -13,7 +13,7 @@ class TRM(RecursiveModel):
     """States (y, z) = (z_H, z_L); T = H_cycles, n = L_cycles."""
 
     states = ("H", "L")
-    options = ("depth_schedule", "one_step_gradient", "puzzle_emb_len", "mlp_t")
+    options = ("depth_schedule", "one_step_gradient", "puzzle_emb_len", "mlp_t", "bounded_glu")
 
     def build_nets(self) -> None:
         self.L_level = self.make_net(self.config.L_layers)

@@ -10,14 +10,15 @@ from torch import Tensor, nn
 
 
 class EMA:
-    """shadow ← rate·shadow + (1 − rate)·parameter after each step.
+    """shadow ← rate·shadow + (1 − rate)·parameter after each step; shadow ← parameter until step
+    `start`.
 
     With `warmup` the rate after step t is at most (1 + t) / (10 + t), so that the first weights,
     which are noise, are soon forgotten (the schedule of TensorFlow's ExponentialMovingAverage).
     """
 
-    def __init__(self, model: nn.Module, rate: float, warmup: bool = False) -> None:
-        self.rate, self.warmup = rate, warmup
+    def __init__(self, model: nn.Module, rate: float, warmup: bool = False, start: int = 0) -> None:
+        self.rate, self.warmup, self.start = rate, warmup, start
         self.shadow: dict[str, Tensor] = {
             name: p.detach().clone() for name, p in model.named_parameters()
         }
@@ -25,11 +26,16 @@ class EMA:
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
         """Take in the weights after `step` (from 1)."""
-        rate = min(self.rate, (1 + step) / (10 + step)) if self.warmup else self.rate
+        rate = self._rate_at(step)
         shadows = list(self.shadow.values())
         params = [p.detach() for p in model.parameters()]
         torch._foreach_mul_(shadows, rate)
         torch._foreach_add_(shadows, torch._foreach_mul(params, 1 - rate))
+
+    def _rate_at(self, step: int) -> float:
+        if step <= self.start:
+            return 0.0
+        return min(self.rate, (1 + step) / (10 + step)) if self.warmup else self.rate
 
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -115,25 +116,59 @@ def sums_in_order(identifiers: Tensor, grads: Tensor) -> Tensor:
     return added[first]
 
 
-class MuonForMatrices:
-    """Muon (torch.optim.Muon, arXiv 2502.16982) for the nets' matrices, Adam-atan2 for all else.
+@dataclass(frozen=True)
+class MuonSettings:
+    """Learning rate and decay of the matrices; None: those of all other weights."""
 
-    Muon's update has the size of Adam's, so that both take the same lr. Offers what the training
-    loop uses of torch.optim.Optimizer, with the parameters of Muon numbered first.
+    lr: float | None = None
+    weight_decay: float | None = None
+
+
+@dataclass(frozen=True)
+class MuonRecipe:
+    """How torch.optim.Muon is set, and which optimiser takes the rest."""
+
+    settings: dict[str, Any]
+    rest: type[torch.optim.Optimizer]
+
+
+MUON_RECIPES = {
+    # Of URM. The update has the size of Adam's, so that both may have the same lr.
+    "muon": MuonRecipe({"adjust_lr_fn": "match_rms_adamw"}, AdamATan2),
+    # Of SiC: a short memory, and lr·√max(1, rows / columns) times the orthogonal matrix.
+    "muon_adamw": MuonRecipe(
+        {"adjust_lr_fn": "original", "momentum": 0.6, "ns_steps": 3}, torch.optim.AdamW
+    ),
+}
+"""The recipes by their name in `optimizer`."""
+
+
+class MuonForMatrices:
+    """Muon (torch.optim.Muon, arXiv 2502.16982) for the nets' matrices, another optimiser for all
+    else.
+
+    Offers what the training loop uses of torch.optim.Optimizer, with the parameters of Muon
+    numbered first.
     """
 
     def __init__(
-        self, model: nn.Module, lr: float, betas: tuple[float, float], weight_decay: float
+        self,
+        model: nn.Module,
+        recipe: MuonRecipe,
+        betas: tuple[float, float],
+        weight_decay: float,
+        muon: MuonSettings,
     ) -> None:
         named = dict(model.named_parameters())
         matrices = [name for name, p in named.items() if "layers." in name and p.ndim == 2]
-        muon = torch.optim.Muon(
-            [named.pop(name) for name in matrices],
-            lr=lr,
-            weight_decay=weight_decay,
-            adjust_lr_fn="match_rms_adamw",
+        group: dict[str, Any] = {"params": [named.pop(name) for name in matrices]}
+        if muon.lr is not None:
+            group["initial_lr"] = muon.lr
+        own_decay = weight_decay if muon.weight_decay is None else muon.weight_decay
+        self.parts = (
+            torch.optim.Muon([group], lr=0.0, weight_decay=own_decay, **recipe.settings),
+            recipe.rest(named.values(), lr=0.0, betas=betas, weight_decay=weight_decay),
         )
-        self.parts = muon, AdamATan2(named.values(), lr, betas, weight_decay)
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -166,11 +201,18 @@ class MuonForMatrices:
 
 
 def make_optimizer(
-    name: str, model: nn.Module, betas: tuple[float, float], weight_decay: float
+    name: str,
+    model: nn.Module,
+    betas: tuple[float, float],
+    weight_decay: float,
+    muon: MuonSettings = MuonSettings(),
 ) -> torch.optim.Optimizer | MuonForMatrices:
-    """The optimiser of the weights, at lr 0: the schedule sets it before each step."""
-    if name == "muon":
-        return MuonForMatrices(model, 0.0, betas, weight_decay)
+    """The optimiser of the weights, at lr 0: the schedule sets it before each step.
+
+    A group of weights with a learning rate of its own has it as `initial_lr`.
+    """
+    if name in MUON_RECIPES:
+        return MuonForMatrices(model, MUON_RECIPES[name], betas, weight_decay, muon)
     if name == "adamw":
         return torch.optim.AdamW(model.parameters(), lr=0.0, betas=betas, weight_decay=weight_decay)
     return AdamATan2(model.parameters(), lr=0.0, betas=betas, weight_decay=weight_decay)

@@ -31,7 +31,7 @@ from trm.scoring.arc import TEST_PUZZLES
 from trm.study.puzzle_names import names_sha256, why_other_puzzles
 from trm.training.ema import EMA
 from trm.training.memory import StepEstimate, estimate
-from trm.training.optim import SignSGD, make_optimizer
+from trm.training.optim import MuonSettings, SignSGD, make_optimizer
 from trm.training.step import TrainState
 from trm.training.tracking import require_login
 
@@ -176,11 +176,19 @@ def initial_state(run: Run) -> TrainState:
         model=model,
         optimizer=None
         if config.freeze_weights
-        else make_optimizer(config.optimizer, model, betas, config.weight_decay),
+        else make_optimizer(
+            config.optimizer,
+            model,
+            betas,
+            config.weight_decay,
+            MuonSettings(config.muon_lr, config.muon_weight_decay),
+        ),
         puzzle_optimizer=SignSGD(model.puzzle_emb.weights, config.puzzle_emb_weight_decay, ranks)
         if config.arch.puzzle_emb_ndim > 0
         else None,
-        ema=EMA(model, config.ema_rate, config.ema_warmup) if config.ema else None,
+        ema=EMA(model, config.ema_rate, config.ema_warmup, config.ema_start)
+        if config.ema
+        else None,
         generator=torch.Generator().manual_seed(config.seed),
         total_steps=run.data.total_steps(config.epochs, config.global_batch_size),
     )

@@ -69,6 +69,7 @@ def train_step(
             output,
             config.arch.loss.label_smoothing,
             _weights(config, state.carries[i]),
+            config.arch.loss.halting_weight,
         )
         # Already divided by the global batch size: slices and ranks only add up.
         (loss / config.global_batch_size).backward()
@@ -152,9 +153,12 @@ def _update(
     if state.optimizer is not None and state.step <= config.freeze_weights_for * state.total_steps:
         state.optimizer.zero_grad(set_to_none=True)
     elif state.optimizer is not None:
-        ranks.sum_([p.grad for p in model.parameters() if p.grad is not None])
+        trained = [p for p in model.parameters() if p.grad is not None]
+        ranks.sum_([p.grad for p in trained])
+        if config.max_grad_norm is not None:
+            torch.nn.utils.clip_grad_norm_(trained, config.max_grad_norm)
         for group in state.optimizer.param_groups:
-            group["lr"] = lr_at(config, state, config.lr)
+            group["lr"] = lr_at(config, state, group.get("initial_lr", config.lr))
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
     if state.ema is not None:

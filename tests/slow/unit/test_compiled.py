@@ -78,6 +78,7 @@ def loss_and_gradient(
         ("transformers_baseline", {}),
         ("urm", {}),
         ("eqr", MLP),
+        ("trm_wta", MLP | {"num_chains": 2, "bounded_glu": True}),
         ("se_rrm", {"head_dim": 16, "head_dim_t": 16, "pos_encodings": "rope2d"}),
         ("se_rrm", {"head_dim": 16, "dropout": 0.1}),
     ],

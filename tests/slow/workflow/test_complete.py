@@ -25,6 +25,7 @@ WHOLE = (
     "sudoku-6x6/mlp",
     "sudoku-6x6/eqr",
     "sudoku-6x6/urm",
+    "sudoku-6x6/sic-wta",
     "sudoku-extreme/se-rrm",
     "sudoku-extreme/separate-nets",
     "sudoku-extreme/single-z",

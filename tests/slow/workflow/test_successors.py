@@ -12,6 +12,7 @@ from tests.trainings import Run, words
 
 CHANGES = {
     "eqr": {"arch__noise_scale": 0.1},
+    "trm_wta": {"arch__num_chains": 3, "max_grad_norm": 0.1},
     "se_rrm": {"arch__dropout": 0.2, "arch__head_dim": 8, "arch__halt_exploration_prob": 0.3},
 }
 
