@@ -28,16 +28,10 @@ from trm.data.generate import random_board
 from trm.errors import TrmError
 from trm.evaluate import search as command
 from trm.evaluate.compiling import flop_of_step
+from trm.evaluate.judges import Boards, PuzzleJudge, Sample, drawn_sample
 from trm.evaluate.loop import evaluate
 from trm.evaluate.rollouts import Searcher, keys_of_rollouts
-from trm.evaluate.search import (
-    Boards,
-    drawn_sample,
-    numbers_of_rollouts,
-    search_sample,
-    table_of,
-    views_of,
-)
+from trm.evaluate.search import search_sample, table_of
 from trm.evaluate.settings import Settings
 from trm.model.act import supervision_steps, to_batch
 from trm.model.base import Depth, Heads, RecursiveModel, State
@@ -51,12 +45,14 @@ from trm.report.drawing import Source, draw_figure
 from trm.report.search import with_prefix
 from trm.scoring.choices import (
     CHOICES,
+    Chosen,
     Rollouts,
     best_halting_logit,
     by_rules,
     choices_of,
     first_to_halt,
     most_frequent,
+    numbers_of_rollouts,
     smallest_residual,
     votes,
 )
@@ -155,28 +151,37 @@ def rollouts(**changes: object) -> Rollouts:
     return Rollouts(**{**values, **changes})
 
 
+def taken(chosen: Chosen) -> tuple[int, float]:
+    """The one cell of an answer, and the halting logit of its rollout."""
+    (cell,) = chosen.answer
+    return int(cell), chosen.q_halt
+
+
 def test_each_choice_takes_its_answer() -> None:
     found = rollouts()
-    assert best_halting_logit(found) == 3
-    assert most_frequent(found) == 2
-    assert smallest_residual(found) == 4
-    assert first_to_halt(found) == 8  # of two after step 2, the one that is surer there
-    assert by_rules(replace(found, valid=np.array([0, 0, 0, 0, 1], dtype=bool))) == 4
-    assert by_rules(replace(found, valid=np.zeros(5, dtype=bool))) == 2
+    assert taken(best_halting_logit(found)) == (3, 3)
+    assert taken(most_frequent(found)) == (2, 2)
+    assert taken(smallest_residual(found)) == (4, 1)
+    # Of two after step 2, the one that is surer there.
+    assert taken(first_to_halt(found)) == (8, pytest.approx(0.2))
+    assert taken(by_rules(replace(found, valid=np.array([0, 0, 0, 0, 1], dtype=bool)))) == (4, 1)
+    assert taken(by_rules(replace(found, valid=np.zeros(5, dtype=bool)))) == (2, 2)
     np.testing.assert_array_equal(votes(found.answers), [1, 2, 2, 1, 1])
 
 
 def test_ties_go_to_the_best_halting_logit() -> None:
-    assert most_frequent(rollouts(answers=np.arange(5, dtype=np.uint8)[:, None])) == 3
-    assert smallest_residual(rollouts(residuals=np.zeros(5, dtype=np.float32))) == 3
+    different = rollouts(answers=np.arange(5, dtype=np.uint8)[:, None])
+    assert taken(most_frequent(different)) == (3, 3)
+    equally_still = rollouts(residuals=np.zeros(5, dtype=np.float32))
+    assert taken(smallest_residual(equally_still)) == (3, 3)
     equal = rollouts(q_halt=np.zeros(5, dtype=np.float32))
-    assert best_halting_logit(equal) == 1
+    assert taken(best_halting_logit(equal)) == (1, 0)
 
 
 def test_choices_look_at_the_first_rollouts_only() -> None:
     first = rollouts(valid=np.ones(5, dtype=bool))[:2]
     assert len(first) == len(first.valid) == 2
-    chosen = {name: int(answer[0]) for name, answer in choices_of(first).items()}
+    chosen = {name: taken(one)[0] for name, one in choices_of(first).items()}
     assert chosen == {
         "best_halting_logit": 1,
         "most_frequent": 1,
@@ -446,8 +451,9 @@ def test_the_table_counts_right_answers(data, sudoku_data) -> None:
         sets=tuple(replace(arrays, inputs=_half_solved(arrays)) for arrays in data.sets),
     )
     searcher = searcher_of(copying, rollouts=3, views=3, noise=0)
-    tally = search_sample(searcher, solved, boards, np.arange(0, 100, 5), ALONE)
-    table = table_of(tally, 7, 3).set_index("rollouts")
+    sample = Sample(np.arange(0, 100, 5), PuzzleJudge(boards), 100)
+    tally = search_sample(searcher, solved, sample, ALONE)
+    table = table_of(tally, sample.judge, 7, 3).set_index("rollouts")
     assert list(table.index) == [1, 2, 3]
     for name in ("pass", *CHOICES, "by_rules"):
         assert (table[name] == 0.5).all(), name
@@ -462,7 +468,7 @@ def test_the_steps_to_halt_are_those_of_the_first_rollout_that_halts(
 ) -> None:
     boards, examples = Boards.of(sudoku_data, "sudoku", data.metadata), np.arange(20)
     searcher = searcher_of(model, rows=40, rollouts=2, noise=0.5)
-    tally = search_sample(searcher, data, boards, examples, ALONE)
+    tally = search_sample(searcher, data, Sample(examples, PuzzleJudge(boards), 100), ALONE)
     at = np.array([r.halted_at for r in roll_out(searcher, data, examples)])  # [20, 2]
     assert (at[:, 0] != at[:, 1]).any()
     assert tally.steps_to_halt[1] == np.minimum(at[:, 0], 5).sum()
@@ -616,21 +622,6 @@ def test_the_command_writes_a_table(sudoku_data, tmp_path, monkeypatch) -> None:
     ):
         with pytest.raises(TrmError, match=message):
             search(*words)
-
-
-def test_arc_has_one_view_and_no_rules(tmp_path) -> None:
-    from tests.runs import arc_data
-
-    arc_data(tmp_path / "data" / "arc")
-    data = PuzzleData.load([str(tmp_path / "data" / "arc")], "test")
-    boards = Boards.of(tmp_path / "data" / "arc", "arc", data.metadata)
-    assert (boards.rows, boards.columns, boards.kind) == (5, 5, None)
-    assert len(views_of(boards, "arc", Search())) == 1
-    config = compose([w for w in overrides() if w.startswith("arch")])
-    model = build_model(model_for(config, data)).eval()
-    searcher = searcher_of(model, seen=views_of(boards, "arc", Search()), rollouts=2, noise=0.1)
-    tally = search_sample(searcher, data, boards, np.arange(3), ALONE)
-    assert {*tally.right[2]} == {"pass", *CHOICES}
 
 
 def test_rollouts_that_repeat_are_refused() -> None:
