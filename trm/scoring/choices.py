@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
@@ -46,8 +47,9 @@ def best_halting_logit(rollouts: Rollouts) -> Chosen:
 
 def votes(answers: np.ndarray) -> np.ndarray:
     """How many of the answers [K, S] are equal to each [K]."""
-    _, which, counts = np.unique(answers, axis=0, return_inverse=True, return_counts=True)
-    return counts[which.reshape(-1)]
+    cells = [answer.tobytes() for answer in answers]
+    counts = Counter(cells)
+    return np.array([counts[of_answer] for of_answer in cells])
 
 
 def most_frequent(rollouts: Rollouts) -> Chosen:
