@@ -27,6 +27,7 @@ from trm.data.batches import PuzzleData, take_examples
 from trm.data.generate import random_board
 from trm.errors import TrmError
 from trm.evaluate import search as command
+from trm.evaluate.command import main as evaluate_command
 from trm.evaluate.compiling import flop_of_step
 from trm.evaluate.judges import Boards, PuzzleJudge, Sample, drawn_sample
 from trm.evaluate.loop import evaluate
@@ -622,6 +623,22 @@ def test_the_command_writes_a_table(sudoku_data, tmp_path, monkeypatch) -> None:
     ):
         with pytest.raises(TrmError, match=message):
             search(*words)
+
+
+def test_what_kernels_cannot_do_here_is_noted_as_in_training(
+    sudoku_data, tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setenv("TRM_DEVICE", "cpu")
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    run = random_run(tmp_path / "run", sudoku_data, 9, 11, kernels="fused")
+    trained = ("--train-config", str(run / "all_config.yaml"))
+    words = ["--dataset", str(sudoku_data), "--kind", "sudoku", "--weights", str(run / "final")]
+    words += [*trained, "--sample", "2", "--out", str(tmp_path / "search.csv")]
+    monkeypatch.setattr("sys.argv", ["search", *words, "--search", '{"rollouts": 2}'])
+    evaluation = f"checkpoint={run}/final data_paths=[{sudoku_data}] out={tmp_path}/metrics.json"
+    for command_of in (command.main, lambda: evaluate_command(evaluation.split())):
+        command_of()
+        assert capsys.readouterr().err.count("note: kernels=fused is not possible here: ") == 1
 
 
 def test_rollouts_that_repeat_are_refused() -> None:

@@ -29,7 +29,7 @@ from trm.evaluate.loading import add_result_arguments, load_result
 from trm.evaluate.rollouts import Searcher
 from trm.evaluate.settings import Settings
 from trm.files import atomic_write, check_writable
-from trm.model.kernels import choose_kernels
+from trm.model.kernels import use_kernels
 from trm.progress import Progress, say
 from trm.puzzles.kinds import kind_named
 from trm.puzzles.views import Views
@@ -158,7 +158,7 @@ def main() -> None:
         model = model.to(ranks.device).eval()
         flop = flop_of_step(model, first_example(data, ranks.device))
         searcher = Searcher(model, search, views, ranks.device, rows_at_once)
-        choose_kernels(model, trained.kernels, ranks.device)
+        use_kernels(model, trained.kernels, ranks)
         settings = Settings(trained.arch.loss.loss_type, rows_at_once * ranks.world_size)
         steps = searcher.steps * search.rollouts * len(sample.examples)
         times = steps / (model.config.halt_max_steps * data.n_examples)
