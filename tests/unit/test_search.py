@@ -21,7 +21,7 @@ from tests.kinds import binairo
 from tests.runs import ALONE, memorised_sudoku, random_run
 from tests.unit.test_solve import MAZE, solve_command
 from tests.unit.test_training import halting_model
-from trm.config.architectures import architecture_names
+from trm.config.architectures import architecture_names, has_one_state
 from trm.config.compose import compose
 from trm.data.batches import PuzzleData, take_examples
 from trm.data.generate import random_board
@@ -31,7 +31,7 @@ from trm.evaluate.command import main as evaluate_command
 from trm.evaluate.compiling import flop_of_step
 from trm.evaluate.judges import Boards, PuzzleJudge, Sample, drawn_sample
 from trm.evaluate.loop import evaluate
-from trm.evaluate.rollouts import Searcher, keys_of_rollouts
+from trm.evaluate.rollouts import Searcher, keys_of_rollouts, latents_of
 from trm.evaluate.search import search_sample, table_of
 from trm.evaluate.settings import Settings
 from trm.model.act import supervision_steps, to_batch
@@ -532,15 +532,41 @@ def test_the_tiny_study_searches_little() -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ({"maze_hard": {"views": 9}}, "mazes have 8 views, not 9: ask for at most 8"),
-        ({"arc_agi_1__att": {"views": 2}}, "ARC tasks have 1 view, not 2"),
-        ({"maze_hard": {"noise": -1}}, "noise"),
-        ({"maze_hard": {"on": ["z"]}}, "on"),
+        (
+            {"maze_hard": {"views": 9}},
+            "maze-hard/att: search: mazes have 8 views, not 9: ask for at most 8",
+        ),
+        ({"arc_agi_1__att": {"views": 2}}, "arc-agi-1/att: search: ARC tasks have 1 view, not 2"),
+        ({"maze_hard": {"noise": -1}}, "search.noise: Input should be greater"),
+        ({"maze_hard": {"on": ["z"]}}, r"search.on.0: Input should be 'z_H' or 'z_L' \(given: 'z'"),
+        ({"maze_hard": {"on": []}}, "search.on: List should have at least 1 item"),
+        (
+            {"sudoku_extreme__single-z": {"on": ["z_L"]}},
+            r"sudoku-extreme/single-z: search: arch=trm_singlez has one state, z_H: set on: \[z",
+        ),
+        ({"maze_hard": {"on": ["z_L"]}}, "maze-hard/direct: search: arch=transformers_baseline"),
+        ({"maze_hard": {"rollouts": 0}}, r"maze-hard.search.rollouts: .* \(given: 0\)"),
+        (
+            {"maze_hard": {"rollouts": 10**6}},
+            "rollouts: Input should be less than or equal to 10000",
+        ),
+        ({"maze_hard": {"steps": 0}}, r"maze-hard.search.steps: .* \(given: 0\)"),
+        ({"maze_hard": {"steps": 100_000}}, "steps: Input should be less than or equal to 10000"),
+        (
+            {"maze_hard": {"noise": 0}},
+            "benchmarks.maze-hard.search: 16 rollouts with .* repeat each",
+        ),
     ],
 )
 def test_a_mistaken_search_is_reported_before_any_job(rows: dict, message: str) -> None:
     with pytest.raises(TrmError, match=message):
         with_search(**rows)
+
+
+@pytest.mark.parametrize("name", architecture_names())
+def test_an_architecture_has_one_state_where_its_class_has_one(data, name: str) -> None:
+    state = of_architecture(name, data).initial_state(1, torch.zeros(1, dtype=torch.int64))
+    assert has_one_state(name) == (len(latents_of(state)) == 1)
 
 
 def test_a_search_on_any_number_of_puzzles_is_a_target(study: Study) -> None:
@@ -702,5 +728,5 @@ def test_arc_tasks_are_not_searched(tmp_path, capsys, monkeypatch) -> None:
     words = ("--checkpoint", str(run), "--arc-task", str(tmp_path / "first.json"))
     with pytest.raises(TrmError, match=r"leave out --rollouts, --views and --noise"):
         solve_command(capsys, monkeypatch, *words, "--views", "2")
-    with pytest.raises(TrmError, match=r"solves ARC tasks .*, not boards"):
+    with pytest.raises(TrmError, match=r"by the votes of its augmentations: leave out search"):
         load(run, device="cpu").solve("first.json", search=Search())
