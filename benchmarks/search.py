@@ -19,16 +19,10 @@ import pandas as pd
 from trm.config.compose import load_train_config
 from trm.data.batches import PuzzleData
 from trm.errors import run_cli
+from trm.evaluate.judges import Boards, sample_of
 from trm.evaluate.loading import load_result
 from trm.evaluate.rollouts import Searcher
-from trm.evaluate.search import (
-    Boards,
-    drawn_sample,
-    search_sample,
-    table_of,
-    views_of,
-    write_table,
-)
+from trm.evaluate.search import search_sample, table_of, views_of, write_table
 from trm.evaluate.weights import find_weights
 from trm.model.flop import flop_of_step
 from trm.puzzles.kinds import kinds
@@ -60,7 +54,7 @@ def main() -> None:
     parser.add_argument("result", type=Path, help="results/BENCHMARK/VARIANT/seed-N")
     parser.add_argument("--kind", choices=list(kinds()), required=True)
     parser.add_argument("--times", type=int, default=8, help="of an evaluation's compute")
-    parser.add_argument("--sample", type=int, default=1000, help="test puzzles to draw")
+    parser.add_argument("--sample", type=int, default=1000, help="puzzles (tasks) to draw")
     parser.add_argument("--threshold", type=float, default=0.0, help="logit above which one halts")
     parser.add_argument("--out", type=Path, required=True, help="the CSV file to write")
     args = parser.parse_args()
@@ -72,16 +66,16 @@ def main() -> None:
     with joined("auto") as ranks:
         model, trained = load_result(find_weights(args.result), config, dataset, data)
         model = model.to(ranks.device).eval()
-        total = data.n_examples
-        examples = drawn_sample(total, args.sample, 0)
+        sample = sample_of(dataset, boards, data, args.sample, 0)
         flop = flop_of_step(model.config)
-        print(f"{date.today()}, {args.result}, {len(examples)} of {total} puzzles, {ranks.device}")
+        drawn = f"{len(sample.examples)} of {data.n_examples} puzzles"
+        print(f"{date.today()}, {args.result}, {drawn}, {ranks.device}")
         for name, search in ways(args.times, trained.arch.halt_max_steps).items():
             search = search.model_copy(update={"halting_threshold": args.threshold})
             views = views_of(boards, args.kind, search)
             searcher = Searcher(model, search, views, ranks.device, trained.global_batch_size)
-            tally = search_sample(searcher, data, boards, examples, ranks)
-            table = table_of(tally, flop * searcher.steps, searcher.steps)
+            tally = search_sample(searcher, data, sample, ranks)
+            table = table_of(tally, sample.judge, flop * searcher.steps, searcher.steps)
             rows.append({"way": name, **table.iloc[-1]})
             print(pd.DataFrame(rows[-1:]).to_string(header=len(rows) == 1, index=False), flush=True)
     write_table(args.out, pd.DataFrame(rows))

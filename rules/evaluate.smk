@@ -170,7 +170,7 @@ rule task_ids:
         "--out {output} 2> >(tee {log} >&2)"
 
 
-# Several rollouts of a sample of the test puzzles, whose size is in the name of the file.
+# Several rollouts of a sample of the test puzzles (for ARC, tasks), whose size is in the name of the file.
 rule search:
     input:
         data=dataset_of,

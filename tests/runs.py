@@ -20,6 +20,8 @@ from trm.data.sudoku import build_sudoku
 from trm.model.checkpoint import save_weights
 from trm.model.registry import build_model
 from trm.runtime.ranks import Ranks
+from trm.scoring.arc import score_arc
+from trm.scoring.predictions import Predictions
 from trm.training.trainer import train
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -116,3 +118,15 @@ def arc_data(folder: Path, canvas: int = 5, num_aug: int = 3) -> dict[str, dict]
     )
     build_arc(spec, str(raw / "arc"), folder)
     return tasks
+
+
+def make_answers_true(dataset: Path, found: Predictions) -> None:
+    """Of a dataset of `arc_data`, let some of the answers that predictions vote for be the truth:
+    those in the first or second place, and one in the fourth."""
+    score = score_arc(dataset, found.preds, found.q_halt_logits)
+    path = dataset / "test_puzzles.json"
+    puzzles = json.loads(path.read_text())
+    for task, places in zip(score.tasks, ((0, 1), (1, 2), (0, 3)), strict=True):
+        for pair, test, place in zip(puzzles[task.name]["test"], task.tests, places, strict=True):
+            pair["output"] = test.candidates[place].grid.tolist()
+    path.write_text(json.dumps(puzzles))

@@ -73,7 +73,7 @@ def explain(error: pydantic.ValidationError, what: str, known: list[str]) -> Trm
         if item["type"] == "extra_forbidden":
             lines.append(f"unknown key {key!r}{suggest(key, known)}")
         elif item["type"] == "value_error":
-            lines.append(str(item["ctx"]["error"]))
+            lines.append(f"{key}: {item['ctx']['error']}" if key else str(item["ctx"]["error"]))
         else:
             given = "" if item["type"] == "missing" else f" (given: {item['input']!r})"
             lines.append(f"{key}: {item['msg']}{given}")

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import random
 import re
 import shutil
+from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from tests.conftest import ROOT, TINY
@@ -41,6 +45,7 @@ from trm.study.table import Study
 __all__ = ["hub", "server"]  # fixtures
 
 MLP = {"arch.mlp_t": True, "arch.pos_encodings": "none"}
+EQR = MLP | {"arch": "eqr", "arch.puzzle_emb_ndim": 32, "arch.puzzle_emb_len": 3}
 HRM = {"arch": "hrm", "arch.H_layers": 1, "arch.puzzle_emb_len": 1}  # as HRM's own code has it
 
 
@@ -101,6 +106,79 @@ LAYOUTS: dict[str, Callable[[dict[str, Tensor], Path], None]] = {
 }
 
 
+@dataclass
+class Carry:
+    """A training's own class, within what it saves."""
+
+    z_H: Tensor
+
+
+def training_of(weights: dict[str, Tensor], **more: object) -> dict[str, object]:
+    """What EqR's training saves beside its weights."""
+    weights = prefixed(weights, "_orig_mod.model.inner.")
+    return {
+        "step": 3,
+        "model": weights,
+        "optimizers": [torch.optim.AdamW([Tensor([1.0])]).state_dict()],
+        "optimizer_lrs": [1e-4],
+        "carry": Carry(torch.zeros(2)),
+        "rng": {"torch": torch.get_rng_state(), "cuda": None},
+        "numpy": np.random.RandomState(0).get_state(),
+        "python": random.Random(0).getstate(),
+        "config": {"arch": OmegaConf.create({"loss": {"name": "x"}, "sizes": [1, 2]})},
+        "counts": defaultdict(int, {"epochs": 1}),
+        "wandb_run_id": None,
+        **more,
+    }
+
+
+AVERAGES: dict[str, tuple[Callable[[dict[str, Tensor]], dict], str]] = {
+    "EqR": (lambda s: {"ema": {"mu": 0.999, "shadow": s}}, "ema.shadow"),
+    "with its rate": (lambda s: {"ema": {**s, "mu": 0.999}}, "ema"),
+    "ema_state_dict": (lambda s: {"ema_state_dict": s}, "ema_state_dict"),
+    "ema_shadow": (lambda s: {"ema_shadow": s}, "ema_shadow"),
+    "shadow": (lambda s: {"shadow": {"model": s}}, "shadow.model"),
+}
+
+
+@pytest.mark.parametrize("layout", AVERAGES)
+def test_of_weights_and_their_average_the_average_is_taken(
+    sudoku_data: Path, layout: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With what is not averaged, such as the puzzle embedding, from the weights beside it."""
+    save, keys = AVERAGES[layout]
+    settings = config(sudoku_data, Path("checkpoints/b/v/seed-0"), EQR)
+    assert settings.arch.prefix_len == 3
+    state = state_of(settings)
+    average = {n: t + 1 for n, t in state.items() if n != "puzzle_emb.weights"}
+    theirs = save(prefixed(average, "_orig_mod.model.inner."))
+    torch.save(training_of(state, **theirs), "eqr.pth")
+    run = given(Path("eqr.pth"), settings)
+    assert f"holds a moving average of the weights ({keys})" in capsys.readouterr().err
+    found = read_state_dict(run / "final")
+    assert {*found} == {*state}
+    wanted = state | average
+    assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
+    assert json.loads((run / "provenance.json").read_text())["weights_average"] == keys
+    assert len(load(run).solve("1" + "." * 80).steps) == settings.arch.halt_max_steps
+
+
+def test_an_average_alone_is_enough(sudoku_data: Path) -> None:
+    settings = config(sudoku_data, Path("run"), MLP)
+    state = state_of(settings)
+    torch.save({"step": 3, "ema": prefixed(state, "model.inner.")}, "average")
+    found = read_state_dict(given(Path("average"), settings) / "final")
+    assert all(torch.equal(found[name], tensor) for name, tensor in state.items())
+
+
+def test_no_part_of_a_training_runs_code(sudoku_data: Path) -> None:
+    state = state_of(config(sudoku_data, Path("run"), EQR))
+    torch.save(training_of(state, ema={"mu": Bomb(), "shadow": state}), "bomb.pth")
+    with pytest.raises(TrmError, match="could run code"):
+        read_state_dict(Path("bomb.pth"))
+    assert not Path("exploded").exists()
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_weights_of_each_layout_are_those_that_were_saved(sudoku_data: Path, layout: str) -> None:
     settings = config(sudoku_data, Path("checkpoints/b/v/seed-0"), MLP)
@@ -128,7 +206,12 @@ def test_an_hrm_with_a_prefix_of_one_position_is_solved_with(sudoku_data: Path) 
 
 @pytest.mark.parametrize(
     ("variant", "values", "parameters"),
-    [("weights-hrm", 27_276_802, None), ("weights-sanjin-mlp", None, 5_028_866)],
+    [
+        ("weights-hrm", 27_276_802, None),
+        ("weights-sanjin-mlp", None, 5_028_866),
+        # Twice, with their average, in 40.3 MB.
+        ("weights-eqr", 5_029_378, 5_028_866),
+    ],
 )
 def test_the_sizes_are_those_of_the_published_weights(
     variant: str, values: int | None, parameters: int | None

@@ -21,22 +21,17 @@ from tests.kinds import binairo
 from tests.runs import ALONE, memorised_sudoku, random_run
 from tests.unit.test_solve import MAZE, solve_command
 from tests.unit.test_training import halting_model
-from trm.config.architectures import architecture_names
+from trm.config.architectures import architecture_names, has_one_state
 from trm.config.compose import compose
 from trm.data.batches import PuzzleData, take_examples
 from trm.data.generate import random_board
 from trm.errors import TrmError
 from trm.evaluate import search as command
+from trm.evaluate.command import main as evaluate_command
+from trm.evaluate.judges import Boards, PuzzleJudge, Sample, drawn_sample
 from trm.evaluate.loop import evaluate
-from trm.evaluate.rollouts import Searcher, keys_of_rollouts
-from trm.evaluate.search import (
-    Boards,
-    drawn_sample,
-    numbers_of_rollouts,
-    search_sample,
-    table_of,
-    views_of,
-)
+from trm.evaluate.rollouts import Searcher, keys_of_rollouts, latents_of
+from trm.evaluate.search import search_sample, table_of
 from trm.evaluate.settings import Settings
 from trm.model.act import supervision_steps, to_batch
 from trm.model.base import Depth, Heads, RecursiveModel, State
@@ -50,12 +45,14 @@ from trm.report.drawing import Source, draw_figure
 from trm.report.search import with_prefix
 from trm.scoring.choices import (
     CHOICES,
+    Chosen,
     Rollouts,
     best_halting_logit,
     by_rules,
     choices_of,
     first_to_halt,
     most_frequent,
+    numbers_of_rollouts,
     smallest_residual,
     votes,
 )
@@ -154,28 +151,37 @@ def rollouts(**changes: object) -> Rollouts:
     return Rollouts(**{**values, **changes})
 
 
+def taken(chosen: Chosen) -> tuple[int, float]:
+    """The one cell of an answer, and the halting logit of its rollout."""
+    (cell,) = chosen.answer
+    return int(cell), chosen.q_halt
+
+
 def test_each_choice_takes_its_answer() -> None:
     found = rollouts()
-    assert best_halting_logit(found) == 3
-    assert most_frequent(found) == 2
-    assert smallest_residual(found) == 4
-    assert first_to_halt(found) == 8  # of two after step 2, the one that is surer there
-    assert by_rules(replace(found, valid=np.array([0, 0, 0, 0, 1], dtype=bool))) == 4
-    assert by_rules(replace(found, valid=np.zeros(5, dtype=bool))) == 2
+    assert taken(best_halting_logit(found)) == (3, 3)
+    assert taken(most_frequent(found)) == (2, 2)
+    assert taken(smallest_residual(found)) == (4, 1)
+    # Of two after step 2, the one that is surer there.
+    assert taken(first_to_halt(found)) == (8, pytest.approx(0.2))
+    assert taken(by_rules(replace(found, valid=np.array([0, 0, 0, 0, 1], dtype=bool)))) == (4, 1)
+    assert taken(by_rules(replace(found, valid=np.zeros(5, dtype=bool)))) == (2, 2)
     np.testing.assert_array_equal(votes(found.answers), [1, 2, 2, 1, 1])
 
 
 def test_ties_go_to_the_best_halting_logit() -> None:
-    assert most_frequent(rollouts(answers=np.arange(5, dtype=np.uint8)[:, None])) == 3
-    assert smallest_residual(rollouts(residuals=np.zeros(5, dtype=np.float32))) == 3
+    different = rollouts(answers=np.arange(5, dtype=np.uint8)[:, None])
+    assert taken(most_frequent(different)) == (3, 3)
+    equally_still = rollouts(residuals=np.zeros(5, dtype=np.float32))
+    assert taken(smallest_residual(equally_still)) == (3, 3)
     equal = rollouts(q_halt=np.zeros(5, dtype=np.float32))
-    assert best_halting_logit(equal) == 1
+    assert taken(best_halting_logit(equal)) == (1, 0)
 
 
 def test_choices_look_at_the_first_rollouts_only() -> None:
     first = rollouts(valid=np.ones(5, dtype=bool))[:2]
     assert len(first) == len(first.valid) == 2
-    chosen = {name: int(answer[0]) for name, answer in choices_of(first).items()}
+    chosen = {name: taken(one)[0] for name, one in choices_of(first).items()}
     assert chosen == {
         "best_halting_logit": 1,
         "most_frequent": 1,
@@ -373,6 +379,7 @@ class Copying(TRM):
         inputs: Tensor,
         puzzle_rows: Tensor | None,
         depth: Depth | None = None,
+        labels: Tensor | None = None,
     ) -> tuple[State, Heads]:
         logits = F.one_hot(inputs.long(), self.config.vocab_size).float()
         q_halt = inputs[:, 0].float()  # which is not alike
@@ -445,8 +452,9 @@ def test_the_table_counts_right_answers(data, sudoku_data) -> None:
         sets=tuple(replace(arrays, inputs=_half_solved(arrays)) for arrays in data.sets),
     )
     searcher = searcher_of(copying, rollouts=3, views=3, noise=0)
-    tally = search_sample(searcher, solved, boards, np.arange(0, 100, 5), ALONE)
-    table = table_of(tally, 7, 3).set_index("rollouts")
+    sample = Sample(np.arange(0, 100, 5), PuzzleJudge(boards), 100)
+    tally = search_sample(searcher, solved, sample, ALONE)
+    table = table_of(tally, sample.judge, 7, 3).set_index("rollouts")
     assert list(table.index) == [1, 2, 3]
     for name in ("pass", *CHOICES, "by_rules"):
         assert (table[name] == 0.5).all(), name
@@ -461,7 +469,7 @@ def test_the_steps_to_halt_are_those_of_the_first_rollout_that_halts(
 ) -> None:
     boards, examples = Boards.of(sudoku_data, "sudoku", data.metadata), np.arange(20)
     searcher = searcher_of(model, rows=40, rollouts=2, noise=0.5)
-    tally = search_sample(searcher, data, boards, examples, ALONE)
+    tally = search_sample(searcher, data, Sample(examples, PuzzleJudge(boards), 100), ALONE)
     at = np.array([r.halted_at for r in roll_out(searcher, data, examples)])  # [20, 2]
     assert (at[:, 0] != at[:, 1]).any()
     assert tally.steps_to_halt[1] == np.minimum(at[:, 0], 5).sum()
@@ -513,15 +521,41 @@ def test_the_tiny_study_searches_little() -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ({"maze_hard": {"views": 9}}, "mazes have 8 views, not 9: ask for at most 8"),
-        ({"arc_agi_1__att": {"views": 2}}, "ARC tasks have 1 view, not 2"),
-        ({"maze_hard": {"noise": -1}}, "noise"),
-        ({"maze_hard": {"on": ["z"]}}, "on"),
+        (
+            {"maze_hard": {"views": 9}},
+            "maze-hard/att: search: mazes have 8 views, not 9: ask for at most 8",
+        ),
+        ({"arc_agi_1__att": {"views": 2}}, "arc-agi-1/att: search: ARC tasks have 1 view, not 2"),
+        ({"maze_hard": {"noise": -1}}, "search.noise: Input should be greater"),
+        ({"maze_hard": {"on": ["z"]}}, r"search.on.0: Input should be 'z_H' or 'z_L' \(given: 'z'"),
+        ({"maze_hard": {"on": []}}, "search.on: List should have at least 1 item"),
+        (
+            {"sudoku_extreme__single-z": {"on": ["z_L"]}},
+            r"sudoku-extreme/single-z: search: arch=trm_singlez has one state, z_H: set on: \[z",
+        ),
+        ({"maze_hard": {"on": ["z_L"]}}, "maze-hard/direct: search: arch=transformers_baseline"),
+        ({"maze_hard": {"rollouts": 0}}, r"maze-hard.search.rollouts: .* \(given: 0\)"),
+        (
+            {"maze_hard": {"rollouts": 10**6}},
+            "rollouts: Input should be less than or equal to 10000",
+        ),
+        ({"maze_hard": {"steps": 0}}, r"maze-hard.search.steps: .* \(given: 0\)"),
+        ({"maze_hard": {"steps": 100_000}}, "steps: Input should be less than or equal to 10000"),
+        (
+            {"maze_hard": {"noise": 0}},
+            "benchmarks.maze-hard.search: 16 rollouts with .* repeat each",
+        ),
     ],
 )
 def test_a_mistaken_search_is_reported_before_any_job(rows: dict, message: str) -> None:
     with pytest.raises(TrmError, match=message):
         with_search(**rows)
+
+
+@pytest.mark.parametrize("name", architecture_names())
+def test_an_architecture_has_one_state_where_its_class_has_one(data, name: str) -> None:
+    state = of_architecture(name, data).initial_state(1, torch.zeros(1, dtype=torch.int64))
+    assert has_one_state(name) == (len(latents_of(state)) == 1)
 
 
 def test_a_search_on_any_number_of_puzzles_is_a_target(study: Study) -> None:
@@ -606,19 +640,20 @@ def test_the_command_writes_a_table(sudoku_data, tmp_path, monkeypatch) -> None:
             search(*words)
 
 
-def test_arc_has_one_view_and_no_rules(tmp_path) -> None:
-    from tests.runs import arc_data
-
-    arc_data(tmp_path / "data" / "arc")
-    data = PuzzleData.load([str(tmp_path / "data" / "arc")], "test")
-    boards = Boards.of(tmp_path / "data" / "arc", "arc", data.metadata)
-    assert (boards.rows, boards.columns, boards.kind) == (5, 5, None)
-    assert len(views_of(boards, "arc", Search())) == 1
-    config = compose([w for w in overrides() if w.startswith("arch")])
-    model = build_model(model_for(config, data)).eval()
-    searcher = searcher_of(model, seen=views_of(boards, "arc", Search()), rollouts=2, noise=0.1)
-    tally = search_sample(searcher, data, boards, np.arange(3), ALONE)
-    assert {*tally.right[2]} == {"pass", *CHOICES}
+def test_what_kernels_cannot_do_here_is_noted_as_in_training(
+    sudoku_data, tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setenv("TRM_DEVICE", "cpu")
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    run = random_run(tmp_path / "run", sudoku_data, 9, 11, kernels="fused")
+    trained = ("--train-config", str(run / "all_config.yaml"))
+    words = ["--dataset", str(sudoku_data), "--kind", "sudoku", "--weights", str(run / "final")]
+    words += [*trained, "--sample", "2", "--out", str(tmp_path / "search.csv")]
+    monkeypatch.setattr("sys.argv", ["search", *words, "--search", '{"rollouts": 2}'])
+    evaluation = f"checkpoint={run}/final data_paths=[{sudoku_data}] out={tmp_path}/metrics.json"
+    for command_of in (command.main, lambda: evaluate_command(evaluation.split())):
+        command_of()
+        assert capsys.readouterr().err.count("note: kernels=fused is not possible here: ") == 1
 
 
 def test_rollouts_that_repeat_are_refused() -> None:
@@ -682,5 +717,5 @@ def test_arc_tasks_are_not_searched(tmp_path, capsys, monkeypatch) -> None:
     words = ("--checkpoint", str(run), "--arc-task", str(tmp_path / "first.json"))
     with pytest.raises(TrmError, match=r"leave out --rollouts, --views and --noise"):
         solve_command(capsys, monkeypatch, *words, "--views", "2")
-    with pytest.raises(TrmError, match=r"solves ARC tasks .*, not boards"):
+    with pytest.raises(TrmError, match=r"by the votes of its augmentations: leave out search"):
         load(run, device="cpu").solve("first.json", search=Search())

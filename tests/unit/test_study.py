@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
-from trm.config.compose import parse_train_config
+from trm.config.compose import parse_train_config, resolve
 from trm.errors import TrmError
 from trm.study import schema
 from trm.study.files import ResultFile, files_of_one_kind
@@ -258,7 +258,22 @@ def test_a_stand_in_starts_from_no_published_weights(study: Study) -> None:
     table = full.model_dump(mode="json")
     for name in ("arc-agi-2", "arc-agi-2-tuned"):
         table["benchmarks"][name]["stand_in"] = True
-    assert list(Study.of(table).benchmarks["arc-agi-2-tuned"].variants) == ["from-att"]
+    assert list(Study.of(table).benchmarks["arc-agi-2-tuned"].variants) == [
+        "from-att",
+        "nvarc-from-att",
+    ]
+
+
+def test_nvarc_s_recipe_is_laid_over_that_of_the_benchmark() -> None:
+    """Without its figure, as the weights that it starts from are others."""
+    study = Study.load(CONFIG, ROOT / "config/fine-tuning.yaml")
+    name = ("arc-agi-2-tuned", "nvarc-from-att")
+    own = resolve(study.row(*name).overrides, "nvarc")
+    assert (own.arch.H_cycles, own.arch.L_cycles, own.arch.halt_max_steps) == (4, 4, 10)
+    assert (own.epochs, own.global_batch_size) == (2000, 128)
+    assert (own.lr, own.lr_warmup_steps) == (1e-4, 200)
+    assert study.start_of("/".join(name)) == "arc-agi-2/att"
+    assert study.benchmarks[name[0]].variants[name[1]].published is None
 
 
 def test_a_stand_in_has_no_published_weights(study: Study) -> None:

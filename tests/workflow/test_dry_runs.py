@@ -46,12 +46,12 @@ def test_published_weights_are_downloaded_and_nothing_is_trained(project: Projec
 
 
 def test_fine_tuning_makes_the_weights_that_it_starts_from(project: Project) -> None:
-    target = "results/arc-agi-2-tuned/from-{}/seed-1/metrics.json"
+    variants = ("from-att", "from-trelis-frozen", "nvarc-from-att")
+    targets = [f"results/arc-agi-2-tuned/{name}/seed-1/metrics.json" for name in variants]
     overlay = ROOT / "config/fine-tuning.yaml"
-    targets = [target.format("att"), target.format("trelis-frozen")]
     done = project.dry_run("-p", *targets, tiny=False, configfile=overlay)
     count = jobs(done.stdout)
-    assert (count["train"], count["weights"], count["download_weights"]) == (3, 1, 1)
+    assert (count["train"], count["weights"], count["download_weights"]) == (4, 1, 1)
     for start in ("arc-agi-2/att/seed-1/final", "arc-agi-2/weights-trelis/seed-0/final"):
         assert f'"load_checkpoint": "checkpoints/{start}"' in done.stdout
 

@@ -25,8 +25,27 @@ def architecture_names() -> list[str]:
 def options_of(name: str) -> tuple[str, ...] | None:
     """Options of the settings that not every architecture has, as the class NAME lists them.
 
+    None where NAME is not an architecture.
+    """
+    written = _written(name, "options")
+    return None if written is None else ast.literal_eval(written)
+
+
+def has_one_state(name: str) -> bool:
+    """Whether the recursion of an architecture has a single state."""
+    written = _written(name, "states")
+    match written:
+        case ast.Tuple(elts=[only]):
+            return not isinstance(only, ast.Starred)
+    return False
+
+
+@cache
+def _written(name: str, attribute: str) -> ast.expr | None:
+    """What the class of an architecture writes for a class attribute; None where it does not.
+
     The class is read and not imported: an import would load torch, and a table of experiments is
-    checked without it. None where NAME is not an architecture.
+    checked without it.
     """
     spec = find_spec(f"{MODELS}.{name}") if name.isidentifier() else None
     if spec is None:
@@ -35,10 +54,10 @@ def options_of(name: str) -> tuple[str, ...] | None:
         for line in getattr(statement, "body", ()):
             match line:
                 case (
-                    ast.Assign(targets=[ast.Name(id="options")], value=value)
-                    | ast.AnnAssign(target=ast.Name(id="options"), value=ast.expr() as value)
-                ):
-                    return ast.literal_eval(value)
+                    ast.Assign(targets=[ast.Name(id=found)], value=value)
+                    | ast.AnnAssign(target=ast.Name(id=found), value=ast.expr() as value)
+                ) if found == attribute:
+                    return value
     return None
 
 

@@ -39,7 +39,7 @@ from trm.model.checkpoint import (
     with_mean_embeddings,
 )
 from trm.model.flop import flop_of_step
-from trm.model.kernels import choose_kernels
+from trm.model.kernels import use_kernels
 from trm.model.registry import build_model, model_for
 from trm.progress import say
 from trm.runtime.cost import CostMeter
@@ -78,7 +78,7 @@ def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ran
                 model = build_model(model_for(trained, data))
                 fit_weights(config.checkpoint, own_state, model)
                 model.to(ranks.device)
-                choose_kernels(model, trained.kernels, ranks.device)
+                use_kernels(model, trained.kernels, ranks)
                 times = 1 if config.task_ids_out is None else 3
                 compile_for(config.compile, model, data, settings, ranks, trained.kernels, times)
             by_ids = _evaluate_under_ids(config, model, data, settings, ranks)

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from trm.config.compose import save_train_config
 from trm.config.types import ModelConfig, TrainConfig
@@ -21,7 +22,7 @@ from trm.data.specs import WeightsSource
 from trm.data.weights import check_weights
 from trm.errors import TrmError
 from trm.files import RunFile, write_json, writing
-from trm.model.checkpoint import check_fits, embedding_rows, read_state_dict
+from trm.model.checkpoint import check_fits, embedding_rows, read_saved
 from trm.model.registry import build_model
 from trm.model.run_record import RunRecord
 from trm.progress import say
@@ -37,7 +38,8 @@ def adopt(weights: Path, source: WeightsSource, config: TrainConfig) -> None:
     """
     dataset, run = Path(config.data_paths[0]), Path(str(config.checkpoint_path))
     sha256 = check_weights(weights, source.sha256)
-    parameters = _check_fits(weights, source, config, dataset)
+    saved = read_saved(weights)
+    parameters = _check_fits(weights, saved.state, source, config, dataset)
     _link(weights, run / RunFile.FINAL)
     record = RunRecord({}, names_sha256(dataset), {RunFile.FINAL: sha256})
     record.write(run)
@@ -45,6 +47,7 @@ def adopt(weights: Path, source: WeightsSource, config: TrainConfig) -> None:
     content = code_and_packages() | {
         "weights": str(source),
         "weights_sha256": sha256,
+        **({} if saved.average is None else {"weights_average": saved.average}),
         "checkpoints": [RunFile.FINAL],
         "num_params": parameters,
         "data_paths": config.data_paths,
@@ -54,9 +57,14 @@ def adopt(weights: Path, source: WeightsSource, config: TrainConfig) -> None:
     write_json(run / RunFile.PROVENANCE, content)
 
 
-def _check_fits(weights: Path, source: WeightsSource, config: TrainConfig, dataset: Path) -> int:
+def _check_fits(
+    weights: Path,
+    state: dict[str, Tensor],
+    source: WeightsSource,
+    config: TrainConfig,
+    dataset: Path,
+) -> int:
     """The number of parameters; TrmError where the row's architecture or dataset has others."""
-    state = read_state_dict(weights)
     m = read_metadata(dataset / "test")
     rows, puzzles = embedding_rows(state), m.num_puzzle_identifiers
     if rows and rows != puzzles:

@@ -46,10 +46,7 @@ class Searcher:
 
     def __post_init__(self) -> None:
         """TrmError where noise is asked for on states that the architecture does not have."""
-        if "z_H" not in self.search.on and len(self.model.states) == 1:
-            raise TrmError(
-                f"arch={self.model.config.architecture} has one state, z_H: set on: [z_H]"
-            )
+        self.search.refuse_other_states(self.model.config.architecture)
 
     @property
     def steps(self) -> int:

@@ -7,6 +7,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -26,6 +27,7 @@ PUZZLE_EMBEDDING = "puzzle_emb.weights"
 HEAD = "lm_head.weight"  # every model has it
 WRAPPING_MODULES = ("_orig_mod", "module")  # of torch.compile and DistributedDataParallel
 WRAPPERS = ("model", "state_dict", "model_state_dict")  # keys that programs save a state dict under
+AVERAGES = ("ema", "ema_state_dict", "ema_shadow", "shadow")  # and its moving average
 
 
 def save_weights(path: Path, model: RecursiveModel, compiled: bool = False) -> None:
@@ -75,12 +77,43 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
     The file is torch's or safetensors', whatever its name; torch.compile, DistributedDataParallel
     and Lightning may have wrapped the names. Only tensors are read: other objects beside the state
-    dict are skipped, and a pickle that would run code is refused. TrmError where the file is
-    missing, damaged, not as its run wrote it, or something else.
+    dict are skipped, and a pickle that would run code is refused. Of weights and their moving
+    average the average is read. TrmError where the file is missing, damaged, not as its run wrote
+    it, or something else.
+    """
+    return read_saved(path).state
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The weights in a file."""
+
+    state: dict[str, Tensor]  # by bare names (`L_level.…`)
+    average: str | None  # the keys of the moving average that they are, such as `ema.shadow`
+
+
+def read_saved(path: Path) -> Saved:
+    """The weights of `read_state_dict`, and which part of the file they are.
+
+    Where a training program saved a moving average of the weights too, that is read; what is not
+    averaged, such as buffers, is read from the weights beside it. TrmError as `read_state_dict`.
     """
     check_exists(path)
     check_checkpoint(path)
-    state = _state_in(_read(path))
+    content = _read(path)
+    average, keys = _average_in(content)
+    if average is None:
+        return Saved(_checked(path, _state_in(content)), None)
+    say(f"note: {path} holds a moving average of the weights ({keys}), which is read")
+    state = _checked(path, average)
+    beside = _state_in(content)
+    if beside is not content:
+        state = {**_checked(path, beside), **state}
+    return Saved(state, keys)
+
+
+def _checked(path: Path, state: object) -> dict[str, Tensor]:
+    """The tensors of a state dict under their bare names; TrmError where it is not one."""
     if not isinstance(state, dict) or not state:
         raise TrmError(f"checkpoint {path} holds no state dict")
     for name, tensor in state.items():
@@ -134,6 +167,15 @@ class _Skipped:
         pass
 
 
+def _plain_dict(*_: object) -> dict:
+    """In place of a defaultdict: torch fills no other objects than plain dictionaries."""
+    return {}
+
+
+STAND_INS = {"collections.defaultdict": _plain_dict}
+"""What takes the place of other objects, by their names in a pickle; `_Skipped` where not here."""
+
+
 def _load_tensors(path: Path) -> object:
     """What torch.save wrote, with `_Skipped` in place of other objects beside a state dict: those
     that a training program saves with it, such as settings or NumPy's random state.
@@ -146,9 +188,10 @@ def _load_tensors(path: Path) -> object:
         skipped = _other_objects(path)
         if not skipped:
             raise
-        with torch.serialization.safe_globals([(_Skipped, name) for name in skipped]):
+        stand_ins = [(STAND_INS.get(name, _Skipped), name) for name in skipped]
+        with torch.serialization.safe_globals(stand_ins):
             content = torch.load(path, map_location="cpu", weights_only=True)
-        state = _state_in(content)
+        state = _average_in(content)[0] or _state_in(content)
         if not isinstance(state, dict) or not any(isinstance(v, Tensor) for v in state.values()):
             raise
     say(f"note: {path} also holds {_some(skipped)}; only its tensors are read")
@@ -192,6 +235,21 @@ def _state_in(content: object) -> object:
             if isinstance(content.get(name), dict):
                 return content[name]
     return content
+
+
+def _average_in(content: object) -> tuple[dict | None, str]:
+    """The moving average within what a training program saved, and its keys; None without one."""
+    if isinstance(content, dict):
+        for name in AVERAGES:
+            average, keys = content.get(name), name
+            while isinstance(average, dict):
+                # Its rate and other settings may be beside it, or beside the tensors.
+                tensors = {key: v for key, v in average.items() if isinstance(v, Tensor)}
+                if tensors:
+                    return tensors, keys
+                inner = next((key for key in (*AVERAGES, *WRAPPERS) if key in average), None)
+                average, keys = average.get(inner), f"{keys}.{inner}"
+    return None, ""
 
 
 def _with_bare_names(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ class EqR(RecursiveModel):
     options = (
         "depth_schedule",
         "mlp_t",
+        "puzzle_emb_len",
         "lambda_",
         "noise_scale",
         "H_init_std",

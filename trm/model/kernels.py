@@ -11,9 +11,18 @@ from trm.config.types import Kernels
 from trm.errors import first_line
 from trm.model.base import RecursiveModel
 from trm.model.layers import Block, SwiGLU, put_positions_first
+from trm.progress import say
+from trm.runtime.ranks import Ranks
 
 CAPABILITY = (8, 0)  # of the oldest GPUs with bfloat16 instructions
 TYPES = (torch.bfloat16, torch.float16)
+
+
+def use_kernels(model: RecursiveModel, kernels: Kernels, ranks: Ranks) -> None:
+    """Compute the nets as `kernels` says, or by plain code, with a note, where that cannot be."""
+    problem = choose_kernels(model, kernels, ranks.device)
+    if problem is not None and ranks.is_main:
+        say(f"note: kernels={kernels} is not possible here: {problem}")
 
 
 def choose_kernels(model: RecursiveModel, kernels: Kernels, device: torch.device) -> str | None:

@@ -59,6 +59,11 @@ def augmented_name(base: str, dihedral: int, colour_map: np.ndarray) -> str:
     return f"{base}{NAME_SEPARATOR}t{dihedral}{NAME_SEPARATOR}{digits}"
 
 
+def task_of(name: str) -> str:
+    """The task that a puzzle of that name is a version of."""
+    return name.partition(NAME_SEPARATOR)[0]
+
+
 def parse_puzzle_name(name: str) -> tuple[str, int, np.ndarray]:
     """The inverse of `augmented_name`: (base name, dihedral id, colour map [10] uint8).
 

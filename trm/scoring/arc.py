@@ -13,7 +13,7 @@ name of their own.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isqrt
 from pathlib import Path
@@ -88,6 +88,46 @@ class ArcScore:
         return len(self.tasks)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a row asks, and how its task is augmented there."""
+
+    question: int  # its number (`trm.scoring.answers`)
+    dihedral: int
+    colours: np.ndarray
+
+    def key_of(self, answer: np.ndarray) -> Key:
+        """The grid that an answer is, its augmentation undone."""
+        return key_of(invert_augmentation(answer, self.dihedral, self.colours))
+
+
+class Questions:
+    """The test inputs of `test_puzzles`, which the puzzles with the names `identifiers` ask."""
+
+    def __init__(self, test_puzzles: TestPuzzles, identifiers: Sequence[str]) -> None:
+        self.numbers = _questions(test_puzzles)
+        self._identifiers = identifiers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def asked_by(self, identifier: int, question: np.ndarray) -> Asked:
+        """What a row asks whose input holds the grid `question`.
+
+        TrmError where it belongs to no test input.
+        """
+        name = self._identifiers[identifier]
+        task, dihedral, colours = parse_puzzle_name(name)
+        key = key_of(invert_augmentation(question, dihedral, colours))
+        try:
+            return Asked(self.numbers[task, key], dihedral, colours)
+        except KeyError:
+            raise TrmError(
+                f"puzzle {name!r} asks no test input of {TEST_PUZZLES}: the dataset folder mixes "
+                "files of two builds; build it again"
+            ) from None
+
+
 @dataclass
 class Votes:
     """The ballot of one evaluation; memory grows with distinct answers, and by 12 bytes a row.
@@ -102,13 +142,13 @@ class Votes:
     test_puzzles: TestPuzzles
     identifiers: Sequence[str]
     blank_id: int = 0
-    _questions: dict[tuple[str, Key], int] = field(init=False)
+    _questions: Questions = field(init=False)
     _numbers: dict[tuple[int, Key], int] = field(default_factory=dict)  # by question and answer
     _voted: list[np.ndarray] = field(default_factory=list)
     _q: list[np.ndarray] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._questions = _questions(self.test_puzzles)
+        self._questions = Questions(self.test_puzzles, self.identifiers)
 
     def add(
         self,
@@ -136,18 +176,9 @@ class Votes:
         """The number of the answer that a row gives; -1 for a blank row."""
         if identifier == self.blank_id:
             return -1
-        name = self.identifiers[identifier]
-        task, dihedral, colours = parse_puzzle_name(name)
-        asked = key_of(invert_augmentation(question, dihedral, colours))
-        try:
-            number = self._questions[task, asked]
-        except KeyError:
-            raise TrmError(
-                f"puzzle {name!r} asks no test input of {TEST_PUZZLES}: the dataset folder mixes "
-                "files of two builds; build it again"
-            ) from None
-        key = key_of(invert_augmentation(answer, dihedral, colours))
-        return self._numbers.setdefault((number, key), len(self._numbers))
+        asked = self._questions.asked_by(identifier, question)
+        key = asked.key_of(answer)
+        return self._numbers.setdefault((asked.question, key), len(self._numbers))
 
     def answers(self, first_row: int = 0) -> Answers:
         """The ranked answers of all rows so far, or of those from `first_row` on."""
@@ -225,6 +256,25 @@ def _score(test_puzzles: TestPuzzles, answers: Answers, ks: Sequence[int]) -> Ar
     }
     submission = {task.name: [_attempts(test) for test in task.tests] for task in tasks}
     return ArcScore(metrics, submission, tasks)
+
+
+def share_solved(test_puzzles: TestPuzzles, is_solved: Callable[[int, Key], bool]) -> float:
+    """Mean over tasks of the share of their test inputs that are solved, 0..1.
+
+    `is_solved` says it of a question (`trm.scoring.answers`) and its true answer.
+    """
+    questions = _questions(test_puzzles)
+
+    def share(task: str, pairs: list[dict[str, Grid]]) -> float:
+        solved = [
+            is_solved(
+                questions[task, key_of(_array(pair["input"]))], key_of(_array(pair["output"]))
+            )
+            for pair in pairs
+        ]
+        return sum(solved) / len(solved)
+
+    return _mean([share(task, puzzle["test"]) for task, puzzle in test_puzzles.items()])
 
 
 def count_votes(dataset_dir: Path, preds: np.ndarray, q_halt_logits: np.ndarray) -> Answers:
@@ -460,15 +510,31 @@ def crop(tokens: np.ndarray) -> Iterator[np.ndarray]:
     """
     side = isqrt(tokens.shape[1])
     canvas = np.asarray(tokens).reshape(-1, side, side)
+    for grid, rows, columns in zip(canvas, *_sizes(canvas), strict=True):
+        yield (grid[:rows, :columns] - _FIRST_COLOUR).astype(np.uint8)
+
+
+def _sizes(canvas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows [B] and columns [B] of the grids on canvases [B, side, side] (`crop`)."""
+    side = canvas.shape[1]
     is_end = canvas < _FIRST_COLOUR
     row_width = np.where(is_end.any(axis=2), is_end.argmax(axis=2), side)  # [B, side]
     width = np.minimum.accumulate(row_width, axis=1)
     area = width * np.arange(1, side + 1)
     last_row = area.argmax(axis=1)
-    for grid, row, row_widths in zip(canvas, last_row, width, strict=True):
-        columns = row_widths[row]
-        rows = row + 1 if columns else 0
-        yield (grid[:rows, :columns] - _FIRST_COLOUR).astype(np.uint8)
+    columns = np.take_along_axis(width, last_row[:, None], axis=1)[:, 0]
+    return np.where(columns > 0, last_row + 1, 0), columns
+
+
+def without_surroundings(tokens: np.ndarray) -> np.ndarray:
+    """Canvases [B, seq_len] with padding outside of the grids that `crop` cuts out: what a model
+    writes there is not a part of its answer."""
+    side = isqrt(tokens.shape[1])
+    canvas = np.asarray(tokens).reshape(-1, side, side)
+    rows, columns = _sizes(canvas)
+    place = np.arange(side)
+    inside = (place < rows[:, None])[:, :, None] & (place < columns[:, None])[:, None, :]
+    return np.where(inside, canvas, 0).astype(tokens.dtype).reshape(tokens.shape)
 
 
 def write_submission(path: Path, submission: dict[str, list[dict[str, Grid]]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
@@ -31,44 +32,59 @@ class Rollouts:
         return Rollouts(*(None if value is None else value[rows] for value in values))
 
 
-def best_halting_logit(rollouts: Rollouts) -> np.ndarray:
-    """The answer [S] with the highest halting logit; of equal ones the first."""
-    return rollouts.answers[np.argmax(rollouts.q_halt)]
+@dataclass(frozen=True)
+class Chosen:
+    """The answer that a choice takes."""
+
+    answer: np.ndarray  # uint8 [S]
+    q_halt: float  # halting logit of the rollout that gave it, after the same step
+
+
+def best_halting_logit(rollouts: Rollouts) -> Chosen:
+    """The answer with the highest halting logit; of equal ones the first."""
+    return _after_all_steps(rollouts, np.argmax(rollouts.q_halt))
 
 
 def votes(answers: np.ndarray) -> np.ndarray:
     """How many of the answers [K, S] are equal to each [K]."""
-    _, which, counts = np.unique(answers, axis=0, return_inverse=True, return_counts=True)
-    return counts[which.reshape(-1)]
+    cells = [answer.tobytes() for answer in answers]
+    counts = Counter(cells)
+    return np.array([counts[of_answer] for of_answer in cells])
 
 
-def most_frequent(rollouts: Rollouts) -> np.ndarray:
-    """The answer [S] that most rollouts give; of equally frequent ones the one with the best
-    halting logit."""
-    return rollouts.answers[np.lexsort((-rollouts.q_halt, -votes(rollouts.answers)))[0]]
-
-
-def smallest_residual(rollouts: Rollouts) -> np.ndarray:
-    """The answer [S] whose logits change least; of equal ones the one with the best halting
+def most_frequent(rollouts: Rollouts) -> Chosen:
+    """The answer that most rollouts give; of equally frequent ones the one with the best halting
     logit."""
-    return rollouts.answers[np.lexsort((-rollouts.q_halt, rollouts.residuals))[0]]
+    by_votes = np.lexsort((-rollouts.q_halt, -votes(rollouts.answers)))
+    return _after_all_steps(rollouts, by_votes[0])
 
 
-def first_to_halt(rollouts: Rollouts) -> np.ndarray:
-    """The answer [S] of the rollout that halts first, after that step; of several, the one with the
+def smallest_residual(rollouts: Rollouts) -> Chosen:
+    """The answer whose logits change least; of equal ones the one with the best halting logit."""
+    by_residual = np.lexsort((-rollouts.q_halt, rollouts.residuals))
+    return _after_all_steps(rollouts, by_residual[0])
+
+
+def first_to_halt(rollouts: Rollouts) -> Chosen:
+    """The answer of the rollout that halts first, after that step; of several, the one with the
     best halting logit there."""
-    return rollouts.answers_at_halt[np.lexsort((-rollouts.q_at_halt, rollouts.halted_at))[0]]
+    first = np.lexsort((-rollouts.q_at_halt, rollouts.halted_at))[0]
+    return Chosen(rollouts.answers_at_halt[first], float(rollouts.q_at_halt[first]))
 
 
-def by_rules(rollouts: Rollouts) -> np.ndarray:
-    """The first answer [S] that is valid by the rules; where none is, the most frequent one."""
+def by_rules(rollouts: Rollouts) -> Chosen:
+    """The first answer that is valid by the rules; where none is, the most frequent one."""
     assert rollouts.valid is not None
     if not rollouts.valid.any():
         return most_frequent(rollouts)
-    return rollouts.answers[np.argmax(rollouts.valid)]
+    return _after_all_steps(rollouts, np.argmax(rollouts.valid))
 
 
-CHOICES: dict[str, Callable[[Rollouts], np.ndarray]] = {
+def _after_all_steps(rollouts: Rollouts, which: np.integer) -> Chosen:
+    return Chosen(rollouts.answers[which], float(rollouts.q_halt[which]))
+
+
+CHOICES: dict[str, Callable[[Rollouts], Chosen]] = {
     "best_halting_logit": best_halting_logit,
     "most_frequent": most_frequent,
     "smallest_residual": smallest_residual,
@@ -79,7 +95,12 @@ BY_RULES = "by_rules"
 PASS = "pass"  # whether any rollout is right: the most that a choice could reach
 
 
-def choices_of(rollouts: Rollouts) -> dict[str, np.ndarray]:
-    """The answer [S] of each choice."""
+def numbers_of_rollouts(most: int) -> list[int]:
+    """1, 2, 4, … and `most`."""
+    return sorted({*(2**i for i in range(most.bit_length())), most})
+
+
+def choices_of(rollouts: Rollouts) -> dict[str, Chosen]:
+    """What each choice takes."""
     chosen = {name: choose(rollouts) for name, choose in CHOICES.items()}
     return chosen if rollouts.valid is None else {**chosen, BY_RULES: by_rules(rollouts)}

@@ -183,7 +183,7 @@ def search_board(
     rows = Rows(tokens, tokens, np.zeros(1, np.int32))
     (found,) = searcher.roll_out(rows, np.zeros(1, np.int64))
     rollouts = checked_by_rules(found, kind, question)
-    chosen = (most_frequent if rollouts.valid is None else by_rules)(rollouts)
+    chosen = (most_frequent if rollouts.valid is None else by_rules)(rollouts).answer
     agreeing = (rollouts.answers == chosen).all(axis=1)
     answer = chosen.reshape(question.shape)
     confidence = float(halting_probability(rollouts.q_halt[agreeing].max()))

@@ -134,7 +134,11 @@ class TrainedModel:
         of `search`; further arguments are those of `solve_task`. TrmError, naming the cell, where
         it is not such a puzzle.
         """
-        if self.kind == "arc" and search is None:
+        if self.kind == "arc" and search is not None:
+            raise TrmError(
+                "an ARC task is answered by the votes of its augmentations: leave out search"
+            )
+        if self.kind == "arc":
             return self.solve_task(puzzle, max_steps=max_steps, **of_tasks)
         if isinstance(puzzle, Mapping) or of_tasks:
             raise TrmError(f"{self.weights} solves {self.describe()}, not ARC tasks")

@@ -21,7 +21,7 @@ class Shown(Enum):
 
 
 SEARCH_OF = "search-{sample}.csv"
-"""A search on that many test puzzles; any number can be asked for."""
+"""A search on that many test puzzles, or ARC tasks; any number can be asked for."""
 SAMPLE = "[1-9][0-9]*"
 SAMPLE_SHOWN = 1000  # the one that is listed and drawn
 

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from trm.config.architectures import has_one_state
 from trm.config.types import Strict
+from trm.errors import TrmError
 
 Latent = Literal["z_H", "z_L"]
 """z_H: the state that the answer is read from; z_L: every other one."""
@@ -15,11 +17,15 @@ Start = Literal["trained", "random"]
 for each position."""
 
 
+MOST_ROLLOUTS = MOST_STEPS = 10_000
+"""Publications make at most 128 rollouts, of 128 steps: far more are a mistake."""
+
+
 class Search(Strict):
     """K rollouts of each puzzle, which differ by noise, by their start states and by views."""
 
-    rollouts: int = Field(16, ge=1)  # K
-    steps: int | None = Field(None, ge=1)  # D; default: as in training
+    rollouts: int = Field(16, ge=1, le=MOST_ROLLOUTS)  # K
+    steps: int | None = Field(None, ge=1, le=MOST_STEPS)  # D; default: as in training
     noise: float = Field(0.3, ge=0, allow_inf_nan=False)  # σ, before each supervision step
     on: Annotated[list[Latent], Field(min_length=1)] = ["z_H", "z_L"]  # what it is added to
     start: Start = "trained"
@@ -35,3 +41,8 @@ class Search(Strict):
                 f"repeat each other: set noise, start: random, or rollouts: {self.views}"
             )
         return self
+
+    def refuse_other_states(self, architecture: str) -> None:
+        """TrmError where noise is wanted on states that the architecture does not have."""
+        if "z_H" not in self.on and has_one_state(architecture):
+            raise TrmError(f"arch={architecture} has one state, z_H: set on: [z_H]")

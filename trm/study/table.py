@@ -324,12 +324,20 @@ class Study(Strict):
         for variant in benchmark.variants:
             row = self.row(name, variant)
             try:
-                resolve(row.overrides, f"{name}/{variant}").check_world_size(row.resources.ranks)
-                kind = kind_named(benchmark.kind)
-                search = self.search_of(name, variant)
-                refuse_more_views(search.views, kind.most_views, kind.plural)
+                config = resolve(row.overrides, f"{name}/{variant}")
+                config.check_world_size(row.resources.ranks)
             except TrmError as error:
                 raise ValueError(str(error)) from None
+            self._check_search(name, variant, config.arch.architecture)
+
+    def _check_search(self, benchmark: str, variant: str, architecture: str) -> None:
+        search = self.search_of(benchmark, variant)
+        kind = kind_named(self.benchmarks[benchmark].kind)
+        try:
+            refuse_more_views(search.views, kind.most_views, kind.plural)
+            search.refuse_other_states(architecture)
+        except TrmError as error:
+            raise ValueError(f"{benchmark}/{variant}: search: {error}") from None
 
     def _check_starts(self) -> None:
         """Check that each row starts from another one, and none from itself over others."""

@@ -7,19 +7,10 @@ import os
 from trm.model.act import act_step, initial_carry
 from trm.model.base import RecursiveModel
 from trm.model.compiling import compile_or_run_eagerly, compiling_pays
-from trm.model.kernels import choose_kernels
 from trm.model.loss import act_loss
-from trm.progress import say
 from trm.training.memory import StepEstimate
 from trm.training.setup import Run, deepest, repeated_example
 from trm.training.state import Resumed
-
-
-def use_kernels(run: Run, model: RecursiveModel) -> None:
-    """Compute the nets as `kernels` says, or by plain code, with a note, where that cannot be."""
-    problem = choose_kernels(model, run.config.kernels, run.ranks.device)
-    if problem is not None and run.ranks.is_main:
-        say(f"note: kernels={run.config.kernels} is not possible here: {problem}")
 
 
 def compile_nets(run: Run, model: RecursiveModel, estimate: StepEstimate, resumed: Resumed) -> bool:

@@ -14,12 +14,13 @@ from trm.errors import TrmError, WriteError
 from trm.evaluate.loop import evaluate
 from trm.evaluate.settings import Settings
 from trm.model.act import Batch, host_batch
+from trm.model.kernels import use_kernels
 from trm.runtime.cost import Cost, CostMeter
 from trm.runtime.ranks import Ranks, lost_peer
 from trm.runtime.signals import EXIT_SAVED, Interrupted, Signals, signals_noted
 from trm.study.run_folder import snapshots_of
 from trm.training.ahead import drawn_ahead
-from trm.training.compiling import compile_nets, use_kernels
+from trm.training.compiling import compile_nets
 from trm.training.folder import ended_run, hold_folder, leave_ended
 from trm.training.keeper import Keeper, diverged
 from trm.training.records import RAW, TRAINED, Records, Silent, Weights, save_outputs
@@ -80,7 +81,7 @@ def _train(run: Run, state: TrainState, signals: Signals, recorder: type[Records
         estimate = estimate_step(run, state.model)
         records = recorder(part) if ranks.is_main else Silent()
         records.announce(estimate)
-        use_kernels(run, state.model)
+        use_kernels(state.model, config.kernels, ranks)
         compiled = compile_nets(run, state.model, estimate, resumed)
         keeper = Keeper(part, meter, records, signals, compiled)
         try:

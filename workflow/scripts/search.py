@@ -18,7 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_evaluation_arguments(parser)
     parser.add_argument("--kind", choices=list(kinds()), required=True)
-    parser.add_argument("--sample", required=True, help="how many test puzzles to draw")
+    parser.add_argument("--sample", required=True, help="test puzzles (tasks) to draw")
     parser.add_argument("--search", required=True, help="settings, as a JSON object")
     parser.add_argument("--out", required=True, help="the CSV file to write")
     args = parser.parse_args()
