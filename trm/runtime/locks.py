@@ -81,7 +81,7 @@ def try_lock(path: Path) -> Lock | None:
     WriteError where the file cannot be written.
     """
     with writing(path):
-        file = path.open("w")
+        file = path.open("a")  # what the file says stays
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_deleted(file, path):  # by its last holder (`held`), after it was opened here
