@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,7 @@ from trm.model.checkpoint import read_state_dict
 from trm.runtime import late
 from trm.study.run_folder import FOLDER, LOCK, forget_end, saved_last, snapshots_of
 from trm.training.command import main as train_command
-from trm.training.snapshot import _prune
+from trm.training.snapshot import _prune, read_snapshot
 from trm.training.trainer import train
 
 
@@ -136,6 +137,38 @@ def stopped(run: Path) -> Path:
     forget_end(run)
     (run / LOCK).write_text(f"{snapshots_of(run)[-1].name} another.host\n")
     return run
+
+
+def test_what_a_rank_on_another_node_has_saved_is_waited_for(
+    stopped: Path, sudoku_data: Path, monkeypatch, capsys
+) -> None:
+    """Rank 0 was on this one."""
+    (stopped / LOCK).write_text(f"step_00000012 another.host {socket.gethostname()}\n")
+    rows, hidden = stopped / FOLDER / "step_00000012" / "rank_0.safetensors", stopped / "hidden"
+    rows.rename(hidden)
+    during_the_wait(monkeypatch, lambda: hidden.rename(rows))
+    train(settings(sudoku_data, stopped), ALONE)
+    assert "resuming from step 12" in capsys.readouterr().err
+
+
+def test_a_rank_on_another_node_waits_for_the_snapshot(ended: Path, monkeypatch) -> None:
+    waited = []
+    monkeypatch.setattr(late, "appears", lambda seen, what: waited.append(Path(what).name))
+    monkeypatch.setenv("GROUP_RANK", "1")
+    read_snapshot(ended, ALONE)
+    assert waited == ["manifest.json", "shared.safetensors", "rank_0.safetensors"]
+
+
+def test_files_that_this_node_does_not_see_are_not_in_the_way_of_a_snapshot(
+    sudoku_data: Path, tmp_path: Path, capsys
+) -> None:
+    """Those of a rank on another node, in a folder that was to be removed."""
+    for name in ("partial", "old"):
+        unseen = tmp_path / "run" / FOLDER / f".step_00000003.{name}" / "unseen"
+        unseen.parent.mkdir(parents=True)
+        unseen.touch()
+    train(settings(sudoku_data, tmp_path / "run"), ALONE)
+    assert "could not be saved" not in capsys.readouterr().err
 
 
 def contents(folder: Path) -> dict[Path, bytes]:

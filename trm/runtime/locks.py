@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from trm.files import write_atomically, writing
+from trm.files import write_in_place, writing
 from trm.progress import say
 
 NOT_SUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -262,7 +262,7 @@ def _has_ended(path: Path) -> bool:
 
 
 def _write_owner(path: Path) -> None:
-    write_atomically(path, json.dumps(asdict(_Owner.this())).encode())
+    write_in_place(path, json.dumps(asdict(_Owner.this())).encode())
 
 
 def _read_owner(path: Path) -> _Owner | None:

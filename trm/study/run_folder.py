@@ -11,15 +11,15 @@ RUN/provenance.json            of a run that has ended well
 from __future__ import annotations
 
 import json
-import os
 import socket
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trm.errors import TrmError
-from trm.files import remove_files, write_atomically, writing
+from trm.files import remove_files, write_atomically, write_in_place, writing
 from trm.model.run_record import read_record
 from trm.runtime.locks import is_locked
 
@@ -44,38 +44,32 @@ ENDED = "ended"
 
 @dataclass(frozen=True)
 class Saved:
-    """The newest state of a run: the name of its snapshot, or ENDED; and the host that saved it."""
+    """The newest state of a run: its snapshot, by name, or ENDED; and the hosts that saved it."""
 
     what: str
-    host: str
+    hosts: list[str]
 
     @property
     def is_from_elsewhere(self) -> bool:
-        return self.host != socket.gethostname()
+        return self.hosts != [socket.gethostname()]
 
 
-def note_saved(run: Path, what: str) -> None:
-    """Note in the lock file what has just been saved; empty: nothing that counts.
+def note_saved(run: Path, what: str, hosts: Collection[str] = ()) -> None:
+    """Note in the lock file what has just been saved, by this host unless `hosts` says otherwise.
+    Empty: nothing that counts.
 
-    A file system may show a new file late, under its name or in a listing, but a file that existed
-    before with its newest content when it is opened: hence this file, written in place.
+    Another node may see a snapshot late, but has the lock file, and reads what it says last.
     """
-    line = f"{what} {socket.gethostname()}\n" if what else ""
+    line = f"{what} {' '.join(hosts or [socket.gethostname()])}\n" if what else ""
     with writing(run / LOCK):
-        descriptor = os.open(run / LOCK, os.O_WRONLY | os.O_CREAT, 0o666)
-        try:
-            os.write(descriptor, line.encode())
-            os.ftruncate(descriptor, len(line.encode()))
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        write_in_place(run / LOCK, line.encode())
 
 
 def saved_last(run: Path) -> Saved | None:
     """What `note_saved` noted last; None where that is nothing."""
     with suppress(OSError, ValueError):
-        what, host = (run / LOCK).read_text().split()
-        return Saved(what, host)
+        what, *hosts = (run / LOCK).read_text().split()
+        return Saved(what, hosts)
     return None
 
 

@@ -79,10 +79,11 @@ def why_unseen(run: Run, signals: Signals) -> str | None:
             raise KeyboardInterrupt
         return _is_seen(folder, saved.what)
 
-    if late.appears(seen, f"{name} in {folder}, saved by {saved.host}"):
+    hosts = ", ".join(saved.hosts)
+    if late.appears(seen, f"{name} in {folder}, saved by {hosts}"):
         return None
     return (
-        f"{saved.host} has trained into {folder}, and {name} does not appear on this node: run the "
+        f"{hosts} has trained into {folder}, and {name} does not appear on this node: run the "
         f"same command again when the file system shows it, or, if it was deleted, delete "
         f"{folder / LOCK}"
     )

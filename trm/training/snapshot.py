@@ -11,6 +11,8 @@ execute nothing when read.
 from __future__ import annotations
 
 import os
+import secrets
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +62,8 @@ def write_snapshot(run: Path, step: int, snapshot: Snapshot, ranks: Ranks, keep:
     if ranks.is_main:
         try:
             _sweep(run)
-            partial.mkdir(parents=True)
+            # It exists where a killed process left files in it that this node does not see.
+            partial.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             problem = str(error)
     problem = ranks.same_everywhere(problem)  # also: no rank writes before the folder exists
@@ -77,14 +80,14 @@ def write_snapshot(run: Path, step: int, snapshot: Snapshot, ranks: Ranks, keep:
             sums[name] = _write_tensors(partial / name, mine)
         except OSError as error:
             problem = str(error)
-    gathered = ranks.gather_objects((problem, sums))
-    problem = next((p for p, _ in gathered if p is not None), None)
+    gathered = ranks.gather_objects((problem, sums, socket.gethostname()))
+    problem = next((p for p, _, _ in gathered if p is not None), None)
     if ranks.is_main:
         try:
             if problem is None:
-                files = {name: sha for _, part in gathered for name, sha in part.items()}
+                files = {name: sha for _, part, _ in gathered for name, sha in part.items()}
                 _name_it(partial, final, {"format": FORMAT, "files": files, **snapshot.facts})
-                note_saved(run, final.name)
+                note_saved(run, final.name, sorted({host for _, _, host in gathered}))
                 _prune(run, final.name, keep)
         except (OSError, WriteError) as error:
             problem = str(error)
@@ -120,7 +123,8 @@ def _drop(folders: list[Path]) -> None:
     for folder in folders:
         # Renamed first: a kill in the middle leaves no half of a snapshot under its name.
         if folder.exists():
-            doomed = folder.rename(folder.with_name(f".{folder.name}.old"))
+            # A new name: the last one may hold files of another node, which this one does not see.
+            doomed = folder.rename(folder.with_name(f".{folder.name}.old-{secrets.token_hex(4)}"))
             remove_files(doomed, SNAPSHOT_FILES)
 
 
