@@ -4,6 +4,7 @@
    LATE_LEDGER   folder on the same file system, in which all nodes note what they do
    LATE_NODE     name of the node that this process runs on; gethostname returns it too
    LATE_FLOCK    "local": flock does not reach other nodes (here: it holds nothing)
+   LATE_NOTHING  where it is set, this node sees everything at once; others see its work late
 
    What a node makes or renames it sees at once. For others, until it is shown:
    - a new name does not exist, nor is it listed; nor does what is below a new folder;
@@ -95,7 +96,7 @@ static void note(ino_t ino) { /* that this node has just named it */
 }
 static int is_late(ino_t ino) {
     char text[256], known[256], of[256], path[PATH_MAX], shown[256], *before;
-    if (!read_entry("", ino, text)) return 0;
+    if (getenv("LATE_NOTHING") || !read_entry("", ino, text)) return 0;
     char *space = strrchr(text, ' ');
     snprintf(path, sizeof path, "%s/shown", ledger);
     if (!space || !read_link(path, shown)) return 0;

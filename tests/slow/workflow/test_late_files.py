@@ -201,13 +201,13 @@ def test_ranks_on_two_nodes_evaluate_the_same_weights(
 RESULT = "results/tiny/sudoku-6x6/mlp/seed-0"
 
 
-def snakemake(nodes: Nodes, target: str, wait: int, *files: str) -> Started:
+def snakemake(nodes: Nodes, target: str, wait: int, *files: str, **variables: str) -> Started:
     """On the node `login`, each job on one of its own."""
     flags = ["--executor", "nodes", "--jobs", "2", "--latency-wait", str(wait)]
     flags += ["--seconds-between-status-checks", "1", "--rerun-incomplete", "--show-failed-logs"]
     command = [PYTHON, "-m", "snakemake", *flags, "--configfile", str(FULL), str(TINY), *files]
     path = f"{nodes.root}:{ROOT / 'tests' / 'late'}"
-    return nodes.start("login", *command, "--", target, PYTHONPATH=path)
+    return nodes.start("login", *command, "--", target, PYTHONPATH=path, **variables)
 
 
 def test_snakemake_and_its_jobs_on_other_nodes(nodes: Nodes) -> None:
@@ -217,23 +217,18 @@ def test_snakemake_and_its_jobs_on_other_nodes(nodes: Nodes) -> None:
     resources = {"ranks": 1, "threads": 1, "mem_mb": 2000, "runtime": 10, "evaluate_shards": 2}
     overlay = {"benchmarks": {"sudoku-6x6": {"resources": resources}}}
     (nodes.root / "shards.yaml").write_text(yaml.safe_dump(overlay))
-    nodes.show(after=5)
+    nodes.show(after=3)
     snakemake(nodes, "data/tiny/sudoku-6x6-1k-aug-50", 600).end()
 
     nodes.show()
-    said = snakemake(nodes, f"{RESULT}/config.yaml", 1).end(1)
+    said = snakemake(nodes, f"{RESULT}/config.yaml", 1, LATE_LOGIN="1").end(1)
     assert "Missing files after 1 seconds" in said
-    run, log = (
-        nodes.root / f"{top}/tiny/{path}"
-        for top, path in (
-            ("checkpoints", "sudoku-6x6/mlp/seed-0"),
-            ("logs", "train/sudoku-6x6/mlp/seed-0.log"),
-        )
-    )
+    run = nodes.root / "checkpoints/tiny/sudoku-6x6/mlp/seed-0"
+    log = nodes.root / "logs/tiny/train/sudoku-6x6/mlp/seed-0.log"
     assert log.read_text().count("trained ") == 1
     first = {path.name: path.stat().st_mtime_ns for path in run.glob("step_*")}
 
-    nodes.show(after=5)
+    nodes.show(after=3)
     snakemake(nodes, f"{RESULT}/metrics.json", 600, "shards.yaml").end()
     assert log.read_text().count("trained ") == 1
     assert {path.name: path.stat().st_mtime_ns for path in run.glob("step_*")} == first

@@ -1,5 +1,5 @@
 """`snakemake --executor nodes`: each job runs on a node of its own (tests/late), as on a cluster
-whose scheduler starts it at once. Snakemake finds this module by its name."""
+whose scheduler starts it at once. Snakemake finds this package by its name."""
 
 import os
 import subprocess
@@ -20,9 +20,10 @@ common_settings = CommonSettings(
 class Executor(RemoteExecutor):
     def run_job(self, job):
         node = f"{job.name}-{job.jobid}-of-{os.getpid()}"
-        process = subprocess.Popen(
-            self.format_job_exec(job), shell=True, env=os.environ | {"LATE_NODE": node}
-        )
+        environment = os.environ | {"LATE_NODE": node}
+        if "LATE_LOGIN" in os.environ:  # only what jobs write is late, for the login node
+            environment["LATE_NOTHING"] = "1"
+        process = subprocess.Popen(self.format_job_exec(job), shell=True, env=environment)
         info = SubmittedJobInfo(job, external_jobid=node, aux={"process": process})
         self.report_job_submission(info)
 
