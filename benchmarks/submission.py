@@ -5,6 +5,7 @@
 It needs root and Slurm (apt-get install slurm-wlm munge). It starts a Slurm of its own on this
 machine, all of whose nodes are drained, so that jobs wait as on a busy cluster. Then it asks for
 the real trainings of a tiny study by `snakemake --profile slurm`, and counts calls for --seconds.
+While a test has a cluster of its own, it waits for that test to end.
 Arguments that it does not know are Snakemake's, as in `--max-jobs-per-timespan 5/1s`.
 """
 
@@ -28,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.project import FULL, TINY, Project, copy_project, environment  # noqa: E402
-from tests.slow.slurm.conftest import Cluster, why_no_cluster  # noqa: E402
+from tests.slow.slurm.conftest import Cluster, alone, why_no_cluster  # noqa: E402
 
 PROGRAMS = ("sbatch", "squeue", "sacct", "scontrol", "sinfo", "scancel")
 DATASET = "data/tiny/sudoku-6x6-1k-aug-50"
@@ -45,7 +46,7 @@ def main() -> None:
     args, words = parser.parse_known_args()
     if reason := why_no_cluster():
         raise SystemExit(f"no Slurm here: {reason}")
-    with tempfile.TemporaryDirectory() as scratch:
+    with alone(), tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         root.chmod(0o755)
         project = copy_project(root / "project")

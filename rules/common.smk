@@ -13,7 +13,6 @@ from trm.data.dataset import dataset_files
 from trm.data.specs import HIDDEN_SUBSETS
 from trm.errors import TrmError
 from trm.files import RunFile, first_other_file
-from trm.model.run_record import forget_end
 from trm.study.files import (
     FIGURES,
     FIGURES_OF_ALL,
@@ -23,6 +22,7 @@ from trm.study.files import (
     ResultFile,
 )
 from trm.study.paths import SEED, TABLE_ENDINGS, result_name
+from trm.study.run_folder import forget_end
 from trm.study.seen import what_was_seen
 from trm.study.table import Study, seed_of
 from trm.study.targets import (

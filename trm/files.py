@@ -166,6 +166,18 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def write_in_place(path: Path, content: bytes) -> None:
+    """Write a short file under the name that it has: where a file system shows a new name late, who
+    opens the file still reads its newest content."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    try:
+        os.write(descriptor, content)
+        os.ftruncate(descriptor, len(content))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def refuse_to_overwrite(contents: Mapping[Path, bytes], source: str) -> None:
     """TrmError where a path exists already and is not a file, or differs from what is to be written
     from `source`."""

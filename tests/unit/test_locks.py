@@ -156,6 +156,17 @@ def test_a_holder_that_was_killed_on_another_host_is_waited_for(
     assert try_lock_among_hosts(path) is not None
 
 
+def test_the_beats_of_an_owner_are_in_one_file(tmp_path: Path, monkeypatch) -> None:
+    """Where a file system shows new names late, a beat in a new file would come too late."""
+    monkeypatch.setattr(locks, "SECONDS_BETWEEN_BEATS", 0.01)
+    with try_lock_among_hosts(tmp_path / "lock"):
+        owner = tmp_path / "lock.owner"
+        first, number = owner.read_text(), owner.stat().st_ino
+        while owner.read_text() in ("", first):
+            time.sleep(0.01)
+        assert owner.stat().st_ino == number
+
+
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
 def test_each_of_these_errors_means_that_there_are_no_locks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int

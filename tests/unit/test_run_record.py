@@ -16,9 +16,9 @@ from trm.evaluate.command import evaluate_checkpoint
 from trm.evaluate.settings import parse_arguments
 from trm.files import copy_file
 from trm.model.checkpoint import read_state_dict
-from trm.model.run_record import forget_end, read_record
+from trm.model.run_record import read_record
 from trm.solve.trained import load
-from trm.study.run_folder import discard_snapshots
+from trm.study.run_folder import discard_snapshots, forget_end, saved_last
 from trm.training.records import Records
 from trm.training.trainer import train
 
@@ -152,7 +152,9 @@ def test_a_run_whose_last_weights_are_damaged_is_trained(run: Path, sudoku_data,
 
 def test_an_end_that_is_forgotten_is_trained_again(run: Path, sudoku_data: Path, monkeypatch):
     """As with `snakemake --force`. The checkpoints are still known, until they are replaced."""
+    assert saved_last(run).what == "ended"
     forget_end(run)
+    assert saved_last(run) is None  # another node waits for no end
     flip_a_bit(run / "step_6")
     with pytest.raises(TrmError, match="is damaged"):
         read_state_dict(run / "step_6")

@@ -22,6 +22,7 @@ from trm.data.dataset import (
 )
 from trm.errors import TrmError
 from trm.files import file_sha256
+from trm.runtime.late import wait_for
 
 if TYPE_CHECKING:
     from trm.data.painted import PaintedExamples
@@ -80,6 +81,7 @@ def _visible_files(folder: Path) -> Iterator[Path]:
 def read_metadata(split_folder: Path) -> DatasetMetadata:
     """Read dataset.json of one split; TrmError where it is missing or damaged."""
     path = split_folder / "dataset.json"
+    wait_for(path)
     try:
         return DatasetMetadata.model_validate_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):

@@ -30,7 +30,7 @@ from trm.evaluate.loop import Evaluation, evaluate
 from trm.evaluate.outputs import further_metrics, write_metrics, write_outputs
 from trm.evaluate.settings import EvaluateConfig, Settings, parse_arguments
 from trm.evaluate.shards import cost_of, load_shards, put_together, write_shard
-from trm.files import write_json
+from trm.files import file_sha256, write_json
 from trm.model.base import RecursiveModel
 from trm.model.checkpoint import (
     embedding_rows,
@@ -43,6 +43,7 @@ from trm.model.kernels import use_kernels
 from trm.model.registry import build_model, model_for
 from trm.progress import say
 from trm.runtime.cost import CostMeter
+from trm.runtime.late import appears, wait_for
 from trm.runtime.ranks import Ranks, joined
 from trm.scoring.arc import (
     TEST_PUZZLES,
@@ -56,6 +57,7 @@ from trm.study.puzzle_names import why_other_puzzles
 def evaluate_checkpoint(config: EvaluateConfig, trained: TrainConfig, ranks: Ranks) -> None:
     """Evaluate one checkpoint on each data path, or a shard of one, or put shards together; rank 0
     writes the files."""
+    _await_weights(config.checkpoint, ranks)
     shards = load_shards(config.shards, config.checkpoint) if config.shards else []
     meter = CostMeter(ranks)
     meter.before = cost_of(shards)
@@ -138,6 +140,27 @@ def _mean_steps(result: Evaluation, settings: Settings, sizes: ModelConfig) -> f
     return result.metrics["steps"] if settings.halting == "act" else sizes.halt_max_steps
 
 
+def _await_weights(checkpoint: Path, ranks: Ranks) -> None:
+    """TrmError where this rank does not see the weights that rank 0 does: another node may see an
+    older file of that name for a while."""
+    if ranks.world_size == 1:
+        return
+    expected = ranks.from_main(lambda: _sha256_of(checkpoint))
+    if not appears(lambda: _sha256_of(checkpoint) == expected, f"the newest {checkpoint}"):
+        raise TrmError(
+            f"process {ranks.rank} of this evaluation reads another {checkpoint} than process 0: "
+            "run the same command again when all nodes see the same file"
+        )
+
+
+def _sha256_of(path: Path) -> str | None:
+    """None where the file cannot be read, which is reported where it is."""
+    try:
+        return file_sha256(path)
+    except OSError:
+        return None
+
+
 def _evaluate_under_ids(
     config: EvaluateConfig,
     model: RecursiveModel,
@@ -156,6 +179,8 @@ def _evaluate_under_ids(
 
 def _check_datasets(config: EvaluateConfig, paths: list[Path]) -> None:
     """TrmError where what is asked for needs other datasets."""
+    for path in paths:
+        wait_for(path / "test")
     lacking = [path for path in paths if not (path / TEST_PUZZLES).is_file()]
     only_arc = config.submission is not None or config.answers is not None or config.kind == "arc"
     if lacking and only_arc:
@@ -226,4 +251,5 @@ def main(words: Sequence[str] | None = None) -> None:
         return
     config, trained = parse_arguments(arguments)
     with joined(config.device) as ranks:
-        evaluate_checkpoint(config, trained, ranks)
+        # Another node may read an older file of settings.
+        evaluate_checkpoint(*ranks.same_everywhere((config, trained)), ranks)

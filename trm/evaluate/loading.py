@@ -14,6 +14,7 @@ from trm.model.checkpoint import embedding_rows, fit_weights, read_state_dict
 from trm.model.registry import build_model, model_for
 from trm.progress import say
 from trm.puzzles.kinds import kinds
+from trm.runtime.late import wait_for
 from trm.study.puzzle_names import why_other_puzzles
 
 
@@ -32,6 +33,7 @@ def load_result(
 
     TrmError where the weights do not fit the settings, or were trained on other puzzles.
     """
+    wait_for(train_config)
     trained = load_train_config(train_config)
     model = build_model(model_for(trained, data))
     state = read_state_dict(weights)

@@ -26,6 +26,7 @@ from trm.errors import TrmError, explain
 from trm.evaluate.weights import find_weights
 from trm.files import RunFile, check_outputs
 from trm.model.checkpoint import check_exists
+from trm.runtime.late import wait_for
 
 TaskIds = Literal["own", "blank", "other"]
 """Which puzzle embedding an example is shown with: its own, the blank one, another puzzle's."""
@@ -159,6 +160,7 @@ def parse_arguments(arguments: list[str]) -> tuple[EvaluateConfig, TrainConfig]:
         config = EvaluateConfig(**_read_words(ours))
     except pydantic.ValidationError as error:
         raise explain(error, "trm.evaluate", list(EvaluateConfig.model_fields)) from None
+    wait_for(config.checkpoint)
     if config.checkpoint.is_dir():
         config = config.model_copy(update={"checkpoint": find_weights(config.checkpoint)})
     config.check_outputs()
@@ -201,6 +203,7 @@ def _from_yaml(words: list[str]) -> dict[str, Any]:
 
 def _with_overrides(config: Path, words: list[str]) -> TrainConfig:
     """The settings of the training with other ones of `arch`."""
+    wait_for(config)
     saved = load_train_config(config)
     for word in words:
         name = unquoted(word.removeprefix("arch="))

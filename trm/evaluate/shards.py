@@ -22,6 +22,7 @@ from trm.evaluate.settings import Settings
 from trm.files import atomic_write, file_sha256
 from trm.progress import say
 from trm.runtime.cost import Cost, CostMeter
+from trm.runtime.late import wait_for
 from trm.scoring.predictions import Predictions
 
 
@@ -70,6 +71,7 @@ def write_shard(
 
 def load_shard(path: Path) -> ShardResult:
     """TrmError where the file is missing or is not a shard."""
+    wait_for(path)
     try:
         with np.load(path) as arrays:
             predictions = Predictions(arrays["preds"], arrays["q_halt_logits"])

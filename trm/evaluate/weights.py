@@ -10,6 +10,7 @@ from trm.errors import TrmError
 from trm.files import RunFile, checkpoints_of
 from trm.model.checkpoint import missing_checkpoint
 from trm.progress import say
+from trm.runtime.late import wait_for
 from trm.study.paths import run_of_result
 
 
@@ -18,6 +19,7 @@ def find_weights(path: Path) -> Path:
 
     TrmError where there is none.
     """
+    wait_for(path)
     if path.is_file():
         return path
     for folder in _run_folders(path):

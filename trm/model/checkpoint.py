@@ -20,6 +20,7 @@ from trm.files import atomic_write
 from trm.model.base import RecursiveModel
 from trm.model.run_record import check_checkpoint
 from trm.progress import say
+from trm.runtime.late import wait_for
 
 PREFIX = "model.inner."
 COMPILED = "_orig_mod."
@@ -55,6 +56,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 def check_exists(path: Path) -> None:
     """TrmError, naming the checkpoints beside it, where there is no such file."""
+    wait_for(path)
     if not path.is_file():
         raise missing_checkpoint(path)
 

@@ -51,14 +51,6 @@ def read_record(run: Path) -> RunRecord | None:
         return None
 
 
-def forget_end(run: Path) -> None:
-    """Let the next training into this folder train, though the run there has ended."""
-    record = read_record(run)
-    if record is not None and record.provenance is not None:
-        record.provenance = None
-        record.write(run)
-
-
 def check_checkpoint(path: Path) -> None:
     """TrmError where a checkpoint in a run folder is not as its training wrote it."""
     record = read_record(path.parent)

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from trm.files import write_atomically, writing
+from trm.files import write_in_place, writing
 from trm.progress import say
 
 NOT_SUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -81,7 +81,7 @@ def try_lock(path: Path) -> Lock | None:
     WriteError where the file cannot be written.
     """
     with writing(path):
-        file = path.open("w")
+        file = path.open("a")  # what the file says stays
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_deleted(file, path):  # by its last holder (`held`), after it was opened here
@@ -262,7 +262,7 @@ def _has_ended(path: Path) -> bool:
 
 
 def _write_owner(path: Path) -> None:
-    write_atomically(path, json.dumps(asdict(_Owner.this())).encode())
+    write_in_place(path, json.dumps(asdict(_Owner.this())).encode())
 
 
 def _read_owner(path: Path) -> _Owner | None:

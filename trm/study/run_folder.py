@@ -1,6 +1,7 @@
 """What a run folder says about its run, read without torch.
 
-RUN/.lock                      held by the process that trains into it (trm.runtime.locks)
+RUN/.lock                      held by the process that trains into it (trm.runtime.locks); says
+                               what was saved last, and on which host
 RUN/run.json                   what its checkpoints are, and how it ended (trm.model.run_record)
 RUN/snapshots/step_00000120/   the whole state (trm.training.snapshot); facts: manifest.json
 RUN/snapshots/interrupted      the step at which a signal stopped the run
@@ -10,11 +11,16 @@ RUN/provenance.json            of a run that has ended well
 from __future__ import annotations
 
 import json
+import socket
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trm.errors import TrmError
-from trm.files import remove_files, write_atomically
+from trm.files import remove_files, write_atomically, write_in_place, writing
+from trm.model.run_record import read_record
 from trm.runtime.locks import is_locked
 
 LOCK = ".lock"
@@ -29,6 +35,54 @@ SNAPSHOT_FILES = (MANIFEST, "shared.safetensors", "rank_*.safetensors", ".*.tmp"
 def is_held(run: Path) -> bool:
     """Whether a process trains into the folder, as far as this machine sees its lock."""
     return is_locked(run / LOCK)
+
+
+# --- what was saved last --------------------------------------------------------------------------
+
+ENDED = "ended"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The newest state of a run: its snapshot, by name, or ENDED; and the hosts that saved it."""
+
+    what: str
+    hosts: list[str]
+
+    @property
+    def is_from_elsewhere(self) -> bool:
+        return self.hosts != [socket.gethostname()]
+
+
+def note_saved(run: Path, what: str, hosts: Collection[str] = ()) -> None:
+    """Note in the lock file what has just been saved, by this host unless `hosts` says otherwise.
+    Empty: nothing that counts.
+
+    Another node may see a snapshot late, but has the lock file, and reads what it says last.
+    """
+    line = f"{what} {' '.join(hosts or [socket.gethostname()])}\n" if what else ""
+    with writing(run / LOCK):
+        write_in_place(run / LOCK, line.encode())
+
+
+def saved_last(run: Path) -> Saved | None:
+    """What `note_saved` noted last; None where that is nothing."""
+    with suppress(OSError, ValueError):
+        what, *hosts = (run / LOCK).read_text().split()
+        return Saved(what, hosts)
+    return None
+
+
+def forget_end(run: Path) -> None:
+    """Let the next training into this folder train, though the run there has ended."""
+    record = read_record(run)
+    if record is not None and record.provenance is not None:
+        record.provenance = None
+        record.write(run)
+        note_saved(run, "")
+
+
+# --- snapshots ------------------------------------------------------------------------------------
 
 
 def snapshots_of(run: Path) -> list[Path]:

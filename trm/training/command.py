@@ -24,6 +24,7 @@ from trm.config.compose import accept_both_spellings, known_keys, load_train_con
 from trm.config.types import TrainConfig
 from trm.errors import TrmError, run_cli
 from trm.files import SETTINGS, settings_folder
+from trm.runtime.late import wait_for
 from trm.runtime.processor import let_segments_grow
 
 known_words = known_keys
@@ -38,6 +39,7 @@ def main(words: Sequence[str]) -> None:
             raise TrmError(
                 "--settings takes one file, which holds all settings, and no other words"
             )
+        wait_for(Path(words[1]))
         _run(load_train_config(Path(words[1])))
         return
     settings_folder()
@@ -58,4 +60,4 @@ def _run(config: TrainConfig) -> None:
     from trm.training.trainer import train
 
     with joined(config.device) as ranks:
-        train(config, ranks)
+        train(ranks.same_everywhere(config), ranks)  # another node may read an older file

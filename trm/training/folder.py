@@ -12,10 +12,22 @@ from trm.errors import TrmError
 from trm.files import RunFile, write_json, writing
 from trm.model.run_record import RunRecord, read_record
 from trm.progress import say
+from trm.runtime import late
 from trm.runtime.locks import Lock, holder_of, try_lock_among_hosts
 from trm.runtime.signals import Signals
-from trm.study.run_folder import LOCK, discard_snapshots, newest_facts
+from trm.study.run_folder import (
+    ENDED,
+    FOLDER,
+    LOCK,
+    MANIFEST,
+    discard_snapshots,
+    newest_facts,
+    note_saved,
+    read_facts,
+    saved_last,
+)
 from trm.training.setup import Datasets, Run
+from trm.training.tracking import count_rows
 
 SECONDS_TO_WAIT_FOR_LOCK = 60.0  # the time of a run that a signal ends to save
 
@@ -47,6 +59,54 @@ def wait_for_lock(folder: Path, signals: Signals) -> Lock:
             told = True
         time.sleep(0.2)
     return lock
+
+
+# --- what another node has saved ------------------------------------------------------------------
+
+
+def why_unseen(run: Run, signals: Signals) -> str | None:
+    """Why this run cannot begin yet: what another node has saved here does not appear.
+
+    None where it can, after a wait for that. For resume=False nothing is waited for.
+    """
+    folder, saved = run.folder, saved_last(run.folder)
+    if saved is None or not saved.is_from_elsewhere or run.config.resume is False:
+        return None
+    name = "the end of the run" if saved.what == ENDED else f"{FOLDER}/{saved.what}"
+
+    def seen() -> bool:
+        if signals.noted:
+            raise KeyboardInterrupt
+        return _is_seen(folder, saved.what)
+
+    hosts = ", ".join(saved.hosts)
+    if late.appears(seen, f"{name} in {folder}, saved by {hosts}"):
+        return None
+    return (
+        f"{hosts} has trained into {folder}, and {name} does not appear on this node: run the "
+        f"same command again when the file system shows it, or, if it was deleted, delete "
+        f"{folder / LOCK}"
+    )
+
+
+def _is_seen(folder: Path, what: str) -> bool:
+    """Whether this node sees the end of the run, or a snapshot and all that a run resumes from."""
+    record = read_record(folder)
+    if what == ENDED:
+        return record is not None and record.has_ended(folder)
+    snapshot = folder / FOLDER / what
+    if not late.exists(snapshot / MANIFEST):
+        return False
+    try:
+        facts = read_facts(snapshot)
+    except TrmError:  # it is damaged, which is reported where it is read
+        return True
+    known = set() if record is None else {*record.checkpoints}
+    return (
+        all(late.exists(snapshot / name) for name in facts.get("files", ()))
+        and {f"step_{step}" for step in facts["checkpoints"]} <= known
+        and count_rows(folder / RunFile.HISTORY) >= facts.get("history_rows", 0)
+    )
 
 
 # --- a run that has ended -------------------------------------------------------------------------
@@ -105,12 +165,14 @@ def discard_other_run(run: Run, datasets: Datasets) -> None:
     """Discard the snapshots that this run does not resume from."""
     facts = newest_facts(run.folder)
     if facts is None:
+        note_saved(run.folder, "")
         return
     differs = _differences(run, datasets, facts)
     if run.config.resume is False or differs:
         why = "; ".join(differs[:4]) or "resume=False"
         say(f"note: the state at step {facts['step']} in {run.folder} is discarded ({why})")
         discard_snapshots(run.folder)
+        note_saved(run.folder, "")
 
 
 def _differences(run: Run, datasets: Datasets, facts: dict) -> list[str]:

@@ -20,7 +20,7 @@ from trm.progress import Progress, duration, say
 from trm.runtime.provenance import code_and_packages
 from trm.runtime.ranks import Ranks
 from trm.scoring.arc import lacks_solutions, score_arc, without_accuracy, write_submission
-from trm.study.run_folder import clear_interrupted, mark_interrupted
+from trm.study.run_folder import ENDED, clear_interrupted, mark_interrupted, note_saved
 from trm.training.flop import TrainingFlop
 from trm.training.memory import StepEstimate
 from trm.training.setup import Run
@@ -277,6 +277,7 @@ class Records(Silent):
         self.record.provenance = content
         self.record.write(run.folder)
         write_json(run.folder / RunFile.PROVENANCE, content)
+        note_saved(run.folder, ENDED)
         self.tracker.summarise(cost)
         offline = self.tracker.finish()
         say(f"trained {state.step} steps in {duration(self.cost.elapsed())}: {run.folder}")

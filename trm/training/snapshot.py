@@ -11,6 +11,8 @@ execute nothing when read.
 from __future__ import annotations
 
 import os
+import secrets
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from trm.errors import TrmError, WriteError
 from trm.files import file_sha256, remove_files, write_json
 from trm.model.checkpoint import write_safetensors
 from trm.progress import say
+from trm.runtime.late import wait_for
 from trm.runtime.ranks import Ranks
 from trm.study.run_folder import (
     FOLDER,
@@ -30,6 +33,7 @@ from trm.study.run_folder import (
     MANIFEST,
     SNAPSHOT_FILES,
     STEP_FOLDER,
+    note_saved,
     read_facts,
     snapshots_of,
 )
@@ -58,7 +62,8 @@ def write_snapshot(run: Path, step: int, snapshot: Snapshot, ranks: Ranks, keep:
     if ranks.is_main:
         try:
             _sweep(run)
-            partial.mkdir(parents=True)
+            # It exists where a killed process left files in it that this node does not see.
+            partial.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             problem = str(error)
     problem = ranks.same_everywhere(problem)  # also: no rank writes before the folder exists
@@ -67,19 +72,22 @@ def write_snapshot(run: Path, step: int, snapshot: Snapshot, ranks: Ranks, keep:
         try:
             if ranks.is_main:
                 sums[SHARED] = _write_tensors(partial / SHARED, snapshot.shared)
+            else:
+                partial.mkdir(parents=True, exist_ok=True)  # another node may not see it yet
             mine = {f"rows.{k}": v for k, v in snapshot.rows.items()}
             mine |= {f"own.{k}": v for k, v in snapshot.own.items()}
             name = _rank_file(ranks.rank)
             sums[name] = _write_tensors(partial / name, mine)
         except OSError as error:
             problem = str(error)
-    gathered = ranks.gather_objects((problem, sums))
-    problem = next((p for p, _ in gathered if p is not None), None)
+    gathered = ranks.gather_objects((problem, sums, socket.gethostname()))
+    problem = next((p for p, _, _ in gathered if p is not None), None)
     if ranks.is_main:
         try:
             if problem is None:
-                files = {name: sha for _, part in gathered for name, sha in part.items()}
+                files = {name: sha for _, part, _ in gathered for name, sha in part.items()}
                 _name_it(partial, final, {"format": FORMAT, "files": files, **snapshot.facts})
+                note_saved(run, final.name, sorted({host for _, _, host in gathered}))
                 _prune(run, final.name, keep)
         except (OSError, WriteError) as error:
             problem = str(error)
@@ -115,15 +123,18 @@ def _drop(folders: list[Path]) -> None:
     for folder in folders:
         # Renamed first: a kill in the middle leaves no half of a snapshot under its name.
         if folder.exists():
-            doomed = folder.rename(folder.with_name(f".{folder.name}.old"))
+            # A new name: the last one may hold files of another node, which this one does not see.
+            doomed = folder.rename(folder.with_name(f".{folder.name}.old-{secrets.token_hex(4)}"))
             remove_files(doomed, SNAPSHOT_FILES)
 
 
 def _prune(run: Path, newest: str, keep: int) -> None:
-    """Keep the last `keep` up to `newest`. What counts further was damaged, and skipped."""
+    """Keep the last `keep` up to `newest`. What counts further was damaged, and skipped. If it is
+    sound it is kept: another process saved it, and this run did not see it when it began."""
     found = snapshots_of(run)
     until = [folder for folder in found if folder.name <= newest]
-    _drop([folder for folder in found if folder.name > newest] + until[:-keep])
+    further = [folder for folder in found if folder.name > newest and _what_is_wrong(folder)]
+    _drop(further + until[:-keep])
 
 
 def _sweep(run: Path) -> None:
@@ -146,12 +157,15 @@ def read_snapshot(run: Path, ranks: Ranks) -> Snapshot | None:
     if chosen is None:
         return None
     folder = run / FOLDER / str(chosen)
+    wait_for(folder / MANIFEST)
     facts = read_facts(folder)
     written_by = int(facts["world_size"])
     if written_by == ranks.world_size:
         files = [_rank_file(ranks.rank)]
     else:
         files = [_rank_file(rank) for rank in range(written_by)]
+    for name in (SHARED, *files):
+        wait_for(folder / name)
     parts = [load_file(folder / name) for name in files]
     rows = {
         name.removeprefix("rows."): torch.cat([part[name] for part in parts])

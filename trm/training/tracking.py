@@ -96,6 +96,11 @@ class History:
         write_atomically(self.path, b"".join(map(_csv_line, rows)))
 
 
+def count_rows(path: Path) -> int:
+    """Records of a `history.csv`, without its header."""
+    return max(0, len(_read_records(path)) - 1)
+
+
 def _csv_line(values: Iterable[Any]) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text).writerow(values)

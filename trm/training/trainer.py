@@ -21,7 +21,7 @@ from trm.runtime.signals import EXIT_SAVED, Interrupted, Signals, signals_noted
 from trm.study.run_folder import snapshots_of
 from trm.training.ahead import drawn_ahead
 from trm.training.compiling import compile_nets
-from trm.training.folder import ended_run, hold_folder, leave_ended
+from trm.training.folder import ended_run, hold_folder, leave_ended, why_unseen
 from trm.training.keeper import Keeper, diverged
 from trm.training.records import RAW, TRAINED, Records, Silent, Weights, save_outputs
 from trm.training.setup import Run, estimate_step, identify_datasets, initial_state, set_up
@@ -69,6 +69,9 @@ def _train(run: Run, state: TrainState, signals: Signals, recorder: type[Records
     config, ranks = run.config, run.ranks
     meter, cost = Meter(ranks, config.global_batch_size), CostMeter(ranks)
     with hold_folder(run, signals):
+        refusal = ranks.from_main(lambda: why_unseen(run, signals))
+        if refusal is not None:
+            raise TrmError(refusal)
         datasets = identify_datasets(run)
         ended = ranks.from_main(lambda: ended_run(run, datasets))
         if ended is not None:
