@@ -145,7 +145,12 @@ class TRM(nn.Module):
         return self.puzzle_emb.rows(identifiers, requires_grad)
 
     def forward(
-        self, state: State, inputs: Tensor, puzzle_rows: Tensor, depth: Depth | None = None
+        self,
+        state: State,
+        inputs: Tensor,
+        puzzle_rows: Tensor,
+        depth: Depth | None = None,
+        labels: Tensor | None = None,
     ) -> tuple[State, Heads]:
         """One supervision step, as `trm.model.base.RecursiveModel`."""
         cycles, n = depth or Depth(self.config.H_cycles, self.config.L_cycles)

@@ -374,6 +374,7 @@ class Copying(TRM):
         inputs: Tensor,
         puzzle_rows: Tensor | None,
         depth: Depth | None = None,
+        labels: Tensor | None = None,
     ) -> tuple[State, Heads]:
         logits = F.one_hot(inputs.long(), self.config.vocab_size).float()
         q_halt = inputs[:, 0].float()  # which is not alike
