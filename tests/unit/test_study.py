@@ -71,6 +71,15 @@ def test_a_stand_in_is_compared_with_no_published_figure() -> None:
     assert {*figures, *sources} == {None}
 
 
+def test_the_tiny_study_may_be_compared_all_the_same(tmp_path: Path) -> None:
+    """Then it has the rows of published weights too, in sizes of its own."""
+    tiny = ROOT / "config" / "tiny.yaml"
+    names = Study.load(CONFIG, tiny).benchmarks
+    overlay = tmp_path / "compared.yaml"
+    overlay.write_text(json.dumps({"benchmarks": {name: {"stand_in": False} for name in names}}))
+    assert "sudoku-extreme/weights-eqr" in Study.load(CONFIG, tiny, overlay).weights_names()
+
+
 def test_the_tiny_study_describes_its_own_puzzles(study: Study) -> None:
     """A description inherited from the full study would tell of other sizes."""
     tiny = Study.load(CONFIG, ROOT / "config" / "tiny.yaml")
