@@ -13,6 +13,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.conftest import ROOT
 from trm.config.architectures import architecture_names
 from trm.config.compose import resolve
 from trm.config.types import ModelConfig, TrainConfig
@@ -23,6 +24,7 @@ from trm.model.act import act_step, initial_carry, to_batch
 from trm.model.flop import flop_of_step
 from trm.model.registry import build_model, model_for
 from trm.runtime.ranks import Ranks
+from trm.study.table import Study
 from trm.training.flop import TrainingFlop
 from trm.training.optim import make_optimizer
 from trm.training.records import Records
@@ -51,6 +53,20 @@ def config_of(**changes: object) -> TrainConfig:
     }
     given = {name.replace("__", "."): value for name, value in changes.items()}
     return resolve(values | given, "a test")
+
+
+def test_rows_at_equal_compute_have_it() -> None:
+    """config/equal-compute.yaml, with every row of the benchmark."""
+    study = Study.load(ROOT / "config/config.yaml", ROOT / "config/equal-compute.yaml")
+    spent = {}
+    for variant in study.benchmarks["sudoku-6x6"].variants:
+        row = study.row("sudoku-6x6", variant)
+        config = resolve(row.overrides | {"data_paths": [row.dataset]}, variant)
+        steps = config.epochs * 1000 // config.global_batch_size
+        sizes = ModelConfig.of(config.arch, 36, 8, 1)
+        spent[variant] = TrainingFlop.counted(config, sizes, steps).until(steps)
+        assert config.ema_start == 0 or 0.6 < config.ema_start / steps < 0.65
+    assert spent == pytest.approx(dict.fromkeys(spent, spent["mlp"]), rel=0.1)
 
 
 @pytest.fixture(scope="module")
