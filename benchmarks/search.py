@@ -31,10 +31,8 @@ from trm.runtime.ranks import Ranks, joined
 from trm.study.files import ResultFile
 from trm.study.search import Search
 
-NOISES = (0.1, 0.3, 1.0)
 
-
-def ways(times: int, steps: int) -> dict[str, Search]:
+def ways(times: int, steps: int, noises: list[float]) -> dict[str, Search]:
     """The searches by their names, the evaluation first."""
     several = {"rollouts": times}
     searches = {
@@ -43,7 +41,7 @@ def ways(times: int, steps: int) -> dict[str, Search]:
         "random starts": Search(**several, noise=0, start="random"),
         "views": Search(**several, noise=0, views=times),
     }
-    for noise in NOISES:
+    for noise in noises:
         searches[f"noise {noise:g}"] = Search(**several, noise=noise)
         searches[f"noise {noise:g} on z_H"] = Search(**several, noise=noise, on=["z_H"])
         searches[f"noise {noise:g} and views"] = Search(**several, noise=noise, views=times)
@@ -57,6 +55,7 @@ def main() -> None:
     )
     parser.add_argument("--kind", choices=list(kinds()), required=True)
     parser.add_argument("--times", type=int, default=8, help="of an evaluation's compute")
+    parser.add_argument("--noises", type=float, nargs="*", default=[0.1, 0.3, 1.0])
     parser.add_argument("--sample", type=int, default=1000, help="puzzles (tasks) to draw")
     parser.add_argument("--threshold", type=float, default=0.0, help="logit above which one halts")
     parser.add_argument("--out", type=Path, required=True, help="the CSV file to write")
@@ -86,7 +85,7 @@ def searched(result: Path, args: argparse.Namespace, ranks: Ranks) -> pd.DataFra
     sample = sample_of(dataset, boards, data, args.sample, 0)
     flop = flop_of_step(model.config)
     rows = []
-    for name, search in ways(args.times, trained.arch.halt_max_steps).items():
+    for name, search in ways(args.times, trained.arch.halt_max_steps, args.noises).items():
         search = search.model_copy(update={"halting_threshold": args.threshold})
         views = views_of(boards, args.kind, search)
         searcher = Searcher(model, search, views, ranks.device, trained.global_batch_size)
