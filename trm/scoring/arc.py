@@ -13,7 +13,7 @@ name of their own.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isqrt
 from pathlib import Path
@@ -251,30 +251,11 @@ def _score(test_puzzles: TestPuzzles, answers: Answers, ks: Sequence[int]) -> Ar
         for name, puzzle in test_puzzles.items()
     )
     metrics = {
-        f"ARC/pass@{k}": _mean([task.share_solved(k) for task in tasks])
+        f"ARC/pass@{k}": mean_share([task.share_solved(k) for task in tasks])
         for k in (ks if is_judged else ())
     }
     submission = {task.name: [_attempts(test) for test in task.tests] for task in tasks}
     return ArcScore(metrics, submission, tasks)
-
-
-def share_solved(test_puzzles: TestPuzzles, is_solved: Callable[[int, Key], bool]) -> float:
-    """Mean over tasks of the share of their test inputs that are solved, 0..1.
-
-    `is_solved` says it of a question (`trm.scoring.answers`) and its true answer.
-    """
-    questions = _questions(test_puzzles)
-
-    def share(task: str, pairs: list[dict[str, Grid]]) -> float:
-        solved = [
-            is_solved(
-                questions[task, key_of(_array(pair["input"]))], key_of(_array(pair["output"]))
-            )
-            for pair in pairs
-        ]
-        return sum(solved) / len(solved)
-
-    return _mean([share(task, puzzle["test"]) for task, puzzle in test_puzzles.items()])
 
 
 def count_votes(dataset_dir: Path, preds: np.ndarray, q_halt_logits: np.ndarray) -> Answers:
@@ -551,7 +532,7 @@ def _attempts(test: ScoredInput) -> dict[str, Grid]:
     return {f"attempt_{i + 1}": guesses[min(i, len(guesses) - 1)] for i in range(ATTEMPTS)}
 
 
-def _mean(shares: list[float]) -> float:
+def mean_share(shares: Sequence[float]) -> float:
     # Not sum(): from Python 3.12 on it compensates, and the last digit would depend on the version.
     total = 0.0
     for share in shares:

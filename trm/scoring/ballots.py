@@ -7,8 +7,9 @@ as those of an evaluation (`trm.scoring.arc`).
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from trm.scoring.arc import (
     Questions,
     TestPuzzles,
     crop,
-    share_solved,
+    mean_share,
     without_surroundings,
 )
 from trm.scoring.choices import PASS, Chosen, Rollouts, choices_of, numbers_of_rollouts
@@ -97,13 +98,18 @@ class TaskVotes:
     def __init__(self, tasks: TestPuzzles, identifiers: list[str]) -> None:
         self.tasks = tasks
         self._questions = Questions(tasks, identifiers)
-        self._truths: list[set[Key]] = [set() for _ in range(len(self._questions))]
+        # The question and the true answer of each test input, task by task.
+        self._solutions: list[list[tuple[int, Key]]] = []
         for task, puzzle in tasks.items():
-            for pair in puzzle["test"]:
-                question, truth = (
-                    key_of(np.array(pair[part], np.uint8)) for part in ("input", "output")
-                )
-                self._truths[self._questions.numbers[task, question]].add(truth)
+            keys = [
+                [key_of(np.array(pair[part], np.uint8)) for part in ("input", "output")]
+                for pair in puzzle["test"]
+            ]
+            numbers = self._questions.numbers
+            self._solutions.append([(numbers[task, question], truth) for question, truth in keys])
+        self._truths: list[set[Key]] = [set() for _ in range(len(self._questions))]
+        for question, truth in chain.from_iterable(self._solutions):
+            self._truths[question].add(truth)
 
     def add(
         self, ballots: Ballots, identifier: int, question: np.ndarray, rollouts: Rollouts
@@ -137,11 +143,17 @@ class TaskVotes:
 
     def _found_after(self, ballots: Ballots, number: int) -> float:
         never = number + 1
-        return share_solved(self.tasks, lambda *answer: ballots.found.get(answer, never) <= number)
+        return self._share(lambda *solution: ballots.found.get(solution, never) <= number)
 
     def _passed(self, answers: Answers, attempts: int) -> float:
         def is_solved(question: int, truth: Key) -> bool:
             place = answers.rank_of(truth, question)
             return place is not None and place < attempts
 
-        return share_solved(self.tasks, is_solved)
+        return self._share(is_solved)
+
+    def _share(self, is_solved: Callable[[int, Key], bool]) -> float:
+        """Mean over tasks of the share of their test inputs that are solved, 0..1."""
+        return mean_share(
+            [sum(is_solved(*one) for one in of_task) / len(of_task) for of_task in self._solutions]
+        )

@@ -321,7 +321,6 @@ class Study(Strict):
             if settings.published_metric is not None:
                 where = f"{name}/{variant}: published_metric"
                 _check_metric(settings.published_metric, benchmark.kind, where)
-        for variant in benchmark.variants:
             row = self.row(name, variant)
             try:
                 config = resolve(row.overrides, f"{name}/{variant}")
