@@ -58,6 +58,7 @@ RECIPES: dict[str, dict] = {
     },
     "lr": {"lr": 2e-3, "lr_warmup_steps": 200},
     "random-halt": {"random_halt_prob": 0.1},
+    "in-flight": {"batches_in_flight": 8},
     "smoothing": {"arch.loss.label_smoothing": 0.05},
 }
 

@@ -206,7 +206,7 @@ def test_muon_goes_on_from_its_saved_state(data: PuzzleData, optimizer: str) -> 
         train_step(config, one, batch, ALONE)
     other.model.load_state_dict(one.model.state_dict())
     other.generator.set_state(one.generator.get_state())
-    other.carries, other.step = list(one.carries), one.step
+    other.carries, other.step = {0: list(one.carries[0])}, one.step
     other.optimizer.load_state_dict(copy.deepcopy(one.optimizer.state_dict()))
     before = [p.clone() for p in one.model.parameters()]
     for state in (one, other):
@@ -277,10 +277,24 @@ def test_a_row_that_leaves_is_replaced(data: PuzzleData) -> None:
     config = config_of(random_halt_prob=0.999, arch__halt_max_steps=4)
     state = state_of(config, data)
     train_step(config, state, batch_of(data), ALONE)
-    assert state.carries[0].halted.all()
+    assert state.carries[0][0].halted.all()
     stays = state_of(config_of(arch__halt_max_steps=4), data)
     train_step(config_of(arch__halt_max_steps=4), stays, batch_of(data), ALONE)
-    assert not stays.carries[0].halted.any()
+    assert not stays.carries[0][0].halted.any()
+
+
+def test_batches_in_flight_take_turns(data: PuzzleData) -> None:
+    config = config_of(batches_in_flight=2, arch__halt_max_steps=3)
+    state = state_of(config, data)
+    drawn = train_batches(data, 0, 1, 3, 8, rank_rows(0, 1, 8))
+    batches = [to_batch(rows, ALONE.device) for rows, _ in zip(drawn, range(3), strict=False)]
+    for batch in batches:
+        train_step(config, state, batch, ALONE)
+    for turn, steps in enumerate((2, 1)):  # the third step went on with the rows of the first
+        carry = state.carries[turn][0]
+        assert torch.equal(carry.steps, torch.full((8,), steps, dtype=torch.int32))
+        assert torch.equal(carry.current.inputs, batches[turn].inputs)
+    assert not torch.equal(batches[0].inputs, batches[1].inputs)
 
 
 # --- label smoothing ------------------------------------------------------------------------------

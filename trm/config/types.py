@@ -299,6 +299,7 @@ class TrainConfig(Strict):
     depth_schedule: list[DepthStage] = []
     supervision_decay: float | None = Field(None, gt=0, le=1)
     random_halt_prob: float = Field(0, ge=0, lt=1)
+    batches_in_flight: int = Field(1, ge=1)
     freeze_weights: bool = False
     freeze_weights_for: float = Field(0, ge=0, lt=1)
     seed: int = Field(0, ge=0, lt=2**64)

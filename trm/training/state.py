@@ -75,7 +75,7 @@ def pack(state: TrainState, meter: Meter, facts: dict[str, Any]) -> Snapshot:
     shared["exploration"] = state.generator.get_state()
     return Snapshot(
         shared=shared,
-        rows=_pack_carries(state.carries or []),
+        rows=_pack_carries(state.carries),
         own={f"meter.{name}": t for name, t in meter.sums.items()},
         facts={
             "step": state.step,
@@ -108,7 +108,7 @@ def unpack(
         groups = state.optimizer.state_dict()["param_groups"]
         state.optimizer.load_state_dict({"state": values, "param_groups": groups})
     state.generator.set_state(shared["exploration"])
-    state.carries = _unpack_carries(snapshot.rows, ranks.device, micro_batch) or None
+    state.carries = _unpack_carries(snapshot.rows, ranks.device, micro_batch)
     state.step, state.iteration = facts["step"], facts["iteration"]
     state.batches, state.evaluating = facts["batches"], facts["evaluating"]
     state.saved = list(facts["checkpoints"])
@@ -122,9 +122,20 @@ def _under(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
     return {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
 
 
-def _pack_carries(carries: list[Carry]) -> dict[str, Tensor]:
-    if not carries:
-        return {}
+def _pack_carries(carries: dict[int, list[Carry]]) -> dict[str, Tensor]:
+    """The rows of all batches in flight; the first have plain names, as where there is only one."""
+    return {
+        _flight(turn) + name: t
+        for turn, slices in carries.items()
+        for name, t in _pack_slices(slices).items()
+    }
+
+
+def _flight(turn: int) -> str:
+    return f"flight.{turn}." if turn else ""
+
+
+def _pack_slices(carries: list[Carry]) -> dict[str, Tensor]:
     whole = {
         "steps": torch.cat([c.steps for c in carries]),
         "halted": torch.cat([c.halted for c in carries]),
@@ -138,10 +149,13 @@ def _pack_carries(carries: list[Carry]) -> dict[str, Tensor]:
 
 def _unpack_carries(
     rows: dict[str, Tensor], device: torch.device, micro_batch: int | None
-) -> list[Carry]:
-    if not rows:
-        return []
+) -> dict[int, list[Carry]]:
     rows = {name: t.to(device) for name, t in rows.items()}
+    turns = sum(name.endswith("steps") for name in rows)
+    return {turn: _unpack_slices(_under(_flight(turn), rows), micro_batch) for turn in range(turns)}
+
+
+def _unpack_slices(rows: dict[str, Tensor], micro_batch: int | None) -> list[Carry]:
     size = len(rows["steps"])
     slices = {name: t.split(micro_batch or size) for name, t in rows.items()}
     states = [slices[f"state.{i}"] for i in range(sum(n.startswith("state.") for n in rows))]

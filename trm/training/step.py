@@ -39,7 +39,8 @@ class TrainState:
     generator: torch.Generator  # draws exploration and keys, the same on every rank
     total_steps: int
     saved: list[int] = field(default_factory=list)  # steps with a checkpoint of this run
-    carries: list[Carry] | None = None  # one per slice of micro_batch_size rows
+    # Of each batch in flight, by its turn: one per slice of micro_batch_size rows.
+    carries: dict[int, list[Carry]] = field(default_factory=dict)
     step: int = 0
     iteration: int = 1  # of eval_interval epochs
     batches: int = 0  # of this iteration that are done
@@ -53,22 +54,20 @@ def train_step(
     model = state.model
     depth = depth_at(config, state)
     slices = batch.split(config.micro_batch_size)
-    if state.carries is None:
-        state.carries = [initial_carry(model, part) for part in slices]
+    turn = state.step % config.batches_in_flight
+    carries = state.carries.pop(turn, None) or [initial_carry(model, part) for part in slices]
     explorations = _draw_explorations(config, state, ranks, len(slices))
     keys = _draw_keys(config, state, ranks, len(slices))
     sums: dict[str, Tensor] = {}
     outputs: list[StepOutput] = []
     for i, (part, exploration) in enumerate(zip(slices, explorations, strict=True)):
-        state.carries[i], output = act_step(
-            model, state.carries[i], part, exploration, depth, keys[i]
-        )
+        carries[i], output = act_step(model, carries[i], part, exploration, depth, keys[i])
         loss, metrics, _ = act_loss(
             config.arch.loss.loss_type,
-            state.carries[i],
+            carries[i],
             output,
             config.arch.loss.label_smoothing,
-            _weights(config, state.carries[i]),
+            _weights(config, carries[i]),
             config.arch.loss.halting_weight,
         )
         # Already divided by the global batch size: slices and ranks only add up.
@@ -76,8 +75,9 @@ def train_step(
         outputs.append(output)
         for name, value in (metrics | {"loss": loss.detach()}).items():
             sums[name] = sums[name] + value if name in sums else value
+    state.carries[turn] = carries
     state.step += 1
-    _update(config, state, outputs, ranks)
+    _update(config, state, carries, outputs, ranks)
     return sums
 
 
@@ -139,15 +139,18 @@ def _own_rows(config: TrainConfig, ranks: Ranks) -> slice:
 
 
 def _update(
-    config: TrainConfig, state: TrainState, outputs: list[StepOutput], ranks: Ranks
+    config: TrainConfig,
+    state: TrainState,
+    carries: list[Carry],
+    outputs: list[StepOutput],
+    ranks: Ranks,
 ) -> None:
     """One update of embedding, weights and average from the gathered gradients."""
     model = state.model
     if state.puzzle_optimizer is not None:
-        assert state.carries is not None
         state.puzzle_optimizer.step(
             lr_at(config, state, config.puzzle_emb_lr),
-            torch.cat([carry.current.puzzle_identifiers for carry in state.carries]),
+            torch.cat([carry.current.puzzle_identifiers for carry in carries]),
             torch.cat([output.puzzle_rows.grad for output in outputs]),
         )
     if state.optimizer is not None and state.step <= config.freeze_weights_for * state.total_steps:
