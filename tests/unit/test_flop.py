@@ -55,15 +55,16 @@ def config_of(**changes: object) -> TrainConfig:
     return resolve(values | given, "a test")
 
 
-def test_rows_at_equal_compute_have_it() -> None:
+@pytest.mark.parametrize(("benchmark", "side"), [("sudoku-6x6", 6), ("sudoku-9x9", 9)])
+def test_rows_at_equal_compute_have_it(benchmark: str, side: int) -> None:
     """config/equal-compute.yaml, with every row of the benchmark."""
     study = Study.load(ROOT / "config/config.yaml", ROOT / "config/equal-compute.yaml")
     spent = {}
-    for variant in study.benchmarks["sudoku-6x6"].variants:
-        row = study.row("sudoku-6x6", variant)
+    for variant in study.benchmarks[benchmark].variants:
+        row = study.row(benchmark, variant)
         config = resolve(row.overrides | {"data_paths": [row.dataset]}, variant)
         steps = config.epochs * 1000 // config.global_batch_size
-        sizes = ModelConfig.of(config.arch, 36, 8, 1)
+        sizes = ModelConfig.of(config.arch, side * side, side + 2, 1)
         spent[variant] = TrainingFlop.counted(config, sizes, steps).until(steps)
         assert config.ema_start == 0 or 0.6 < config.ema_start / steps < 0.65
     assert spent == pytest.approx(dict.fromkeys(spent, spent["mlp"]), rel=0.1)
