@@ -55,7 +55,9 @@ def train_step(
     depth = depth_at(config, state)
     slices = batch.split(config.micro_batch_size)
     turn = state.step % config.batches_in_flight
-    carries = state.carries.pop(turn, None) or [initial_carry(model, part) for part in slices]
+    if turn not in state.carries:
+        state.carries[turn] = [initial_carry(model, part) for part in slices]
+    carries = state.carries[turn]
     explorations = _draw_explorations(config, state, ranks, len(slices))
     keys = _draw_keys(config, state, ranks, len(slices))
     sums: dict[str, Tensor] = {}
@@ -75,7 +77,6 @@ def train_step(
         outputs.append(output)
         for name, value in (metrics | {"loss": loss.detach()}).items():
             sums[name] = sums[name] + value if name in sums else value
-    state.carries[turn] = carries
     state.step += 1
     _update(config, state, carries, outputs, ranks)
     return sums
