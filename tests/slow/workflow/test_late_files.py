@@ -23,6 +23,7 @@ from tests.project import FULL, TINY, copy_project
 from tests.trainings import assert_same_run, newest, words
 from trm.config.compose import compose, save_train_config
 from trm.runtime.signals import EXIT_SAVED
+from trm.study.run_folder import saved_last
 
 __all__ = ["late_library", "nodes"]  # fixtures
 
@@ -92,9 +93,11 @@ def test_a_node_resumes_from_what_another_one_saved_a_moment_before(
     first.end(EXIT_SAVED if number == signal.SIGTERM else -number)
     # Else 40 s are waited for a sign of life (tests/unit/test_locks.py), and all files appear.
     (folder / ".lock.owner").unlink(missing_ok=True)
-    saved = newest(folder)
+    # KILL may come after a snapshot has its name and before it is noted for other nodes. Then they
+    # wait for the one before, and resume from the newest.
+    noted, saved = saved_last(folder).what, newest(folder)
     second = nodes.start("b", *training(settings))
-    second.wait_until_said(f"waiting for snapshots/{saved} in {folder}, saved by a, which this")
+    second.wait_until_said(f"waiting for snapshots/{noted} in {folder}, saved by a, which this")
     nodes.show()
     said = second.end()
     assert f"resuming from step {int(saved.removeprefix('step_'))}, saved" in said
