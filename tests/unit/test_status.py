@@ -224,7 +224,7 @@ def test_a_run_that_ended_well(journey: dict[str, Status], root: Path) -> None:
     provenance = json.loads((root / "results" / NAME / "provenance.json").read_text())
     seconds = provenance["train_wall_s"] + provenance["evaluate_wall_s"]
     assert status.hours.expected_is == "spent"
-    assert provenance["device"] == "cpu (1 threads)"  # though the row asks for two
+    assert provenance["device"] == "cpu (1 thread)"  # though the row asks for two
     assert status.hours.spent == pytest.approx(seconds / 3600)
 
 

@@ -43,7 +43,7 @@ ENDED = "ended"
 
 
 @dataclass(frozen=True)
-class Saved:
+class LastSaved:
     """The newest state of a run: its snapshot, by name, or ENDED; and the hosts that saved it."""
 
     what: str
@@ -65,11 +65,11 @@ def note_saved(run: Path, what: str, hosts: Collection[str] = ()) -> None:
         write_in_place(run / LOCK, line.encode())
 
 
-def saved_last(run: Path) -> Saved | None:
+def saved_last(run: Path) -> LastSaved | None:
     """What `note_saved` noted last; None where that is nothing."""
     with suppress(OSError, ValueError):
         what, *hosts = (run / LOCK).read_text().split()
-        return Saved(what, hosts)
+        return LastSaved(what, hosts)
     return None
 
 

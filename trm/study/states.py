@@ -265,7 +265,7 @@ def _hours(place: _Place, state: State, training: Training, resources: Resources
 
 def _cores_used(provenance: dict[str, Any]) -> float | None:
     """Threads of all processes, from a device like `cpu (2 threads)`; None where it says none."""
-    threads = re.search(r"\((\d+) threads\)$", str(provenance.get("device")))
+    threads = re.search(r"\((\d+) threads?\)$", str(provenance.get("device")))
     return int(threads[1]) * (number(provenance, "world_size") or 1) if threads else None
 
 

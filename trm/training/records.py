@@ -302,4 +302,5 @@ def save_outputs(run: Run, step: int, path: str, result: Evaluation) -> None:
 def _device_name(ranks: Ranks) -> str:
     if ranks.device.type == "cuda":
         return torch.cuda.get_device_name(ranks.device)
-    return f"{ranks.device.type} ({torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    return f"{ranks.device.type} ({threads} thread{'s' if threads > 1 else ''})"
