@@ -184,6 +184,17 @@ def test_a_training_records_its_flop(run: Path, data: PuzzleData) -> None:
     assert provenance["train_flop_per_row"] == counted.until(12) / 12 / config.global_batch_size
 
 
+def test_whether_compiling_pays_is_decided_by_the_flop_of_the_training(
+    sudoku_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(
+        "trm.training.compiling.compiling_pays", lambda ranks, flop, what: asked.append(flop)
+    )
+    train(config_in(tmp_path, sudoku_data).model_copy(update={"compile": "auto"}), ALONE)
+    assert asked == [json.loads((tmp_path / "provenance.json").read_text())["train_flop"]]
+
+
 class StoppedAtFour(Records):
     """Sends the process a signal within its fourth step."""
 

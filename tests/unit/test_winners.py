@@ -165,7 +165,6 @@ def test_the_estimate_counts_all_chains() -> None:
         estimate(model_of("trm_wta", num_chains=chains), batch(1), "softmax_cross_entropy")
         for chains in (1, 4)
     )
-    assert four.flop_per_row == 4 * one.flop_per_row
     assert 3.5 < four.bytes_per_row / one.bytes_per_row <= 4
 
 

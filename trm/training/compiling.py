@@ -8,34 +8,31 @@ from trm.model.act import act_step, initial_carry
 from trm.model.base import RecursiveModel
 from trm.model.compiling import compile_or_run_eagerly, compiling_pays
 from trm.model.loss import act_loss
-from trm.training.memory import StepEstimate
 from trm.training.setup import Run, deepest, repeated_example
 from trm.training.state import Resumed
 
 
-def compile_nets(run: Run, model: RecursiveModel, estimate: StepEstimate, resumed: Resumed) -> bool:
-    """Compile the nets where `compile` says so; returns whether they are compiled. TrmError where
-    they must be and cannot."""
+def compile_nets(run: Run, model: RecursiveModel, flop: float, resumed: Resumed) -> bool:
+    """Compile the nets where `compile` says so, for a training of `flop`; returns whether they are
+    compiled. TrmError where they must be and cannot."""
     config, ranks = run.config, run.ranks
     demanded = config.compile in ("on", "max")
     if not demanded and (config.compile == "off" or "DISABLE_COMPILE" in os.environ):
         return False
-    if not demanded and not _pays(run, estimate, resumed):
+    if not demanded and not _pays(run, flop, resumed):
         return False
     return compile_or_run_eagerly(
         model, ranks, config.compile, config.kernels, lambda: _try_a_step(run, model)
     )
 
 
-def _pays(run: Run, estimate: StepEstimate, resumed: Resumed) -> bool:
+def _pays(run: Run, flop: float, resumed: Resumed) -> bool:
     """Whether `compile: auto` compiles: as this run did before it was interrupted, else by the FLOP
     of all its steps."""
     ranks = run.ranks
     if resumed.facts:
         # Snapshots of earlier versions do not say; then a GPU compiled and a CPU did not.
         return resumed.facts.get("compiled", ranks.device.type == "cuda")
-    # The backward pass takes twice the forward's, but only of the last cycle.
-    flop = 2 * estimate.flop_per_row * run.steps * run.config.global_batch_size
     return compiling_pays(ranks, flop, "a training")
 
 

@@ -1,4 +1,4 @@
-"""What a training step takes in memory and computation, before one is run."""
+"""What a training step takes in memory, before one is run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from trm.model.act import Batch, act_step, initial_carry
 from trm.model.base import Depth, RecursiveModel
@@ -16,12 +15,10 @@ from trm.model.loss import act_loss
 
 @dataclass(frozen=True)
 class StepEstimate:
-    """Bytes that autograd keeps per row between forward and backward, and what the device has;
-    FLOP of a row's forward pass."""
+    """Bytes that autograd keeps per row between forward and backward, and what the device has."""
 
     bytes_per_row: int
     free_bytes: int
-    flop_per_row: int
 
     @property
     def rows_that_fit(self) -> int:
@@ -60,14 +57,9 @@ def estimate(
     for rows in (1, 3):
         kept.clear()
         batch = Batch(*(t[:1].repeat(rows, *[1] * (t.ndim - 1)) for t in row.tensors))
-        counter = FlopCounterMode(display=False)
-        with counter, torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
             carry, output = act_step(model, initial_carry(model, batch), batch, depth=depth)
             loss, _, _ = act_loss(loss_type, carry, output)
         totals.append(sum(kept.values()))
         del loss, output, carry
-    return StepEstimate(
-        max((totals[1] - totals[0]) // 2, 0),
-        free_memory(row.inputs.device),
-        counter.get_total_flops() // rows,
-    )
+    return StepEstimate(max((totals[1] - totals[0]) // 2, 0), free_memory(row.inputs.device))

@@ -21,7 +21,6 @@ from trm.runtime.provenance import code_and_packages
 from trm.runtime.ranks import Ranks
 from trm.scoring.arc import lacks_solutions, score_arc, without_accuracy, write_submission
 from trm.study.run_folder import ENDED, clear_interrupted, mark_interrupted, note_saved
-from trm.training.flop import TrainingFlop
 from trm.training.memory import StepEstimate
 from trm.training.setup import Run
 from trm.training.state import Part
@@ -89,10 +88,7 @@ class Records(Silent):
     def __init__(self, part: Part) -> None:
         run, resumed = part.run, part.resumed
         self.run, self.datasets, self.state = run, part.datasets, part.state
-        self.resumed, self.cost = resumed, part.cost
-        self.flop = TrainingFlop.counted(
-            run.config, self.state.model.config, self.state.total_steps
-        )
+        self.resumed, self.cost, self.flop = resumed, part.cost, part.flop
         self.progress: Progress | None = None  # before and after `counting`
         self.record = self._open_run_record()
         (run.folder / RunFile.PROVENANCE).unlink(missing_ok=True)  # of a run that had ended

@@ -238,6 +238,6 @@ def deepest(config: TrainConfig) -> Depth:
 
 
 def estimate_step(run: Run, model: RecursiveModel) -> StepEstimate:
-    """Memory and computation of a training step, before one is made."""
+    """Memory of a training step, before one is made."""
     row = repeated_example(run, 1)
     return estimate(model.train(), row, run.config.arch.loss.loss_type, deepest(run.config))

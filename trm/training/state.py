@@ -13,6 +13,7 @@ from trm.errors import TrmError
 from trm.model.act import Batch, Carry
 from trm.runtime.cost import CostMeter
 from trm.runtime.ranks import Ranks
+from trm.training.flop import TrainingFlop
 from trm.training.folder import discard_other_run, why_not_here
 from trm.training.setup import Datasets, Run
 from trm.training.snapshot import Snapshot, read_snapshot
@@ -42,6 +43,7 @@ class Part:
     state: TrainState
     resumed: Resumed
     cost: CostMeter  # of all parts until now
+    flop: TrainingFlop
 
 
 def resume(run: Run, datasets: Datasets, state: TrainState, meter: Meter) -> Resumed:

@@ -21,6 +21,7 @@ from trm.runtime.signals import EXIT_SAVED, Interrupted, Signals, signals_noted
 from trm.study.run_folder import snapshots_of
 from trm.training.ahead import drawn_ahead
 from trm.training.compiling import compile_nets
+from trm.training.flop import TrainingFlop
 from trm.training.folder import ended_run, hold_folder, leave_ended, why_unseen
 from trm.training.keeper import Keeper, diverged
 from trm.training.records import RAW, TRAINED, Records, Silent, Weights, save_outputs
@@ -80,12 +81,13 @@ def _train(run: Run, state: TrainState, signals: Signals, recorder: type[Records
         resumed = resume(run, datasets, state, meter)
         if resumed.facts:
             cost.before = Cost(**resumed.facts["cost"])
-        part = Part(run, datasets, state, resumed, cost)
+        flop = TrainingFlop.counted(config, state.model.config, state.total_steps)
+        part = Part(run, datasets, state, resumed, cost, flop)
         estimate = estimate_step(run, state.model)
         records = recorder(part) if ranks.is_main else Silent()
         records.announce(estimate)
         use_kernels(state.model, config.kernels, ranks)
-        compiled = compile_nets(run, state.model, estimate, resumed)
+        compiled = compile_nets(run, state.model, flop.until(run.steps), resumed)
         keeper = Keeper(part, meter, records, signals, compiled)
         try:
             with records.counting(run.steps):
