@@ -14,11 +14,13 @@ from torch import Tensor
 from tests.unit.test_model import batch, small
 from trm.config.types import LossConfig
 from trm.model.act import Batch, Carry, act_step, initial_carry, supervision_steps
-from trm.model.base import RecursiveModel
+from trm.model.base import Depth, RecursiveModel
+from trm.model.flop import flop_of_training_row, model_on_meta
 from trm.model.loss import IGNORE_LABEL, act_loss
 from trm.model.registry import build_model
 from trm.training.memory import estimate
 
+DEPTH = Depth(2, 2)
 MLP = {"mlp_t": True, "pos_encodings": "none"}
 
 
@@ -166,6 +168,11 @@ def test_the_estimate_counts_all_chains() -> None:
         for chains in (1, 4)
     )
     assert 3.5 < four.bytes_per_row / one.bytes_per_row <= 4
+    one, four = (
+        flop_of_training_row(model_on_meta(small("trm_wta", **MLP, num_chains=chains)), DEPTH)
+        for chains in (1, 4)
+    )
+    assert four == 4 * one
 
 
 def test_chains_begin_differently_and_beside_the_same_weights() -> None:

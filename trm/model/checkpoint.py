@@ -87,14 +87,14 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 @dataclass(frozen=True)
-class ReadWeights:
+class StoredWeights:
     """The weights in a file."""
 
     state: dict[str, Tensor]  # by bare names (`L_level.…`)
     average: str | None  # the keys of the moving average that they are, such as `ema.shadow`
 
 
-def read_saved(path: Path) -> ReadWeights:
+def read_saved(path: Path) -> StoredWeights:
     """The weights of `read_state_dict`, and which part of the file they are.
 
     Where a training program saved a moving average of the weights too, that is read; what is not
@@ -105,13 +105,13 @@ def read_saved(path: Path) -> ReadWeights:
     content = _read(path)
     average, keys = _average_in(content)
     if average is None:
-        return ReadWeights(_checked(path, _state_in(content)), None)
+        return StoredWeights(_checked(path, _state_in(content)), None)
     say(f"note: {path} holds a moving average of the weights ({keys}), which is read")
     state = _checked(path, average)
     beside = _state_in(content)
     if beside is not content:
         state = {**_checked(path, beside), **state}
-    return ReadWeights(state, keys)
+    return StoredWeights(state, keys)
 
 
 def _checked(path: Path, state: object) -> dict[str, Tensor]:

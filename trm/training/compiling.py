@@ -9,31 +9,32 @@ from trm.model.base import RecursiveModel
 from trm.model.compiling import compile_or_run_eagerly, compiling_pays
 from trm.model.loss import act_loss
 from trm.training.setup import Run, deepest, repeated_example
-from trm.training.state import Resumed
+from trm.training.state import Part
 
 
-def compile_nets(run: Run, model: RecursiveModel, flop: float, resumed: Resumed) -> bool:
-    """Compile the nets where `compile` says so, for a training of `flop`; returns whether they are
-    compiled. TrmError where they must be and cannot."""
+def compile_nets(part: Part) -> bool:
+    """Compile the nets where `compile` says so; returns whether they are compiled. TrmError where
+    they must be and cannot."""
+    run, model = part.run, part.state.model
     config, ranks = run.config, run.ranks
     demanded = config.compile in ("on", "max")
     if not demanded and (config.compile == "off" or "DISABLE_COMPILE" in os.environ):
         return False
-    if not demanded and not _pays(run, flop, resumed):
+    if not demanded and not _pays(part):
         return False
     return compile_or_run_eagerly(
         model, ranks, config.compile, config.kernels, lambda: _try_a_step(run, model)
     )
 
 
-def _pays(run: Run, flop: float, resumed: Resumed) -> bool:
+def _pays(part: Part) -> bool:
     """Whether `compile: auto` compiles: as this run did before it was interrupted, else by the FLOP
     of all its steps."""
-    ranks = run.ranks
-    if resumed.facts:
+    run, facts = part.run, part.resumed.facts
+    if facts:
         # Snapshots of earlier versions do not say; then a GPU compiled and a CPU did not.
-        return resumed.facts.get("compiled", ranks.device.type == "cuda")
-    return compiling_pays(ranks, flop, "a training")
+        return facts.get("compiled", run.ranks.device.type == "cuda")
+    return compiling_pays(run.ranks, part.flop.until(run.steps), "a training")
 
 
 def _try_a_step(run: Run, model: RecursiveModel) -> None:

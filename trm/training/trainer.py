@@ -87,7 +87,7 @@ def _train(run: Run, state: TrainState, signals: Signals, recorder: type[Records
         records = recorder(part) if ranks.is_main else Silent()
         records.announce(estimate)
         use_kernels(state.model, config.kernels, ranks)
-        compiled = compile_nets(run, state.model, flop.until(run.steps), resumed)
+        compiled = compile_nets(part)
         keeper = Keeper(part, meter, records, signals, compiled)
         try:
             with records.counting(run.steps):
